@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Starts a real Apache ZooKeeper server, standalone, in the foreground: the oracle for our golden vectors, the
+# differential harness and the benchmark. It owns nothing but its cache and the files it writes under --data
+# (zoo.cfg, log4j2.properties; ZooKeeper adds version-2/). It must never touch a data directory it was not given.
+# Fails with exit code 2 for a usage error, 3 when the jars cannot be had; otherwise exits as java does.
+set -euo pipefail
+
+VERSION=3.9.5
+PORT=2181
+HOST=127.0.0.1
+DATA=
+HEAP=256m
+LOG_LEVEL=warn
+PREPARE_ONLY=0
+PRINT_CLASSPATH=0
+CFG_LINES=()
+JVM_ARGS=()
+
+CACHE="${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}"
+PYSPARK=4.3.0
+# The digest of "super:test", so that `addauth digest super:test` makes an administrator.
+SUPER_DIGEST='super:D/InIHSb7yEEbrWz8b9l71RjZJU='
+
+usage() {
+  cat <<'HELP'
+Starts a real Apache ZooKeeper server, standalone, in the foreground (stop it with SIGTERM).
+
+usage: java-server.sh --data DIR [options]
+
+  --version V      3.9.5 (default; jars out of PyPI's pyspark sdist, kept in the cache) or 3.8.0 (Debian's
+                   packages zookeeper and libzookeeper-java, jars in /usr/share/java)
+  --port N         client port, default 2181
+  --host ADDR      client address, default 127.0.0.1
+  --data DIR       dataDir; created if absent. zoo.cfg is written into it
+  --cfg LINE       one more zoo.cfg line (last wins), repeatable:  --cfg snapCount=1000
+  --jvm ARG        one more JVM argument, repeatable:  --jvm -Dzookeeper.digest.enabled=false
+  --heap SIZE      -Xmx, default 256m
+  --log LEVEL      error|warn|info|debug on stderr, default warn
+  --prepare        only fetch the jars (idempotent), print their directory, and exit
+  --classpath      print the class path (for our own Java test clients) and exit
+  --help           this text
+
+Defaults written before the --cfg lines: tickTime=2000 (change with --cfg tickTime=..), maxClientCnxns=0,
+4lw.commands.whitelist=*, admin.enableServer=false, extendedTypesEnabled=true. `super:test` is the super user.
+With RINGKEEPER_PYSPARK_SDIST=/path/pyspark-4.3.0.tar.gz nothing is downloaded.
+The cache is ${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}.
+
+example:
+  tests/reference/java-server.sh --port 21811 --data /tmp/zk1 &
+  echo ruok | nc 127.0.0.1 21811        # imok
+  kill $!
+HELP
+}
+
+die() { echo "java-server.sh: $1" >&2; exit "${2:-2}"; }
+
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --help|-h) usage; exit 0 ;;
+    --prepare) PREPARE_ONLY=1; shift; continue ;;
+    --classpath) PRINT_CLASSPATH=1; shift; continue ;;
+    --version|--port|--host|--data|--cfg|--jvm|--heap|--log)
+      [ $# -ge 2 ] || die "$1 needs a value" ;;
+    *) die "unknown argument: $1 (try --help)" ;;
+  esac
+  case "$1" in
+    --version) VERSION=$2 ;;
+    --port) PORT=$2 ;;
+    --host) HOST=$2 ;;
+    --data) DATA=$2 ;;
+    --cfg) CFG_LINES+=("$2") ;;
+    --jvm) JVM_ARGS+=("$2") ;;
+    --heap) HEAP=$2 ;;
+    --log) LOG_LEVEL=$2 ;;
+  esac
+  shift 2
+done
+
+# Fetches the 3.9.5 jars into $CACHE/zookeeper-3.9.5 unless they are there; the directory appears by one rename.
+prepare_395() {
+  local dir="$CACHE/zookeeper-3.9.5" sdist="${RINGKEEPER_PYSPARK_SDIST:-}" work
+  [ -f "$dir/complete" ] && { echo "$dir"; return; }
+  mkdir -p "$CACHE"
+  work=$(mktemp -d "$CACHE/prepare.XXXXXX")
+  if [ -z "$sdist" ]; then
+    pip download --quiet --no-deps "pyspark==$PYSPARK" --dest "$work/dl" >&2 \
+      || { rm -rf "$work"; die "pip download pyspark==$PYSPARK failed" 3; }
+    sdist=$(echo "$work"/dl/pyspark-*.tar.gz)
+  fi
+  mkdir "$work/jars"
+  tar xzf "$sdist" -C "$work/jars" --strip-components=3 --wildcards \
+    "*/deps/jars/zookeeper-3.9.5.jar" "*/deps/jars/zookeeper-jute-3.9.5.jar" \
+    "*/deps/jars/netty-buffer-*" "*/deps/jars/netty-common-*" "*/deps/jars/netty-codec-base-*" \
+    "*/deps/jars/netty-codec-4*" "*/deps/jars/netty-handler-4*" "*/deps/jars/netty-resolver-4*" \
+    "*/deps/jars/netty-transport-4*" "*/deps/jars/netty-transport-classes-epoll-*" \
+    "*/deps/jars/netty-transport-native-unix-common-*" "*/deps/jars/netty-transport-native-epoll-*-linux-x86_64.jar" \
+    "*/deps/jars/slf4j-api-*" "*/deps/jars/log4j-api-*" "*/deps/jars/log4j-core-*" "*/deps/jars/log4j-slf4j2-impl-*" \
+    "*/deps/jars/metrics-core-*" "*/deps/jars/snappy-java-*" "*/deps/jars/commons-io-*" \
+    || { rm -rf "$work"; die "cannot extract the jars from $sdist" 3; }
+  touch "$work/jars/complete"
+  # Somebody else may have been faster: then theirs is as good.
+  mv -T "$work/jars" "$dir" 2>/dev/null || [ -f "$dir/complete" ] || die "cannot publish $dir" 3
+  rm -rf "$work"
+  echo "$dir"
+}
+
+prepare_380() {
+  local dir=/usr/share/java
+  [ -f "$dir/zookeeper-3.8.0.jar" ] || die "apt-get install zookeeper libzookeeper-java (3.8.0) is missing" 3
+  echo "$dir"
+}
+
+class_path() {
+  case "$VERSION" in
+    3.9.5) printf '%s/*' "$(prepare_395)" ;;
+    # The jar's manifest names its dependencies; the log binding alone is ours to choose.
+    3.8.0) printf '%s/zookeeper-3.8.0.jar:%s/slf4j-simple.jar' "$(prepare_380)" /usr/share/java ;;
+    *) die "unknown --version $VERSION: 3.9.5 or 3.8.0" ;;
+  esac
+}
+
+CP=$(class_path)
+if [ "$PRINT_CLASSPATH" = 1 ]; then echo "$CP"; exit 0; fi
+if [ "$PREPARE_ONLY" = 1 ]; then echo "$CP" | cut -d: -f1 | xargs -0 dirname; exit 0; fi
+[ -n "$DATA" ] || die "--data is needed (try --help)"
+
+mkdir -p "$DATA"
+DATA=$(cd "$DATA" && pwd)
+{
+  echo "tickTime=2000"
+  echo "dataDir=$DATA"
+  echo "clientPort=$PORT"
+  echo "clientPortAddress=$HOST"
+  echo "maxClientCnxns=0"
+  echo "4lw.commands.whitelist=*"
+  echo "admin.enableServer=false"
+  echo "extendedTypesEnabled=true"
+  for line in ${CFG_LINES[@]+"${CFG_LINES[@]}"}; do echo "$line"; done
+} > "$DATA/zoo.cfg"
+
+cat > "$DATA/log4j2.properties" <<LOG4J
+status = error
+appender.err.type = Console
+appender.err.name = err
+appender.err.target = SYSTEM_ERR
+appender.err.layout.type = PatternLayout
+appender.err.layout.pattern = %d{ISO8601} [%t] %-5p %c{1}: %m%n
+rootLogger.level = $LOG_LEVEL
+rootLogger.appenderRef.err.ref = err
+LOG4J
+
+exec java "-Xmx$HEAP" -XX:+UseSerialGC \
+  -cp "$CP" \
+  "-Dlog4j2.configurationFile=$DATA/log4j2.properties" \
+  "-Dorg.slf4j.simpleLogger.defaultLogLevel=$LOG_LEVEL" \
+  -Dzookeeper.jmx.log4j.disable=true \
+  "-Dzookeeper.DigestAuthenticationProvider.superDigest=$SUPER_DIGEST" \
+  ${JVM_ARGS[@]+"${JVM_ARGS[@]}"} \
+  org.apache.zookeeper.server.ZooKeeperServerMain "$DATA/zoo.cfg"
