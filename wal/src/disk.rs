@@ -1,0 +1,60 @@
+//! The seam to the disk: what the log asks of a file system, and nothing more. The real one is
+//! [`UringDisk`](crate::UringDisk), the simulator's and the tests' is [`SimDisk`](crate::sim_disk::SimDisk). Faults are
+//! injected here.
+//!
+//! Names are plain file names in one directory. Every method reports the system's error as it is; the log adds file
+//! and purpose, and never repeats a failed write or sync.
+
+use std::{fmt::Debug, io};
+
+use crate::AlignedBuf;
+
+/// The reading side, cheap to clone, for recovery and for readers on other threads.
+pub trait ReadDisk: Clone + Send + Debug {
+    /// An open file. It stays readable when the name is changed or removed.
+    type File: Send + Debug;
+
+    /// All file names in the directory, in any order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Opens a file for reading.
+    fn open_read(&self, name: &str) -> io::Result<Self::File>;
+    /// The file's size in bytes.
+    fn file_bytes(&self, file: &Self::File) -> io::Result<u64>;
+    /// Fills `into` from `offset` on; the number of bytes is smaller only at the end of the file.
+    fn read_at(&self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+}
+
+/// The writing side, owned by one log.
+pub trait Disk: Send + Debug {
+    /// The reading side.
+    type Read: ReadDisk;
+    /// A file open for writing.
+    type File: Send + Debug;
+
+    /// The reading side of the same directory.
+    fn read_side(&self) -> Self::Read;
+    /// Creates an empty file; fails if there is one.
+    fn create(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Opens an existing file for writing.
+    fn open_write(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Renames, replacing `to`. Durable only after [`Disk::sync_dir`].
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a name. Durable only after [`Disk::sync_dir`].
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+    /// Writes the first `bytes` of `buf` at `offset` and returns once they are durable. `bytes` and `offset` are
+    /// multiples of the block. All or an error: after an error nobody knows what the disk holds there. If the kernel
+    /// may still read the buffer after an error, `buf` is left empty.
+    fn write_durable(
+        &mut self,
+        file: &mut Self::File,
+        offset: u64,
+        buf: &mut AlignedBuf,
+        bytes: usize,
+    ) -> io::Result<()>;
+    /// Writes `bytes` zeroes at `offset`, extending the file. Durable only after [`Disk::sync_file`].
+    fn write_zeroes(&mut self, file: &mut Self::File, offset: u64, bytes: u64) -> io::Result<()>;
+    /// Makes the file's data and size durable.
+    fn sync_file(&mut self, file: &mut Self::File) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_dir(&mut self) -> io::Result<()>;
+}
