@@ -1,1 +1,14 @@
-//! Placeholder: filled in by the next commits.
+//! Everything deterministic about a ZooKeeper server, as pure types: the server and the simulator drive the same ones.
+//!
+//! | type | what it is | driven by |
+//! |---|---|---|
+//! | [`tree::Tree`] | znodes and sessions: the replicated state | apply, under the tree's lock |
+//! | [`prep`], [`apply`] | a request becomes a validated txn; a txn becomes a change | the consensus core |
+//! | [`replica::Replica`] | the ZAB peer with prep and sessions: ordering | the consensus core |
+//! | [`shard::ShardState`] | connections, session queues, watches, reply order | each shard |
+//!
+//! Nothing here does I/O, starts a thread, or reads a clock: time comes in with the inputs.
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod tree;

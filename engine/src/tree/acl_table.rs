@@ -1,0 +1,119 @@
+//! ACLs, each stored once: znodes hold a number (`ReferenceCountedACLCache`).
+
+use ahash::AHashMap;
+use proto::Acl;
+use std::sync::Arc;
+
+/// An ACL, shared.
+pub type AclList = Arc<[Acl]>;
+
+/// The number of an ACL in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AclId(pub u32);
+
+impl AclId {
+    /// Everybody may do everything: by far the most common, and always in the table.
+    pub const OPEN: AclId = AclId(0);
+}
+
+#[derive(Debug)]
+struct Entry {
+    acl: AclList,
+    uses: u64,
+}
+
+/// The table. Entries that nobody uses any more are dropped and their numbers reused.
+#[derive(Debug)]
+pub(crate) struct AclTable {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    ids: AHashMap<AclList, AclId>,
+}
+
+impl AclTable {
+    pub(crate) fn new() -> AclTable {
+        let mut table = AclTable { entries: Vec::new(), free: Vec::new(), ids: AHashMap::new() };
+        let open = table.acquire(&[Acl::open()]);
+        assert_eq!(open, AclId::OPEN, "the first entry has number 0");
+        table
+    }
+
+    /// The number of `acl`, with one more use of it.
+    pub(crate) fn acquire(&mut self, acl: &[Acl]) -> AclId {
+        if let Some(id) = self.ids.get(acl).copied() {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.uses += 1;
+            }
+            return id;
+        }
+        let acl: AclList = acl.into();
+        let entry = Some(Entry { acl: Arc::clone(&acl), uses: 1 });
+        let id = match self.free.pop().and_then(|id| Some((id, self.entries.get_mut(id as usize)?))) {
+            Some((id, slot)) => {
+                *slot = entry;
+                AclId(id)
+            }
+            None => {
+                self.entries.push(entry);
+                AclId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 different ACLs"))
+            }
+        };
+        self.ids.insert(acl, id);
+        id
+    }
+
+    /// One use less.
+    pub(crate) fn release(&mut self, id: AclId) {
+        if id == AclId::OPEN {
+            return;
+        }
+        let Some(slot) = self.entries.get_mut(id.0 as usize) else { return };
+        if let Some(entry) = slot {
+            entry.uses -= 1;
+            if entry.uses == 0 {
+                self.ids.remove(&entry.acl);
+                *slot = None;
+                self.free.push(id.0);
+            }
+        }
+    }
+
+    /// The ACL with this number.
+    ///
+    /// # Panics
+    /// If there is none: a znode outlived its ACL, which is our bug.
+    pub(crate) fn get(&self, id: AclId) -> &AclList {
+        let entry = self.entries.get(id.0 as usize).and_then(Option::as_ref);
+        &entry.expect("a znode's ACL is in the table").acl
+    }
+
+    /// All entries with their numbers, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AclId, &AclList)> {
+        (0u32..).zip(&self.entries).filter_map(|(id, entry)| Some((AclId(id), &entry.as_ref()?.acl)))
+    }
+
+    fn entry_mut(&mut self, id: AclId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.0 as usize)?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::Perms;
+
+    #[test]
+    fn an_acl_is_stored_once_and_goes_with_its_last_use() {
+        let mut table = AclTable::new();
+        let read = [Acl::world_read()];
+        let id = table.acquire(&read);
+        assert_eq!(table.acquire(&read), id);
+        assert_eq!(table.acquire(&[Acl::open()]), AclId::OPEN);
+        table.release(id);
+        assert_eq!(**table.get(id), read);
+        table.release(id);
+        assert_eq!(table.iter().count(), 1);
+        let other = [Acl { perms: Perms::WRITE, ..Acl::open() }];
+        assert_eq!(table.acquire(&other), id, "the number is used again");
+    }
+}

@@ -1,0 +1,659 @@
+//! The tree of znodes with the sessions that own ephemerals: all of a server's replicated state.
+//!
+//! Owns znodes, their children, ACLs, the sets that expiry and closing sessions need, and the running digest. It is changed only through
+//! the methods below, by [`crate::apply`]; it never validates, reads a clock, or fires a watch. A mutation that cannot be done (a missing
+//! parent, say) is our own bug and panics: prep has checked it. The API is the one that base + delta will have: look up, read,
+//! iterate children, mutate, freeze. The model test (`tests/model.rs`) compares every field of it.
+
+mod acl_table;
+mod slab;
+
+pub use acl_table::{AclId, AclList};
+
+use crate::digest::{self, ContentCrc};
+use acl_table::AclTable;
+use ahash::{AHashMap, RandomState};
+use hashbrown::HashTable;
+use proto::stat::{EphemeralKind, EphemeralOwner};
+use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
+use slab::{CowSlab, FrozenSlab};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The znodes that exist from the start and cannot be deleted.
+pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// A znode's number within this tree, for as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct NodeId(u32);
+
+/// What is stored of a znode: what images hold.
+#[derive(Clone, Debug)]
+struct Record {
+    path: Arc<str>,
+    data: Option<Arc<[u8]>>,
+    acl: AclId,
+    crc: ContentCrc,
+    stat: StatPersisted,
+}
+
+/// Where a znode hangs: rebuilt when a tree is loaded, so not in images.
+#[derive(Debug)]
+struct Links {
+    parent: NodeId,
+    /// Position among the parent's children.
+    position: u32,
+    children: Vec<NodeId>,
+}
+
+/// A path's hash and its znode.
+#[derive(Clone, Copy, Debug)]
+struct IndexEntry {
+    hash: u32,
+    id: NodeId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: CowSlab<Record>,
+    links: Vec<Links>,
+    index: HashTable<IndexEntry>,
+    hasher: RandomState,
+    acls: AclTable,
+    ephemerals: AHashMap<SessionId, BTreeSet<NodeId>>,
+    ephemeral_count: usize,
+    containers: BTreeSet<NodeId>,
+    ttls: BTreeSet<NodeId>,
+    sessions: BTreeMap<SessionId, i32>,
+    last_zxid: Zxid,
+    digest: u64,
+    data_bytes: u64,
+}
+
+/// A znode, to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'t> {
+    tree: &'t Tree,
+    record: &'t Record,
+    id: NodeId,
+}
+
+impl<'t> Node<'t> {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &'t Arc<str> {
+        &self.record.path
+    }
+
+    /// Its data; null stays null.
+    #[must_use]
+    pub fn data(&self) -> Option<&'t [u8]> {
+        self.record.data.as_deref()
+    }
+
+    /// What clients see of it.
+    #[must_use]
+    pub fn stat(&self) -> Stat {
+        self.record.stat.to_stat(self.data().map_or(0, <[u8]>::len), self.child_count())
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn persisted(&self) -> &'t StatPersisted {
+        &self.record.stat
+    }
+
+    /// Its ACL.
+    #[must_use]
+    pub fn acl(&self) -> &'t AclList {
+        self.tree.acls.get(self.record.acl)
+    }
+
+    /// The number of its ACL: [`AclId::OPEN`] needs no look.
+    #[must_use]
+    pub fn acl_id(&self) -> AclId {
+        self.record.acl
+    }
+
+    /// CRC of its path and data.
+    #[must_use]
+    pub fn content_crc(&self) -> ContentCrc {
+        self.record.crc
+    }
+
+    /// Count of its children.
+    #[must_use]
+    pub fn child_count(&self) -> usize {
+        self.tree.links_of(self.id).children.len()
+    }
+
+    /// The names of its children, in no order.
+    pub fn children(&self) -> impl ExactSizeIterator<Item = &'t str> + use<'t> {
+        let tree = self.tree;
+        let prefix = if &*self.record.path == "/" { 1 } else { self.record.path.len() + 1 };
+        let children = &self.tree.links_of(self.id).children;
+        children.iter().map(move |id| tree.record(*id).path.get(prefix..).unwrap_or_default())
+    }
+}
+
+/// What a create puts into the tree.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode<'a> {
+    /// The full path.
+    pub path: &'a str,
+    /// The data.
+    pub data: Option<&'a [u8]>,
+    /// The ACL, with `auth` expanded.
+    pub acl: &'a [Acl],
+    /// Kind and owner.
+    pub owner: EphemeralOwner,
+}
+
+/// What a delete took out: what delivery of its events needs.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The path.
+    pub path: Arc<str>,
+    /// The znode's own ACL.
+    pub acl: AclList,
+}
+
+impl Tree {
+    /// The tree of a new server: the reserved znodes and nothing else.
+    #[must_use]
+    pub fn new() -> Tree {
+        let mut tree = Tree::empty();
+        for path in RESERVED_PATHS {
+            let acl = if path == "/zookeeper/config" { Acl::world_read() } else { Acl::open() };
+            // The stat of the four is all zeros; ZooKeeper sets the ACL of config with aversion -1.
+            let aversion = if path == "/zookeeper/config" { -1 } else { 0 };
+            let stat = StatPersisted { aversion, ..StatPersisted::default() };
+            tree.load_node(path, Some(&[]), &[acl], stat);
+        }
+        tree.link_loaded();
+        tree
+    }
+
+    fn empty() -> Tree {
+        Tree {
+            nodes: CowSlab::new(),
+            links: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::new(),
+            acls: AclTable::new(),
+            ephemerals: AHashMap::new(),
+            ephemeral_count: 0,
+            containers: BTreeSet::new(),
+            ttls: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            last_zxid: Zxid::ZERO,
+            digest: 0,
+            data_bytes: 0,
+        }
+    }
+
+    /// The znode at `path`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<Node<'_>> {
+        let id = self.find(path)?;
+        Some(Node { tree: self, record: self.record(id), id })
+    }
+
+    /// The zxid of the newest txn in it.
+    #[must_use]
+    pub const fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// The digest of all znodes outside `/zookeeper/`.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Count of znodes, the root and the reserved ones included.
+    #[must_use]
+    pub const fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Bytes of all paths and data.
+    #[must_use]
+    pub const fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    /// Count of ephemerals.
+    #[must_use]
+    pub const fn ephemeral_count(&self) -> usize {
+        self.ephemeral_count
+    }
+
+    /// Every session with its timeout in ms, by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, i32)> + '_ {
+        self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms))
+    }
+
+    /// A session's timeout in ms.
+    #[must_use]
+    pub fn session_timeout_ms(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).copied()
+    }
+
+    /// The paths of a session's ephemerals.
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> + '_ {
+        self.ephemerals.get(&session).into_iter().flatten().map(|id| &self.record(*id).path)
+    }
+
+    /// The containers, in no order.
+    pub fn containers(&self) -> impl Iterator<Item = Node<'_>> + '_ {
+        self.containers.iter().map(|id| self.node(*id))
+    }
+
+    /// The TTL znodes, in no order.
+    pub fn ttl_nodes(&self) -> impl Iterator<Item = Node<'_>> + '_ {
+        self.ttls.iter().map(|id| self.node(*id))
+    }
+
+    /// Count of all znodes below `path`, which exists.
+    #[must_use]
+    pub fn descendant_count(&self, path: &str) -> usize {
+        if path == "/" {
+            return self.node_count() - 1;
+        }
+        let Some(id) = self.find(path) else { return 0 };
+        let mut stack = vec![id];
+        let mut count = 0;
+        while let Some(id) = stack.pop() {
+            let children = &self.links_of(id).children;
+            count += children.len();
+            stack.extend_from_slice(children);
+        }
+        count
+    }
+
+    // ---- changes: only crate::apply calls these --------------------------------------------------------------------
+
+    /// Puts a znode into the tree and changes its parent's stat. `parent_cversion` is the parent's stored cversion after it.
+    pub(crate) fn create(&mut self, new: &NewNode<'_>, parent_cversion: i32, zxid: Zxid, time_ms: i64) {
+        let (parent_path, _) = path::split(new.path).expect("prep refuses to create the root");
+        let parent = self.find(parent_path).expect("prep has found the parent");
+        assert!(self.find(new.path).is_none(), "prep has found that {} does not exist", new.path);
+        self.change(parent, |record| {
+            // ZooKeeper's rule for replays, which also decides what happens when the counter runs over.
+            if parent_cversion > record.stat.cversion {
+                record.stat.cversion = parent_cversion;
+                record.stat.pzxid = zxid;
+            }
+        });
+        let acl = self.acls.acquire(new.acl);
+        let record = Record {
+            path: new.path.into(),
+            data: new.data.map(Into::into),
+            acl,
+            crc: ContentCrc::of(new.path, new.data),
+            stat: StatPersisted::created(zxid, time_ms, new.owner),
+        };
+        let id = self.insert(record);
+        self.link(id, parent);
+    }
+
+    /// Takes a znode without children out of the tree and changes its parent's stat.
+    pub(crate) fn delete(&mut self, path: &str, zxid: Zxid) -> Deleted {
+        let id = self.find(path).expect("prep has found the znode");
+        assert!(self.links_of(id).children.is_empty(), "prep has found {path} without children");
+        let parent = self.links_of(id).parent;
+        self.change(parent, |record| record.stat.pzxid = record.stat.pzxid.max(zxid));
+        self.unlink(id);
+        self.remove(id)
+    }
+
+    /// Replaces a znode's data.
+    pub(crate) fn set_data(&mut self, path: &str, data: Option<&[u8]>, version: i32, zxid: Zxid, time_ms: i64) -> Stat {
+        let id = self.find(path).expect("prep has found the znode");
+        let before = self.record(id).data.as_ref().map_or(0, |data| data.len());
+        self.data_bytes = self.data_bytes + data.map_or(0, <[u8]>::len) as u64 - before as u64;
+        self.change(id, |record| {
+            record.crc = ContentCrc::of(path, data);
+            record.data = data.map(Into::into);
+            record.stat.mtime = time_ms;
+            record.stat.mzxid = zxid;
+            record.stat.version = version;
+        });
+        self.node(id).stat()
+    }
+
+    /// Replaces a znode's ACL.
+    pub(crate) fn set_acl(&mut self, path: &str, acl: &[Acl], aversion: i32) -> Stat {
+        let id = self.find(path).expect("prep has found the znode");
+        let new = self.acls.acquire(acl);
+        let old = self.record(id).acl;
+        self.change(id, |record| {
+            record.acl = new;
+            record.stat.aversion = aversion;
+        });
+        self.acls.release(old);
+        self.node(id).stat()
+    }
+
+    /// A session begins, or its timeout changes.
+    pub(crate) fn put_session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.sessions.insert(session, timeout_ms);
+    }
+
+    /// A session ends. Its ephemerals are deleted by the caller.
+    pub(crate) fn remove_session(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// The txn `zxid` is in the tree now.
+    pub(crate) fn set_last_zxid(&mut self, zxid: Zxid) {
+        assert!(zxid > self.last_zxid, "txns are applied in the order of their zxids: {zxid} after {}", self.last_zxid);
+        self.last_zxid = zxid;
+    }
+
+    /// Data of `/zookeeper/config` and of quota statistics: the only writes outside txns (law 3), outside the digest.
+    pub fn set_local_data(&mut self, path: &str, data: &[u8]) {
+        assert!(!digest::counts(path), "{path} is replicated state");
+        if let Some(id) = self.find(path) {
+            let before = self.record(id).data.as_ref().map_or(0, |data| data.len());
+            self.data_bytes = self.data_bytes + data.len() as u64 - before as u64;
+            self.change(id, |record| record.data = Some(data.into()));
+        }
+    }
+
+    // ---- loading and freezing ---------------------------------------------------------------------------------------
+
+    /// Everything as it is now, for an image or a learner; later changes do not touch it. Takes microseconds.
+    #[must_use]
+    pub fn freeze(&self) -> FrozenTree {
+        FrozenTree {
+            nodes: self.nodes.freeze(),
+            acls: self.acls.iter().map(|(id, acl)| (id, Arc::clone(acl))).collect(),
+            sessions: self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect(),
+            zxid: self.last_zxid,
+            digest: self.digest,
+            node_count: self.nodes.len(),
+            ephemeral_count: self.ephemeral_count,
+            data_bytes: self.data_bytes,
+        }
+    }
+
+    /// A loader for a tree that was frozen once.
+    #[must_use]
+    pub fn loader() -> TreeLoader {
+        TreeLoader { tree: Tree::empty() }
+    }
+
+    fn load_node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) {
+        let acl = self.acls.acquire(acl);
+        let crc = ContentCrc::of(path, data);
+        self.insert(Record { path: path.into(), data: data.map(Into::into), acl, crc, stat });
+    }
+
+    /// Hangs every loaded znode under its parent. `Err`: the path of one that has none.
+    fn try_link_loaded(&mut self) -> Result<(), Arc<str>> {
+        let mut ids = Vec::with_capacity(self.nodes.len());
+        ids.extend(self.index.iter().map(|entry| entry.id));
+        // In slot order, so that the same image always gives the same tree.
+        ids.sort_unstable();
+        for id in ids {
+            let path = Arc::clone(&self.record(id).path);
+            let Some((parent_path, _)) = path::split(&path) else { continue };
+            let parent = self.find(parent_path).ok_or(path)?;
+            self.link(id, parent);
+        }
+        Ok(())
+    }
+
+    fn link_loaded(&mut self) {
+        self.try_link_loaded().expect("the reserved paths have their parents");
+    }
+
+    // ---- inside -----------------------------------------------------------------------------------------------------
+
+    #[expect(clippy::cast_possible_truncation, reason = "32 bits of the hash are enough for the index")]
+    fn hash(&self, path: &str) -> u32 {
+        self.hasher.hash_one(path) as u32
+    }
+
+    fn find(&self, path: &str) -> Option<NodeId> {
+        let hash = self.hash(path);
+        let found = self.index.find(spread(hash), |entry| entry.hash == hash && &*self.record(entry.id).path == path);
+        found.map(|entry| entry.id)
+    }
+
+    fn record(&self, id: NodeId) -> &Record {
+        self.nodes.get(id.0).expect("a node id in the tree has a record")
+    }
+
+    fn node(&self, id: NodeId) -> Node<'_> {
+        Node { tree: self, record: self.record(id), id }
+    }
+
+    fn links_of(&self, id: NodeId) -> &Links {
+        self.links.get(id.0 as usize).expect("a node id in the tree has links")
+    }
+
+    fn links_mut(&mut self, id: NodeId) -> &mut Links {
+        self.links.get_mut(id.0 as usize).expect("a node id in the tree has links")
+    }
+
+    /// Changes a record and keeps the digest in step.
+    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Record)) {
+        let record = self.nodes.get_mut(id.0).expect("a node id in the tree has a record");
+        let counts = digest::counts(&record.path);
+        let before = if counts { record.crc.digest(&record.stat) } else { 0 };
+        change(record);
+        let after = if counts { record.crc.digest(&record.stat) } else { 0 };
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+    }
+
+    fn insert(&mut self, record: Record) -> NodeId {
+        let hash = self.hash(&record.path);
+        if digest::counts(&record.path) {
+            self.digest = self.digest.wrapping_add(record.crc.digest(&record.stat));
+        }
+        self.data_bytes += (record.path.len() + record.data.as_ref().map_or(0, |data| data.len())) as u64;
+        let kind = record.stat.ephemeral_owner.kind();
+        let id = NodeId(self.nodes.insert(record));
+        self.index.insert_unique(spread(hash), IndexEntry { hash, id }, |entry| spread(entry.hash));
+        let links = Links { parent: id, position: 0, children: Vec::new() };
+        match self.links.get_mut(id.0 as usize) {
+            Some(slot) => *slot = links,
+            None => self.links.push(links),
+        }
+        match kind {
+            EphemeralKind::Persistent => {}
+            EphemeralKind::Container => drop(self.containers.insert(id)),
+            EphemeralKind::Ttl(_) => drop(self.ttls.insert(id)),
+            EphemeralKind::Ephemeral(session) => {
+                self.ephemerals.entry(session).or_default().insert(id);
+                self.ephemeral_count += 1;
+            }
+        }
+        id
+    }
+
+    fn remove(&mut self, id: NodeId) -> Deleted {
+        let record = self.nodes.remove(id.0).expect("a node id in the tree has a record");
+        let hash = self.hash(&record.path);
+        let entry = self.index.find_entry(spread(hash), |entry| entry.id == id).expect("every znode is indexed");
+        entry.remove();
+        if digest::counts(&record.path) {
+            self.digest = self.digest.wrapping_sub(record.crc.digest(&record.stat));
+        }
+        self.data_bytes -= (record.path.len() + record.data.as_ref().map_or(0, |data| data.len())) as u64;
+        match record.stat.ephemeral_owner.kind() {
+            EphemeralKind::Persistent => {}
+            EphemeralKind::Container => drop(self.containers.remove(&id)),
+            EphemeralKind::Ttl(_) => drop(self.ttls.remove(&id)),
+            EphemeralKind::Ephemeral(session) => {
+                self.ephemeral_count -= 1;
+                if let Some(set) = self.ephemerals.get_mut(&session) {
+                    set.remove(&id);
+                    if set.is_empty() {
+                        self.ephemerals.remove(&session);
+                    }
+                }
+            }
+        }
+        let acl = Arc::clone(self.acls.get(record.acl));
+        self.acls.release(record.acl);
+        Deleted { path: record.path, acl }
+    }
+
+    fn link(&mut self, id: NodeId, parent: NodeId) {
+        let children = &mut self.links_mut(parent).children;
+        let position = u32::try_from(children.len()).expect("fewer than 2^32 children");
+        children.push(id);
+        let links = self.links_mut(id);
+        links.parent = parent;
+        links.position = position;
+    }
+
+    /// Takes a znode out of its parent's children; the last one takes its place.
+    fn unlink(&mut self, id: NodeId) {
+        let Links { parent, position, .. } = *self.links_of(id);
+        let children = &mut self.links_mut(parent).children;
+        children.swap_remove(position as usize);
+        if let Some(moved) = children.get(position as usize).copied() {
+            self.links_mut(moved).position = position;
+        }
+        // A directory that was large once does not hold its memory for ever.
+        let children = &mut self.links_mut(parent).children;
+        if children.capacity() > 64 && children.len() < children.capacity() / 4 {
+            children.shrink_to(children.len() * 2);
+        }
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Tree {
+        Tree::new()
+    }
+}
+
+/// The table takes its buckets from the low bits and its tags from the high ones: the 32 bits serve as both.
+const fn spread(hash: u32) -> u64 {
+    ((hash as u64) << 32) | hash as u64
+}
+
+/// A tree as it was at one zxid.
+#[derive(Debug)]
+pub struct FrozenTree {
+    nodes: FrozenSlab<Record>,
+    acls: Vec<(AclId, AclList)>,
+    sessions: Vec<(SessionId, i32)>,
+    /// The newest txn in it.
+    pub zxid: Zxid,
+    /// Its digest.
+    pub digest: u64,
+    /// Count of its znodes.
+    pub node_count: usize,
+    /// Count of its ephemerals.
+    pub ephemeral_count: usize,
+    /// Bytes of its paths and data.
+    pub data_bytes: u64,
+}
+
+/// A znode of a frozen tree.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenNode<'f> {
+    /// The path.
+    pub path: &'f str,
+    /// The data.
+    pub data: Option<&'f [u8]>,
+    /// The number of its ACL.
+    pub acl: AclId,
+    /// What is stored of it.
+    pub stat: &'f StatPersisted,
+}
+
+impl FrozenTree {
+    /// The znodes, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = FrozenNode<'_>> {
+        self.nodes.iter().map(|record| FrozenNode {
+            path: &record.path,
+            data: record.data.as_deref(),
+            acl: record.acl,
+            stat: &record.stat,
+        })
+    }
+
+    /// The ACLs with their numbers, ascending.
+    #[must_use]
+    pub fn acls(&self) -> &[(AclId, AclList)] {
+        &self.acls
+    }
+
+    /// The sessions with their timeouts in ms, by id.
+    #[must_use]
+    pub fn sessions(&self) -> &[(SessionId, i32)] {
+        &self.sessions
+    }
+}
+
+/// Builds a tree from what a [`FrozenTree`] held.
+#[derive(Debug)]
+pub struct TreeLoader {
+    tree: Tree,
+}
+
+/// Why what was loaded is not a tree.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// A znode without its parent.
+    #[error("the znode {0} has no parent")]
+    Orphan(String),
+    /// The same path twice.
+    #[error("the znode {0} is there twice")]
+    Twice(String),
+    /// A reserved znode is missing.
+    #[error("the znode {0} is missing, which every tree has")]
+    Missing(&'static str),
+    /// The sum over all znodes is not what was recorded.
+    #[error("the digest of the znodes is {found:#x}, the recorded one {recorded:#x}")]
+    Digest {
+        /// Over what was loaded.
+        found: u64,
+        /// What was recorded.
+        recorded: u64,
+    },
+}
+
+impl TreeLoader {
+    /// A znode. In any order.
+    ///
+    /// # Errors
+    /// [`LoadError::Twice`].
+    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) -> Result<(), LoadError> {
+        if self.tree.find(path).is_some() {
+            return Err(LoadError::Twice(path.to_owned()));
+        }
+        self.tree.load_node(path, data, acl, stat);
+        Ok(())
+    }
+
+    /// A session with its timeout in ms.
+    pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.tree.put_session(session, timeout_ms);
+    }
+
+    /// The tree, if it is whole and has this digest.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn finish(mut self, zxid: Zxid, recorded_digest: u64) -> Result<Tree, LoadError> {
+        for path in RESERVED_PATHS {
+            self.tree.find(path).ok_or(LoadError::Missing(path))?;
+        }
+        self.tree.try_link_loaded().map_err(|path| LoadError::Orphan(path.to_string()))?;
+        if self.tree.digest != recorded_digest {
+            return Err(LoadError::Digest { found: self.tree.digest, recorded: recorded_digest });
+        }
+        self.tree.last_zxid = zxid;
+        Ok(self.tree)
+    }
+}
