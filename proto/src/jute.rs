@@ -6,6 +6,15 @@
 //! | boolean | 1; any value but 0 is true |
 //! | buffer, ustring | int length, then the bytes; length -1 is null |
 //! | vector | int count, then the elements; count -1 is null |
+//!
+//! **Deliberately stricter than Java**, which answers these later or not at all:
+//! - A string must be UTF-8, else the request is refused with MarshallingError. Java decodes it with U+FFFD in place of what it does
+//!   not understand, and goes on with a string that the client did not send: on a path it then fails with BadArguments or NoNode, in an
+//!   ACL's id it is stored. Java also *writes* characters from U+10000 on as two surrogates of three bytes each, which is not UTF-8 and which
+//!   it does not read back itself. Paths cannot hold them; an id of an ACL in a Java server's txn or reply can, and is
+//!   [`DecodeError::NotUtf8`] here.
+//! - A vector's count below -1 is refused; Java reads it as empty.
+//! - Lengths are bounded by the frame, not by `jute.maxbuffer`, which bounds the frame itself.
 
 use std::fmt;
 

@@ -10,6 +10,8 @@
 pub mod acl;
 pub mod connect;
 pub mod error_code;
+#[doc(hidden)]
+pub mod fuzz_targets;
 pub mod ids;
 pub mod jute;
 pub mod opcode;

@@ -53,7 +53,7 @@ impl ReplyHeader {
 pub enum OpResult<'a> {
     /// create: the path.
     Create(&'a str),
-    /// create2, createContainer or createTTL: the path and the Stat. The code on the wire is the one given.
+    /// create2, createContainer or createTTL: the path and the Stat. On the wire all three are create2; so reads give that code.
     Create2(OpCode, &'a str, Stat),
     /// delete.
     Delete,
@@ -125,9 +125,7 @@ impl<'a> OpResult<'a> {
             let op = OpCode::from_wire(ty).ok_or(DecodeError::InvalidMultiOp)?;
             results.push(match op {
                 OpCode::Create => OpResult::Create(r.string()?),
-                OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-                    OpResult::Create2(op, r.string()?, Stat::read(r)?)
-                }
+                OpCode::Create2 => OpResult::Create2(op, r.string()?, Stat::read(r)?),
                 OpCode::Delete => OpResult::Delete,
                 OpCode::SetData => OpResult::SetData(Stat::read(r)?),
                 OpCode::Check => OpResult::Check,
@@ -250,5 +248,40 @@ impl<'a> Reply<'a> {
             }
             Reply::Token(token) => w.buffer(*token),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_and_ttl_znodes_of_a_multi_are_answered_as_create2() {
+        for op in [OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl] {
+            let mut bytes = Vec::new();
+            OpResult::Create2(op, "/a", Stat::default()).write(&mut Writer::new(&mut bytes));
+            assert_eq!(bytes.get(..9), Some([0, 0, 0, 15, 0, 0, 0, 0, 0].as_slice()));
+        }
+        let mut w_bytes = vec![0, 0, 0, 19, 0, 0, 0, 0, 0];
+        OpResult::write_end(&mut Writer::new(&mut w_bytes));
+        assert_eq!(OpResult::read_all(&mut Reader::new(&w_bytes)), Err(DecodeError::InvalidMultiOp));
+    }
+
+    /// `MultiResponse`: an error stands twice, in the result's header and in its record; the end is -1, true, -1.
+    #[test]
+    fn a_failed_multi_carries_each_error_twice() {
+        let errors = [OpResult::Error(0), OpResult::Error(-101), OpResult::Error(-2)];
+        let mut bytes = Vec::new();
+        Reply::Multi(errors.to_vec()).write(&mut Writer::new(&mut bytes));
+        let mut expected = Vec::new();
+        for err in [0i32, -101, -2] {
+            expected.extend_from_slice(&(-1i32).to_be_bytes());
+            expected.push(0);
+            expected.extend_from_slice(&err.to_be_bytes());
+            expected.extend_from_slice(&err.to_be_bytes());
+        }
+        expected.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(bytes, expected);
+        assert_eq!(OpResult::read_all(&mut Reader::new(&bytes)), Ok(errors.to_vec()));
     }
 }

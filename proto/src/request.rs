@@ -295,7 +295,7 @@ pub struct ReconfigRequest<'a> {
 /// One operation of a multi or multiRead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MultiOp<'a> {
-    /// create, create2, createContainer or createTTL.
+    /// create, create2, createContainer or createTTL: the code that the flags call for, which need not be the one sent.
     Create(OpCode, CreateRequest<'a>),
     /// delete.
     Delete(PathVersion<'a>),
@@ -329,13 +329,7 @@ impl<'a> MultiOp<'a> {
 
     fn read(op: OpCode, r: &mut Reader<'a>) -> Result<MultiOp<'a>> {
         let parsed = match op {
-            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-                let create = CreateRequest::read(r, op == OpCode::CreateTtl)?;
-                if CreateMode::from_wire(create.flags).is_none() {
-                    return Err(DecodeError::InvalidCreateMode);
-                }
-                MultiOp::Create(op, create)
-            }
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => Self::read_create(op, r)?,
             OpCode::Delete => MultiOp::Delete(PathVersion::read(r)?),
             OpCode::SetData => MultiOp::SetData(SetDataRequest::read(r)?),
             OpCode::Check => MultiOp::Check(PathVersion::read(r)?),
@@ -344,6 +338,24 @@ impl<'a> MultiOp<'a> {
             _ => return Err(DecodeError::InvalidMultiOp),
         };
         Ok(parsed)
+    }
+
+    /// Inside a multi the flags rule over the code (`Op.Create.getOpcode`): clients that know only `create` may ask for a container
+    /// with it, and get a container's result.
+    fn read_create(code: OpCode, r: &mut Reader<'a>) -> Result<MultiOp<'a>> {
+        let create = CreateRequest::read(r, code == OpCode::CreateTtl)?;
+        let mode = CreateMode::from_wire(create.flags);
+        let op = match (code, mode) {
+            (OpCode::CreateTtl, Some(mode)) if mode.is_ttl() => return Ok(MultiOp::Create(code, create)),
+            (_, Some(CreateMode::Container)) => OpCode::CreateContainer,
+            // createTTL without a TTL mode is a plain create; an unknown flag is left to prep, which answers BadArguments.
+            (OpCode::CreateTtl, _) => OpCode::Create,
+            // There is no field to take the TTL from.
+            (_, Some(mode)) if mode.is_ttl() => return Err(DecodeError::InvalidCreateMode),
+            (_, Some(_)) => code,
+            (_, None) => return Err(DecodeError::InvalidCreateMode),
+        };
+        Ok(MultiOp::Create(op, CreateRequest { ttl_ms: None, ..create }))
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -573,5 +585,55 @@ impl<'a> Request<'a> {
             Request::GetEphemerals(prefix) => w.string_or_null(*prefix),
             Request::Ping | Request::WhoAmI | Request::CloseSession => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create_in_multi(code: OpCode, flags: i32, ttl_ms: Option<i64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut w = Writer::new(&mut bytes);
+        w.int(code.to_wire());
+        w.bool(false);
+        w.int(-1);
+        CreateRequest { path: "/a", data: None, acl: AclVec::EMPTY, flags, ttl_ms }.write(&mut w);
+        w.int(-1);
+        w.bool(true);
+        w.int(-1);
+        bytes
+    }
+
+    #[test]
+    fn inside_a_multi_the_flags_rule_over_the_code() {
+        use OpCode::{Create, Create2, CreateContainer, CreateTtl};
+        for (code, flags, ttl_ms, expected) in [
+            (Create, 0, None, Ok((Create, None))),
+            (Create2, 3, None, Ok((Create2, None))),
+            (Create, 4, None, Ok((CreateContainer, None))),
+            (CreateTtl, 5, Some(7), Ok((CreateTtl, Some(7)))),
+            (CreateTtl, 0, Some(7), Ok((Create, None))),
+            (CreateTtl, 4, Some(7), Ok((CreateContainer, None))),
+            (CreateTtl, 99, Some(7), Ok((Create, None))),
+            (Create, 5, None, Err(DecodeError::InvalidCreateMode)),
+            (Create2, 7, None, Err(DecodeError::InvalidCreateMode)),
+        ] {
+            let bytes = create_in_multi(code, flags, ttl_ms);
+            let read = MultiRequest::read(&mut Reader::new(&bytes)).map(|multi| match multi.ops.as_slice() {
+                [MultiOp::Create(op, create)] => (*op, create.ttl_ms),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(read, expected, "{code:?} with flags {flags}");
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_do_not_mix_in_a_multi() {
+        let write = MultiOp::Delete(PathVersion { path: "/a", version: -1 });
+        let read = MultiOp::GetData(ReadRequest { path: "/a", watch: false });
+        let mut bytes = Vec::new();
+        MultiRequest { ops: vec![write, read] }.write(&mut Writer::new(&mut bytes));
+        assert_eq!(MultiRequest::read(&mut Reader::new(&bytes)), Err(DecodeError::InvalidMultiOp));
     }
 }

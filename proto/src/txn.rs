@@ -12,6 +12,15 @@ use crate::{AclVec, OpCode, SessionId, Xid, Zxid};
 /// The version of the digest's arithmetic (`DigestCalculator.DIGEST_VERSION`).
 pub const DIGEST_VERSION: i32 = 2;
 
+/// The parent's cversion of a create txn that was written before txns recorded it.
+pub const NO_PARENT_CVERSION: i32 = -1;
+
+/// Least bytes of an operation in a multi: its type, the length of its record, and an error's code.
+const MULTI_OP_BYTES_MIN: usize = 12;
+
+/// Bytes of a `TxnDigest`.
+const TXN_DIGEST_BYTES: usize = 12;
+
 /// Who made a txn, when, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxnHeader {
@@ -73,7 +82,7 @@ pub struct CreateTxn<'a> {
     pub acl: AclVec<'a>,
     /// Owned by the header's session? (create and create2)
     pub ephemeral: bool,
-    /// The parent's stored cversion after it.
+    /// The parent's stored cversion after it, or [`NO_PARENT_CVERSION`].
     pub parent_cversion: i32,
     /// Time to live in ms (createTTL), else 0.
     pub ttl_ms: i64,
@@ -86,6 +95,21 @@ impl<'a> CreateTxn<'a> {
         let parent_cversion = r.int()?;
         let ttl_ms = if op == OpCode::CreateTtl { r.long()? } else { 0 };
         Ok(CreateTxn { op, path, data, acl, ephemeral, parent_cversion, ttl_ms })
+    }
+
+    /// Reads a create txn, or one from before 3.3.3, which ends with `ephemeral` (`CreateTxnV0`): then the parent's cversion is
+    /// [`NO_PARENT_CVERSION`], and apply works it out.
+    fn read_new_or_v0(r: &mut Reader<'a>) -> Result<CreateTxn<'a>> {
+        let mut v0 = *r;
+        CreateTxn::read(OpCode::Create, r).or_else(|error| {
+            let (path, data, acl, ephemeral) = (v0.string()?, v0.buffer()?, AclVec::read(&mut v0)?, v0.bool()?);
+            if !v0.is_empty() {
+                return Err(error);
+            }
+            *r = v0;
+            let parent_cversion = NO_PARENT_CVERSION;
+            Ok(CreateTxn { op: OpCode::Create, path, data, acl, ephemeral, parent_cversion, ttl_ms: 0 })
+        })
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -160,15 +184,37 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`DecodeError`].
     pub fn read(op: OpCode, r: &mut Reader<'a>) -> Result<Txn<'a>> {
-        if op != OpCode::Multi {
-            return Txn::read_single(op, r);
+        match op {
+            OpCode::Multi => Txn::read_multi(r),
+            OpCode::Create => CreateTxn::read_new_or_v0(r).map(Txn::Create),
+            // A check is only ever logged inside a multi.
+            OpCode::Check => Err(DecodeError::UnknownTxnType(op.to_wire())),
+            _ => Txn::read_single(op, r),
         }
-        // Each operation of a multi: type int, then its record as a buffer.
-        let count = r.count(8)?.ok_or(DecodeError::UnexpectedNull)?;
+    }
+
+    /// A count, then each operation's type and its record as a buffer. Types as `DataTree.processTxn` takes them.
+    fn read_multi(r: &mut Reader<'a>) -> Result<Txn<'a>> {
+        let count = r.count(MULTI_OP_BYTES_MIN)?.ok_or(DecodeError::UnexpectedNull)?;
         let mut txns = Vec::with_capacity(count);
         for _ in 0..count {
             let op = read_op(r)?;
             let bytes = r.buffer()?.ok_or(DecodeError::UnexpectedNull)?;
+            let allowed = matches!(
+                op,
+                OpCode::Create
+                    | OpCode::Create2
+                    | OpCode::CreateContainer
+                    | OpCode::CreateTtl
+                    | OpCode::Delete
+                    | OpCode::DeleteContainer
+                    | OpCode::SetData
+                    | OpCode::Check
+                    | OpCode::Error
+            );
+            if !allowed {
+                return Err(DecodeError::InvalidMultiOp);
+            }
             txns.push(Txn::read_single(op, &mut Reader::new(bytes))?);
         }
         Ok(Txn::Multi(txns))
@@ -186,8 +232,8 @@ impl<'a> Txn<'a> {
             OpCode::SetAcl => Txn::SetAcl { path: r.string()?, acl: AclVec::read(r)?, version: r.int()? },
             OpCode::Check => Txn::Check { path: r.string()?, version: r.int()? },
             OpCode::CreateSession => Txn::CreateSession { timeout_ms: r.int()? },
-            OpCode::CloseSession if r.is_empty() => Txn::CloseSession(None),
-            OpCode::CloseSession => Txn::CloseSession(StrVec::read_or_null(r)?),
+            OpCode::CloseSession if has_no_path_list(r.rest()) => Txn::CloseSession(None),
+            OpCode::CloseSession => Txn::CloseSession(Some(StrVec::read_or_null(r)?.unwrap_or(StrVec::EMPTY))),
             OpCode::Error => Txn::Error(r.int()?),
             other => return Err(DecodeError::UnknownTxnType(other.to_wire())),
         })
@@ -245,6 +291,13 @@ impl<'a> Txn<'a> {
     }
 }
 
+/// Does a closeSession end with its header, or with a digest right after it? So write servers with
+/// `zookeeper.closeSessionTxn.enabled=false`. As a list those twelve bytes would be two paths within eight bytes, lengths included:
+/// two empty ones, which no znode has.
+fn has_no_path_list(rest: &[u8]) -> bool {
+    rest.is_empty() || (rest.len() == TXN_DIGEST_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes()))
+}
+
 /// A whole txn: header, record and the digest of the tree after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnRecord<'a> {
@@ -257,7 +310,8 @@ pub struct TxnRecord<'a> {
 }
 
 impl<'a> TxnRecord<'a> {
-    /// Reads all of `bytes`.
+    /// Reads all of `bytes`; what follows a digest is ignored, as in Java. Part of a digest is an error (Java reads it as none):
+    /// a record comes out of a checked log entry or packet, so it would be damage that nobody noticed.
     ///
     /// # Errors
     /// [`DecodeError`].
@@ -278,5 +332,66 @@ impl<'a> TxnRecord<'a> {
             w.int(version);
             w.long(digest.cast_signed());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(op: OpCode, txn: Txn<'_>, digest: Option<(i32, u64)>) -> Vec<u8> {
+        let header = TxnHeader { session: SessionId(7), xid: Xid(3), zxid: Zxid(9), time_ms: 1, op };
+        let mut bytes = Vec::new();
+        TxnRecord { header, txn, digest }.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_create_without_the_parents_cversion_is_an_old_one() {
+        let create = CreateTxn {
+            op: OpCode::Create,
+            path: "/a",
+            data: None,
+            acl: AclVec::EMPTY,
+            ephemeral: true,
+            parent_cversion: 5,
+            ttl_ms: 0,
+        };
+        let bytes = record(OpCode::Create, Txn::Create(create), None);
+        let old = bytes.get(..bytes.len() - 4).expect("longer than the field");
+        let read = TxnRecord::decode(old).map(|record| record.txn);
+        assert_eq!(read, Ok(Txn::Create(CreateTxn { parent_cversion: NO_PARENT_CVERSION, ..create })));
+        // Only `create` is that old.
+        let create2 = CreateTxn { op: OpCode::Create2, ..create };
+        let bytes = record(OpCode::Create2, Txn::Create(create2), None);
+        assert_eq!(TxnRecord::decode(bytes.get(..bytes.len() - 4).expect("longer")), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn a_close_without_its_paths_keeps_its_digest() {
+        for digest in [None, Some((DIGEST_VERSION, 0x1234_5678_9abc_def0)), Some((DIGEST_VERSION, 0))] {
+            let bytes = record(OpCode::CloseSession, Txn::CloseSession(None), digest);
+            let read = TxnRecord::decode(&bytes).expect("a record");
+            assert_eq!((read.txn, read.digest), (Txn::CloseSession(None), digest));
+        }
+        let mut list = Vec::new();
+        Writer::new(&mut list).strings(["/abc"].into_iter());
+        let paths = StrVec::read_or_null(&mut Reader::new(&list)).expect("a list");
+        let bytes = record(OpCode::CloseSession, Txn::CloseSession(paths), None);
+        assert_eq!(TxnRecord::decode(&bytes).map(|record| record.txn), Ok(Txn::CloseSession(paths)));
+    }
+
+    #[test]
+    fn only_what_a_multi_can_hold_is_read_in_one() {
+        let inner = [Txn::Check { path: "/a", version: 1 }, Txn::Error(-101)];
+        let bytes = record(OpCode::Multi, Txn::Multi(inner.to_vec()), None);
+        assert_eq!(TxnRecord::decode(&bytes).map(|record| record.txn), Ok(Txn::Multi(inner.to_vec())));
+        let paths = Some(StrVec::EMPTY);
+        for inner in [Txn::CreateSession { timeout_ms: 1 }, Txn::CloseSession(paths), Txn::Multi(Vec::new())] {
+            let bytes = record(OpCode::Multi, Txn::Multi(vec![inner, Txn::Error(0)]), None);
+            assert_eq!(TxnRecord::decode(&bytes), Err(DecodeError::InvalidMultiOp));
+        }
+        let bytes = record(OpCode::Check, Txn::Check { path: "/a", version: 1 }, None);
+        assert_eq!(TxnRecord::decode(&bytes), Err(DecodeError::UnknownTxnType(13)));
     }
 }

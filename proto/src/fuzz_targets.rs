@@ -1,0 +1,144 @@
+//! What the fuzz targets do with their input: one function per decoder.
+//!
+//! Here, and not in `fuzz/`, so that `proto/tests/corpus_replay.rs` runs the committed corpus through the very same code with a plain
+//! `cargo test`. Each function takes any bytes and panics only if the decoder is wrong: it may refuse them, but what it
+//! accepts must survive encoding and decoding unchanged, and must not grow. Not part of the crate's API.
+
+use crate::connect::{ConnectRequest, ConnectResponse};
+use crate::jute::{Reader, Writer};
+use crate::reply::{Reply, ReplyHeader};
+use crate::request::{Request, RequestHeader};
+use crate::txn::{Txn, TxnRecord};
+use crate::watch::WatcherEvent;
+use crate::{OpCode, path};
+
+/// A target: its name, which is its corpus directory's too, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target. `fuzz/fuzz_targets/` has one file for each.
+pub const TARGETS: &[Target] = &[
+    ("connect_request", connect_request),
+    ("connect_response", connect_response),
+    ("request", request),
+    ("reply", reply),
+    ("txn_record", txn_record),
+    ("multi", multi),
+    ("watcher_event", watcher_event),
+    ("path_validate", path_validate),
+];
+
+/// What an old create txn grows by: it lacks the parent's cversion, which is always written.
+const OLD_CREATE_GROWS_BYTES: usize = 4;
+
+fn encoded(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut Writer::new(&mut out));
+    out
+}
+
+/// The client's handshake, a whole frame.
+pub fn connect_request(data: &[u8]) {
+    let Ok(first) = ConnectRequest::decode(data) else { return };
+    let bytes = encoded(|w| first.write(w));
+    assert_eq!(ConnectRequest::decode(&bytes), Ok(first));
+    assert!(bytes.len() <= data.len());
+}
+
+/// The server's handshake, a whole frame.
+pub fn connect_response(data: &[u8]) {
+    let Ok(first) = ConnectResponse::decode(data) else { return };
+    let bytes = encoded(|w| first.write(w));
+    assert_eq!(ConnectResponse::decode(&bytes), Ok(first));
+    assert!(bytes.len() <= data.len());
+}
+
+/// A request's frame: header and the record of whatever operation the header names.
+pub fn request(data: &[u8]) {
+    let mut r = Reader::new(data);
+    let Ok(header) = RequestHeader::read(&mut r) else { return };
+    let Some(op) = OpCode::from_wire(header.op) else { return };
+    request_record(op, r);
+}
+
+fn request_record(op: OpCode, mut r: Reader<'_>) {
+    let data = r.rest();
+    let Ok(Some(first)) = Request::read(op, &mut r) else { return };
+    assert_eq!(first.op(), op);
+    let bytes = encoded(|w| first.write(w));
+    let mut again = Reader::new(&bytes);
+    assert_eq!(Request::read(op, &mut again), Ok(Some(first)));
+    assert!(again.is_empty(), "all that was written was read");
+    assert!(bytes.len() <= data.len());
+}
+
+/// The operation asked for (4 bytes), then its reply's frame: header, and the record unless the header has an error.
+pub fn reply(data: &[u8]) {
+    let mut r = Reader::new(data);
+    let Some(op) = r.int().ok().and_then(OpCode::from_wire) else { return };
+    let Ok(header) = ReplyHeader::read(&mut r) else { return };
+    if header.err == 0 {
+        reply_record(op, r);
+    }
+}
+
+fn reply_record(op: OpCode, mut r: Reader<'_>) {
+    let data = r.rest();
+    let Ok(first) = Reply::read(op, &mut r) else { return };
+    let bytes = encoded(|w| first.write(w));
+    let mut again = Reader::new(&bytes);
+    assert_eq!(Reply::read(op, &mut again), Ok(first));
+    assert!(again.is_empty(), "all that was written was read");
+    assert!(bytes.len() <= data.len());
+}
+
+/// A txn: header, record and digest.
+pub fn txn_record(data: &[u8]) {
+    let Ok(first) = TxnRecord::decode(data) else { return };
+    let mut bytes = Vec::new();
+    first.encode(&mut bytes);
+    assert_eq!(first.header.op, first.txn.op());
+    assert_eq!(TxnRecord::decode(&bytes), Ok(first));
+    assert!(bytes.len() <= data.len() + OLD_CREATE_GROWS_BYTES);
+}
+
+/// The same bytes as a multi's request, as its results and as its txn.
+pub fn multi(data: &[u8]) {
+    request_record(OpCode::Multi, Reader::new(data));
+    reply_record(OpCode::Multi, Reader::new(data));
+    let Ok(first) = Txn::read(OpCode::Multi, &mut Reader::new(data)) else { return };
+    let bytes = encoded(|w| first.write(w));
+    assert_eq!(Txn::read(OpCode::Multi, &mut Reader::new(&bytes)), Ok(first));
+    assert!(bytes.len() <= data.len());
+}
+
+/// A watch event's record.
+pub fn watcher_event(data: &[u8]) {
+    let Ok(first) = WatcherEvent::read(&mut Reader::new(data)) else { return };
+    let bytes = encoded(|w| first.write(w));
+    assert_eq!(WatcherEvent::read(&mut Reader::new(&bytes)), Ok(first));
+    assert!(bytes.len() <= data.len());
+}
+
+/// A path's bytes: the rules against [`path_allowed`], and the walk to the root.
+pub fn path_validate(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let valid = path::validate(text).is_ok();
+    assert_eq!(valid, path_allowed(text), "{text:?}");
+    if !valid {
+        return;
+    }
+    let mut last = None;
+    for step in path::self_and_ancestors(text) {
+        assert_eq!(path::validate(step), Ok(()));
+        assert!(path::is_within(text, step));
+        last = Some(step);
+    }
+    assert_eq!(last, Some("/"), "every path leads to the root");
+}
+
+/// The rules of paths said a second time, in UTF-16 units and with no shortcut: the model that [`path::validate`] is held against.
+fn path_allowed(text: &str) -> bool {
+    let allowed = |unit: u16| !matches!(unit, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff);
+    let Some(names) = text.strip_prefix('/') else { return false };
+    text == "/" || (text.encode_utf16().all(allowed) && names.split('/').all(|name| !matches!(name, "" | "." | "..")))
+}
