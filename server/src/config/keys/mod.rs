@@ -1,0 +1,226 @@
+//! The one table of configuration keys: name, kind, default, whether it takes effect, and a line of documentation.
+//!
+//! Everything else is read from here: parsing, the resolved configuration's defaults, the warnings, the suggestions
+//! for misspelt keys, and `docs/configuration.md` (a test compares). A key has one name, written without the prefix
+//! `zookeeper.`; both forms are understood in the file and after `-D`. The tests at the end hold the table together:
+//! unique names, and defaults that their own kind accepts.
+
+mod own;
+mod quorum;
+mod security;
+mod server;
+
+use super::value::Kind;
+
+/// One key, or one family of keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KeySpec {
+    /// The name without `zookeeper.`; a family ends in `.*`.
+    pub name: &'static str,
+    /// What it allows.
+    pub kind: Kind,
+    /// RingKeeper's default as it would be written; empty where there is none.
+    pub default: &'static str,
+    /// Whether it does something.
+    pub effect: Effect,
+    /// One or two sentences for the operator.
+    pub doc: &'static str,
+}
+
+/// Whether a key does something in this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It takes effect.
+    Now,
+    /// It is read and checked; its function comes later. Warned about where it differs from the default.
+    Later,
+    /// As [`Effect::Later`], and whoever relies on it must know what follows.
+    LaterMind(&'static str),
+    /// It concerns ensembles only, which come later; a standalone server may carry it without a warning.
+    Ensemble,
+    /// It tunes something that exists in the Java server only.
+    Never(&'static str),
+}
+
+/// One part of the table, a chapter of the reference page.
+#[derive(Debug, Clone, Copy)]
+pub struct Chapter {
+    /// Its heading.
+    pub title: &'static str,
+    /// Its keys.
+    pub keys: &'static [KeySpec],
+}
+
+/// All keys.
+pub const CHAPTERS: &[Chapter] = &[
+    Chapter { title: "Storage", keys: server::STORAGE },
+    Chapter { title: "Clients and sessions", keys: server::CLIENTS },
+    Chapter { title: "Limits and throttles", keys: server::LIMITS },
+    Chapter { title: "Data tree", keys: server::TREE },
+    Chapter { title: "Commands, admin server and metrics", keys: server::OPERATIONS },
+    Chapter { title: "RingKeeper's own keys", keys: own::OWN },
+    Chapter { title: "Ensemble", keys: quorum::MEMBERS },
+    Chapter { title: "Ensemble: tuning", keys: quorum::TUNING },
+    Chapter { title: "Authentication", keys: security::AUTH },
+    Chapter { title: "TLS", keys: security::TLS },
+    Chapter { title: "Settings of the Java server only", keys: server::JAVA_ONLY },
+];
+
+/// Other spellings: what some documents and older versions use, and the name in the table.
+pub const ALIASES: &[(&str, &str)] = &[
+    ("sessionlessCnxnTimeout", "nio.sessionlessCnxnTimeout"),
+    ("observer.syncEnabled", "syncEnabled"),
+    ("container.checkIntervalMs", "znode.container.checkIntervalMs"),
+    ("container.maxPerMinute", "znode.container.maxPerMinute"),
+    ("superDigest", "DigestAuthenticationProvider.superDigest"),
+];
+
+/// The prefix of Java system properties.
+const PROPERTY_PREFIX: &str = "zookeeper.";
+
+/// Every key, in the order of the reference page.
+pub fn all() -> impl Iterator<Item = &'static KeySpec> {
+    CHAPTERS.iter().flat_map(|chapter| chapter.keys)
+}
+
+/// Finds a key as written: with or without `zookeeper.`, by alias, or as a member of a family. The second value is
+/// what follows the family's dot, and empty for a plain key.
+pub fn find(written: &str) -> Option<(&'static KeySpec, &str)> {
+    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written);
+    let canonical = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);
+    if let Some(spec) = all().find(|spec| !spec.is_family() && spec.name == canonical) {
+        return Some((spec, ""));
+    }
+    all().filter(|spec| spec.is_family()).find_map(|spec| {
+        let stem = spec.name.strip_suffix('*')?;
+        let member = name.strip_prefix(stem)?;
+        (!member.is_empty()).then_some((spec, member))
+    })
+}
+
+/// The known key that `written` most resembles, if one is near enough to be a slip of the pen.
+pub fn suggest(written: &str) -> Option<String> {
+    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written).to_ascii_lowercase();
+    // More than a third of the letters wrong is another word, not a typing error.
+    let distance_max = (name.chars().count() / 3).clamp(1, 4);
+    all()
+        .filter(|spec| !spec.is_family())
+        .map(|spec| (edit_distance(&name, &spec.name.to_ascii_lowercase()), spec.name))
+        .filter(|(distance, _)| *distance <= distance_max)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name.to_owned())
+}
+
+impl KeySpec {
+    /// Whether the name stands for many keys, `server.*` for instance.
+    pub fn is_family(&self) -> bool {
+        self.name.ends_with(".*")
+    }
+}
+
+/// Levenshtein's distance with transposed neighbours counted as one edit. Keys are short; no limit is needed beyond
+/// the configuration file's own.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    let mut previous_a = None;
+    for (row, ca) in a.chars().enumerate() {
+        let mut current = Vec::with_capacity(above.len());
+        current.push(row + 1);
+        for (column, cb) in b.iter().enumerate() {
+            let at = |line: &[usize], i: usize| line.get(i).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&above, column) + usize::from(ca != *cb))
+                .min(at(&above, column + 1) + 1)
+                .min(at(&current, column) + 1);
+            let transposed = column > 0 && previous_a == Some(*cb) && b.get(column - 1) == Some(&ca);
+            if transposed {
+                best = best.min(at(&before, column - 1) + 1);
+            }
+            current.push(best);
+        }
+        before = std::mem::replace(&mut above, current);
+        previous_a = Some(ca);
+    }
+    above.last().copied().unwrap_or(0)
+}
+
+/// Largest value of a Java `int`.
+const INT_MAX: i64 = i32::MAX as i64;
+/// Largest number of milliseconds or KiB that still fits 64 bits after conversion to nanoseconds or bytes.
+const LONG_MAX: i64 = i64::MAX / 1_000_000;
+
+/// A whole number in a closed range.
+const fn int(min: i64, max: i64) -> Kind {
+    Kind::Int { min, max }
+}
+
+/// Writes a table with one key to two lines; rustfmt would give each field a line of its own.
+macro_rules! keys {
+    ($($name:expr => $kind:expr, $default:expr, $effect:expr, $doc:expr;)*) => {
+        &[$(KeySpec { name: $name, kind: $kind, default: $default, effect: $effect, doc: $doc }),*]
+    };
+}
+use keys;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_aliases_point_at_keys() {
+        let mut seen = HashSet::new();
+        for spec in all() {
+            assert!(seen.insert(spec.name), "{} stands twice in the table", spec.name);
+            assert!(!spec.name.starts_with(PROPERTY_PREFIX), "{} carries the prefix", spec.name);
+            assert!(spec.doc.ends_with('.') && spec.doc.len() > 10, "{} is not documented", spec.name);
+        }
+        for (alias, name) in ALIASES {
+            assert!(seen.contains(name) && !seen.contains(alias), "{alias}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_allowed_by_its_own_kind() {
+        for spec in all().filter(|spec| !spec.default.is_empty()) {
+            assert!(spec.kind.read(spec.default).is_some(), "{}={}", spec.name, spec.default);
+        }
+    }
+
+    #[test]
+    fn keys_are_found_in_every_spelling() {
+        for (written, name, member) in [
+            ("tickTime", "tickTime", ""),
+            ("zookeeper.snapCount", "snapCount", ""),
+            ("jute.maxbuffer", "jute.maxbuffer", ""),
+            ("zookeeper.jute.maxbuffer", "jute.maxbuffer", ""),
+            ("sessionlessCnxnTimeout", "nio.sessionlessCnxnTimeout", ""),
+            ("server.12", "server.*", "12"),
+            ("metricsProvider.className", "metricsProvider.className", ""),
+            ("metricsProvider.x.y", "metricsProvider.*", "x.y"),
+            ("zookeeper.ssl.quorum.keyStore.location", "ssl.quorum.keyStore.location", ""),
+        ] {
+            let found = find(written).map(|(spec, member)| (spec.name, member));
+            assert_eq!(found, Some((name, member)), "{written}");
+        }
+        for unknown in ["", "server.", "ticktime", "zookeeper.", "zookeeper.zookeeper.snapCount"] {
+            assert!(find(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_gets_a_suggestion_and_another_word_gets_none() {
+        for (written, expected) in [
+            ("ticktime", Some("tickTime")),
+            ("dataDri", Some("dataDir")),
+            ("maxClientCnxn", Some("maxClientCnxns")),
+            ("zookeeper.snapCuont", Some("snapCount")),
+            ("autopurge.snapRetainCnt", Some("autopurge.snapRetainCount")),
+            ("frobnicate", None),
+            ("", None),
+        ] {
+            assert_eq!(suggest(written).as_deref(), expected, "{written}");
+        }
+    }
+}

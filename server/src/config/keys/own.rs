@@ -1,0 +1,20 @@
+//! Keys that only RingKeeper has. All begin with `ringkeeper.`, which ZooKeeper ignores, so that one file can serve
+//! both.
+
+use super::super::value::Kind;
+use super::{Effect::Now, INT_MAX, KeySpec, int, keys};
+
+pub(super) const OWN: &[KeySpec] = keys! {
+    "ringkeeper.shards" => Kind::AutoOrInt { min: 1, max: 256 }, "auto", Now,
+        "Threads that serve clients. `auto` follows the cpuset and the cgroup's CPU quota and leaves room for the consensus core and the log thread.";
+    "ringkeeper.pin" => Kind::Choice(&["auto", "on", "off"]), "auto", Now,
+        "Whether each thread stays on a core of its own. `auto` pins only where there are enough cores and no CPU quota.";
+    "ringkeeper.connectionOutputBytesMax" => int(1_048_576, INT_MAX), "16777216", Now,
+        "Unsent bytes of one connection. A client that lets more pile up is disconnected; its session lives on.";
+    "ringkeeper.connectionRequestsMax" => int(1, 1_000_000), "1024", Now,
+        "Unanswered requests of one connection. Past it the server stops reading from that connection until replies have left.";
+    "ringkeeper.replyBytesMax" => int(1_048_576, INT_MAX), "67108864", Now,
+        "Largest reply that the server builds; a larger one becomes an error.";
+    "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
+        "The process ends, with the stacks of its threads in the log, when the consensus core or the log thread makes no progress for so long. 0 switches the watchdog off.";
+};

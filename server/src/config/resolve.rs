@@ -1,0 +1,281 @@
+//! From settings to the resolved configuration: fields filled, rules between settings checked.
+//!
+//! Owns ZooKeeper's rules of a single server (`QuorumPeerConfig.parseProperties` of 3.9): what depends on the tick,
+//! which address goes with which port, what is raised to a minimum. Membership is in [`super::membership`]. Looks up
+//! host names of listening addresses; touches nothing else. Never stops at the first problem.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::diagnostics::{ConfigError, ConfigWarning, Origin};
+use super::resolved::{
+    Autopurge, ClientConfig, ContainerConfig, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin, RingConfig,
+    SessionConfig, StorageConfig, TreeConfig,
+};
+use super::settings::Settings;
+use super::value::{Secret, Value};
+
+/// The four-letter words of ZooKeeper 3.9.
+pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat",
+    "stmk", "wchc", "wchp", "wchs",
+];
+
+/// The least number of images that autopurge leaves, as in ZooKeeper.
+const SNAP_RETAIN_MIN: u32 = 3;
+/// The least `snapCount`, as in ZooKeeper.
+const SNAP_COUNT_MIN: u64 = 2;
+
+/// Collects what there is to say while the fields are filled.
+pub(super) struct Resolver<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) errors: &'a mut Vec<ConfigError>,
+    pub(super) warnings: &'a mut Vec<ConfigWarning>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        self.settings.origin(key).cloned().unwrap_or(Origin::BuiltIn)
+    }
+
+    pub(super) fn conflict(&mut self, key: &str, reason: impl Into<String>) {
+        let origin = self.origin(key);
+        self.errors.push(ConfigError::Conflict { origin, key: key.into(), reason: reason.into() });
+    }
+
+    pub(super) fn advise(&mut self, key: &str, text: impl Into<String>) {
+        let origin = self.origin(key);
+        self.warnings.push(ConfigWarning::Advice { origin, key: key.into(), text: text.into() });
+    }
+
+    pub(super) fn storage(&mut self) -> StorageConfig {
+        let data_dir = self.directory("dataDir");
+        if data_dir.is_none()
+            && !self.errors.iter().any(|e| matches!(e, ConfigError::BadValue { key, .. } if key == "dataDir"))
+        {
+            let remedy = "add a line dataDir=/var/lib/ringkeeper, or give --data-dir".into();
+            self.errors.push(ConfigError::Missing { what: "dataDir".into(), remedy });
+        }
+        let data_dir = data_dir.unwrap_or_default();
+        if !self.settings.bool("forceSync") {
+            self.advise("forceSync", "IGNORED: RingKeeper makes every write durable before it answers, always");
+        }
+        StorageConfig {
+            data_log_dir: self.directory("dataLogDir").unwrap_or_else(|| data_dir.clone()),
+            data_dir,
+            autocreate: self.settings.bool("datadir.autocreate"),
+            snap_count: self.settings.int::<u64>("snapCount").max(SNAP_COUNT_MIN),
+            snap_log_bytes: u64::try_from(self.settings.int::<i64>("snapSizeLimitInKb"))
+                .ok()
+                .and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024))),
+            log_prealloc_bytes: self.settings.int::<u64>("preAllocSize").saturating_mul(1024),
+            fsync_warning: self.millis("fsync.warningthresholdms"),
+            autopurge: self.autopurge(),
+        }
+    }
+
+    fn directory(&mut self, key: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.settings.text(key)?);
+        if path.is_relative() && !path.starts_with(".") && !matches!(self.origin(key), Origin::Option(_)) {
+            let text = format!("{} is relative to the working directory; write ./{0} if that is meant", path.display());
+            self.advise(key, text);
+        }
+        Some(path)
+    }
+
+    fn autopurge(&mut self) -> Option<Autopurge> {
+        let mut retain: u32 = self.settings.int("autopurge.snapRetainCount");
+        if retain < SNAP_RETAIN_MIN {
+            self.advise("autopurge.snapRetainCount", format!("raised from {retain} to {SNAP_RETAIN_MIN}, the least"));
+            retain = SNAP_RETAIN_MIN;
+        }
+        match self.settings.value("autopurge.purgeInterval") {
+            Some(Value::Interval(Some(interval))) => Some(Autopurge { retain, interval }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn millis(&self, key: &str) -> Duration {
+        Duration::from_millis(self.settings.int(key))
+    }
+
+    /// A limit where 0 and less mean none.
+    fn limit(&self, key: &str) -> Option<NonZeroU32> {
+        u32::try_from(self.settings.int::<i64>(key)).ok().and_then(NonZeroU32::new)
+    }
+
+    pub(super) fn clients(&mut self) -> ClientConfig {
+        let backlog: i32 = self.settings.int("clientPortListenBacklog");
+        ClientConfig {
+            listen: self.listen("clientPort", "clientPortAddress"),
+            secure_listen: self.listen("secureClientPort", "secureClientPortAddress"),
+            backlog: u32::try_from(backlog).ok().filter(|backlog| *backlog > 0),
+            per_address_max: self.limit("maxClientCnxns"),
+            connections_max: self.limit("maxCnxns"),
+            frame_bytes_max: self.settings.int("jute.maxbuffer"),
+            outstanding_max: self.settings.int("globalOutstandingLimit"),
+            sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout"),
+        }
+    }
+
+    fn listen(&mut self, port_key: &str, address_key: &str) -> Option<Listen> {
+        let address = self.settings.text(address_key);
+        let Some(port) = self.settings.int_if_any(port_key) else {
+            let port_is_wrong =
+                self.errors.iter().any(|e| matches!(e, ConfigError::BadValue { key, .. } if key == port_key));
+            if address.is_some() && !port_is_wrong {
+                self.conflict(address_key, format!("needs {port_key}, which is not set"));
+            }
+            return None;
+        };
+        let Some(host) = address else { return Some(Listen::Any { port }) };
+        match look_up(&host, port) {
+            Ok(addr) => Some(Listen::At(addr)),
+            Err(error) => {
+                self.conflict(
+                    address_key,
+                    format!("`{host}` is no address, and looking it up as a name failed: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn sessions(&mut self) -> SessionConfig {
+        let tick_ms: u32 = self.settings.int("tickTime");
+        let (min_key, max_key) = ("minSessionTimeout", "maxSessionTimeout");
+        let or_ticks = |value: i64, ticks: u32| u32::try_from(value).unwrap_or_else(|_| tick_ms.saturating_mul(ticks));
+        let timeout_ms_min = or_ticks(self.settings.int(min_key), 2);
+        let timeout_ms_max = or_ticks(self.settings.int(max_key), 20);
+        if timeout_ms_min > timeout_ms_max {
+            let key = if self.settings.is_set(max_key) { max_key } else { min_key };
+            let reason = format!(
+                "the shortest session timeout ({timeout_ms_min} ms) is above the longest ({timeout_ms_max} ms); \
+                 unset, they are 2 and 20 ticks of {tick_ms} ms"
+            );
+            self.conflict(key, reason);
+        }
+        SessionConfig {
+            tick_ms,
+            timeout_ms_min,
+            timeout_ms_max,
+            local: self.settings.bool("localSessionsEnabled"),
+            local_upgrading: self.settings.bool("localSessionsUpgradingEnabled"),
+        }
+    }
+
+    pub(super) fn tree(&mut self) -> TreeConfig {
+        if self.settings.bool("skipACL") {
+            self.conflict("skipACL", "`yes` is not supported: ACLs are always checked; remove the line or write no");
+        }
+        let never_used = self.millis("znode.container.maxNeverUsedIntervalMs");
+        TreeConfig {
+            extended_types: self.settings.bool("extendedTypesEnabled"),
+            super_digest: self.super_digest(),
+            digest: self.settings.bool("digest.enabled"),
+            containers: ContainerConfig {
+                check_interval: self.millis("znode.container.checkIntervalMs"),
+                per_minute_max: self.settings.int("znode.container.maxPerMinute"),
+                never_used_max: (!never_used.is_zero()).then_some(never_used),
+            },
+        }
+    }
+
+    fn super_digest(&mut self) -> Option<Secret> {
+        const KEY: &str = "DigestAuthenticationProvider.superDigest";
+        let Some(Value::Secret(digest)) = self.settings.value(KEY) else { return None };
+        let well_formed =
+            digest.expose().split_once(':').is_some_and(|(user, hash)| user == "super" && !hash.is_empty());
+        if !well_formed {
+            self.conflict(KEY, "must be the user `super`, a colon, and base64(sha1(super:password))");
+            return None;
+        }
+        Some(digest)
+    }
+
+    pub(super) fn four_letter_words(&mut self) -> FourLetterWords {
+        const KEY: &str = "4lw.commands.whitelist";
+        let mut allowed: BTreeSet<String> = BTreeSet::from(["srvr".to_owned()]);
+        for word in self.settings.list(KEY) {
+            if word == "*" {
+                allowed.extend(FOUR_LETTER_WORDS.map(str::to_owned));
+            } else if FOUR_LETTER_WORDS.contains(&word.as_str()) {
+                allowed.insert(word);
+            } else {
+                self.advise(KEY, format!("`{word}` is not a command; there are {}", FOUR_LETTER_WORDS.join(", ")));
+            }
+        }
+        if self.settings.bool("readonlymode.enabled") {
+            allowed.insert("isro".to_owned());
+        }
+        FourLetterWords(allowed)
+    }
+
+    pub(super) fn ring(&self) -> RingConfig {
+        let watchdog = self.millis("ringkeeper.watchdogTimeoutMs");
+        RingConfig {
+            shards: self.settings.int_if_any("ringkeeper.shards").and_then(NonZeroU32::new),
+            pin: match self.settings.text("ringkeeper.pin").as_deref() {
+                Some("on") => Pin::On,
+                Some("off") => Pin::Off,
+                _ => Pin::Auto,
+            },
+            connection_output_bytes_max: self.settings.int("ringkeeper.connectionOutputBytesMax"),
+            connection_requests_max: self.settings.int("ringkeeper.connectionRequestsMax"),
+            reply_bytes_max: self.settings.int("ringkeeper.replyBytesMax"),
+            watchdog: (!watchdog.is_zero()).then_some(watchdog),
+        }
+    }
+
+    pub(super) fn metrics(&self) -> MetricsConfig {
+        let written = |name: &str| match self.settings.value(name) {
+            Some(Value::Int(number)) => number.to_string(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            _ => self.settings.text(name).unwrap_or_default(),
+        };
+        let named = ["httpHost", "httpPort", "exportJvmInfo"]
+            .map(|key| (key, format!("metricsProvider.{key}")))
+            .into_iter()
+            .filter(|(_, name)| self.settings.is_set(name))
+            .map(|(key, name)| (key.to_owned(), written(&name)));
+        let others = self.settings.family("metricsProvider").map(|(key, value, _)| (key.to_owned(), value.to_owned()));
+        MetricsConfig {
+            class_name: self.settings.text("metricsProvider.className").unwrap_or_default(),
+            settings: named.chain(others).collect(),
+        }
+    }
+
+    pub(super) fn jvm_pause(&self) -> JvmPauseConfig {
+        JvmPauseConfig {
+            enabled: self.settings.bool("jvm.pause.monitor"),
+            warn_ms: self.settings.int("jvm.pause.warn-threshold.ms"),
+            info_ms: self.settings.int("jvm.pause.info-threshold.ms"),
+            sleep_ms: self.settings.int("jvm.pause.sleep.time.ms"),
+        }
+    }
+}
+
+/// An address as it stands, in brackets or not, or the first that the name resolves to.
+pub(super) fn look_up(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let found = (bare, port).to_socket_addrs()?.next();
+    found.ok_or_else(|| std::io::Error::other("the name has no address"))
+}
+
+/// The first line of a small file that holds one word; `Ok(None)` where the file is absent.
+pub(super) fn first_line(path: &Path, bytes_max: u64) -> std::io::Result<Option<String>> {
+    use std::io::Read;
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
+}

@@ -1,0 +1,351 @@
+//! The configuration as the server uses it: one typed field for each setting, defaults filled in, rules between
+//! settings checked.
+//!
+//! Plain data, made by [`super::load`] only. What has no function yet and stands in no field is reachable, typed,
+//! through [`ResolvedConfig::settings`]. Units stand at the end of the names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::ServerId;
+
+use super::members::{Member, Role};
+use super::settings::Settings;
+use super::value::Secret;
+
+/// Everything that the server wants to know.
+#[derive(Debug, Clone)]
+pub struct ResolvedConfig {
+    /// Where and when data is written.
+    pub storage: StorageConfig,
+    /// Ports and limits towards clients.
+    pub clients: ClientConfig,
+    /// Ticks and session timeouts.
+    pub sessions: SessionConfig,
+    /// Rules of the data tree.
+    pub tree: TreeConfig,
+    /// Four-letter words that are answered.
+    pub four_letter_words: FourLetterWords,
+    /// RingKeeper's own keys.
+    pub ring: RingConfig,
+    /// Membership and what else concerns ensembles.
+    pub quorum: QuorumConfig,
+    /// Metrics provider.
+    pub metrics: MetricsConfig,
+    /// Java's pause monitor; nothing here reads it, `conf` shows it.
+    pub jvm_pause: JvmPauseConfig,
+    /// Every setting by name, typed.
+    pub settings: Settings,
+    /// The text of the configuration file, for the admin command `initial_configuration`.
+    pub initial_text: Option<String>,
+}
+
+/// Where and when data is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// `dataDir`.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`, or `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// Whether missing directories are created.
+    pub autocreate: bool,
+    /// Txns after which an image is written; at least 2.
+    pub snap_count: u64,
+    /// Bytes of log after which an image is written; `None` is off.
+    pub snap_log_bytes: Option<NonZeroU64>,
+    /// Bytes by which the log is allocated ahead.
+    pub log_prealloc_bytes: u64,
+    /// A log write that takes longer is warned about.
+    pub fsync_warning: Duration,
+    /// Removal of old images and logs; `None` is off.
+    pub autopurge: Option<Autopurge>,
+}
+
+/// Removal of old images and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Autopurge {
+    /// Images kept; at least 3.
+    pub retain: u32,
+    /// How often.
+    pub interval: Duration,
+}
+
+/// Ports and limits towards clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// `clientPort` and `clientPortAddress`, or what the `server.` line says; `None` where neither is set.
+    pub listen: Option<Listen>,
+    /// `secureClientPort` and `secureClientPortAddress`.
+    pub secure_listen: Option<Listen>,
+    /// `clientPortListenBacklog`; `None` is the server's choice.
+    pub backlog: Option<u32>,
+    /// Connections from one address; `None` is without limit.
+    pub per_address_max: Option<NonZeroU32>,
+    /// Connections in all; `None` is without limit.
+    pub connections_max: Option<NonZeroU32>,
+    /// `jute.maxbuffer`: largest request frame.
+    pub frame_bytes_max: u32,
+    /// `globalOutstandingLimit`.
+    pub outstanding_max: u32,
+    /// How long a connection may take to open its session.
+    pub sessionless_timeout: Duration,
+}
+
+/// Where to listen. A port of 0 asks the kernel for a free one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// On every address. Bind the first of [`Listen::candidates`] that the machine has.
+    Any {
+        /// The port.
+        port: u16,
+    },
+    /// On one address.
+    At(SocketAddr),
+}
+
+impl Listen {
+    /// The port.
+    pub fn port(self) -> u16 {
+        match self {
+            Listen::Any { port } => port,
+            Listen::At(addr) => addr.port(),
+        }
+    }
+
+    /// Addresses to bind, the best first. For every address that is `[::]`, which with `IPV6_V6ONLY` off takes IPv4
+    /// as well (what Java does), and `0.0.0.0` on machines without IPv6.
+    pub fn candidates(self) -> Vec<SocketAddr> {
+        match self {
+            Listen::Any { port } => {
+                let any: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+                any.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+            }
+            Listen::At(addr) => vec![addr],
+        }
+    }
+}
+
+/// Ticks and session timeouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// `tickTime`.
+    pub tick_ms: u32,
+    /// Shortest timeout a client gets.
+    pub timeout_ms_min: u32,
+    /// Longest timeout a client gets; not below the shortest.
+    pub timeout_ms_max: u32,
+    /// `localSessionsEnabled`.
+    pub local: bool,
+    /// `localSessionsUpgradingEnabled`.
+    pub local_upgrading: bool,
+}
+
+/// Rules of the data tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeConfig {
+    /// Whether TTL nodes may be created.
+    pub extended_types: bool,
+    /// Digest of the super user, `super:base64`.
+    pub super_digest: Option<Secret>,
+    /// Whether the running digest is kept and compared.
+    pub digest: bool,
+    /// Removal of containers and TTL nodes.
+    pub containers: ContainerConfig,
+}
+
+/// Removal of containers and TTL nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerConfig {
+    /// How often the tree is looked through.
+    pub check_interval: Duration,
+    /// Removals in a minute at most.
+    pub per_minute_max: u32,
+    /// Age at which a container that never had a child goes; `None` is never.
+    pub never_used_max: Option<Duration>,
+}
+
+/// Four-letter words that are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FourLetterWords(pub(super) BTreeSet<String>);
+
+impl FourLetterWords {
+    /// Whether `word` may be answered.
+    pub fn allows(&self, word: &str) -> bool {
+        self.0.contains(word)
+    }
+
+    /// The allowed words, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// RingKeeper's own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingConfig {
+    /// Shards; `None` is `auto`, see [`crate::preflight::cpu::CpuBudget::shards`].
+    pub shards: Option<NonZeroU32>,
+    /// Whether threads stay on cores of their own.
+    pub pin: Pin,
+    /// Unsent bytes of a connection past which it is closed.
+    pub connection_output_bytes_max: usize,
+    /// Unanswered requests of a connection past which its socket is not read.
+    pub connection_requests_max: u32,
+    /// Largest reply.
+    pub reply_bytes_max: u32,
+    /// Time without progress after which the watchdog ends the process; `None` is off.
+    pub watchdog: Option<Duration>,
+}
+
+/// Whether threads stay on cores of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Where there are enough cores and no quota.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Membership and what else concerns ensembles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// `<dataDir>/myid`.
+    pub my_id: Option<ServerId>,
+    /// The `server.` lines.
+    pub members: BTreeMap<ServerId, Member>,
+    /// The `group.` lines, by server.
+    pub groups: BTreeMap<ServerId, i64>,
+    /// The `weight.` lines, by server.
+    pub weights: BTreeMap<ServerId, i64>,
+    /// Version of the dynamic configuration.
+    pub version: i64,
+    /// `dynamicConfigFile`.
+    pub dynamic_config_file: Option<PathBuf>,
+    /// `initLimit`.
+    pub init_limit_ticks: u32,
+    /// `syncLimit`.
+    pub sync_limit_ticks: u32,
+    /// `connectToLearnerMasterLimit`, or `initLimit`.
+    pub connect_limit_ticks: u32,
+    /// `quorumListenOnAllIPs`.
+    pub listen_on_all_addresses: bool,
+    /// `peerType`, corrected by the `server.` line.
+    pub role: Role,
+    /// `syncEnabled`.
+    pub sync_enabled: bool,
+    /// `standaloneEnabled`.
+    pub standalone_enabled: bool,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// `observerMasterPort`; `None` is off.
+    pub observer_master_port: Option<u16>,
+    /// `oraclePath`.
+    pub oracle_path: Option<PathBuf>,
+    /// `multiAddress.*`.
+    pub multi_address: MultiAddressConfig,
+    /// `sslQuorum`, `portUnification`, `sslQuorumReloadCertFiles`.
+    pub tls: QuorumTlsConfig,
+    /// `quorum.auth.*`.
+    pub sasl: QuorumSaslConfig,
+}
+
+/// `multiAddress.*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultiAddressConfig {
+    /// Whether a `server.` line may name several addresses.
+    pub enabled: bool,
+    /// Whether a reachable one is looked for.
+    pub reachability_check: bool,
+    /// How long that may take.
+    pub reachability_timeout: Duration,
+}
+
+/// Encryption between servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumTlsConfig {
+    /// `sslQuorum`.
+    pub enabled: bool,
+    /// `portUnification`.
+    pub port_unification: bool,
+    /// `sslQuorumReloadCertFiles`.
+    pub reload_certificates: bool,
+}
+
+/// `quorum.auth.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumSaslConfig {
+    /// `enableSasl`.
+    pub enabled: bool,
+    /// `learnerRequireSasl`.
+    pub learner_requires: bool,
+    /// `serverRequireSasl`.
+    pub server_requires: bool,
+    /// `learner.saslLoginContext`.
+    pub learner_context: String,
+    /// `server.saslLoginContext`.
+    pub server_context: String,
+    /// `kerberos.servicePrincipal`.
+    pub service_principal: String,
+    /// `quorum.cnxn.threads.size`.
+    pub connection_threads: u32,
+}
+
+/// Metrics provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// `metricsProvider.className`.
+    pub class_name: String,
+    /// The other `metricsProvider.` keys, without the prefix.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// `jvm.pause.*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JvmPauseConfig {
+    /// Whether the monitor is asked for.
+    pub enabled: bool,
+    /// Pause from which it warns.
+    pub warn_ms: u64,
+    /// Pause from which it reports.
+    pub info_ms: u64,
+    /// How often it looks.
+    pub sleep_ms: u64,
+}
+
+/// Ensembles are not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the configuration describes an ensemble of {members} servers, and ensembles come later: this version runs \
+     standalone only. Remove the `server.` lines but one (and `standaloneEnabled=false`) to run this server alone"
+)]
+pub struct EnsemblesComeLater {
+    /// How many `server.` lines there are.
+    pub members: usize,
+}
+
+impl ResolvedConfig {
+    /// The ensemble that this configuration describes; `None` where the server stands alone. As in ZooKeeper, one
+    /// voting member is a standalone server unless `standaloneEnabled=false`.
+    pub fn ensemble(&self) -> Option<&QuorumConfig> {
+        let voters = self.quorum.members.values().filter(|m| m.role == Role::Participant).count();
+        (!self.quorum.standalone_enabled || voters > 1).then_some(&self.quorum)
+    }
+
+    /// Refuses a configuration of an ensemble; called at start, not when the configuration is only checked.
+    pub fn require_standalone(&self) -> Result<(), EnsemblesComeLater> {
+        match self.ensemble() {
+            Some(quorum) => Err(EnsemblesComeLater { members: quorum.members.len() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The id that sessions and zxids of this server are made with: `myid`, or 0 as in ZooKeeper without one.
+    pub fn server_id(&self) -> ServerId {
+        self.quorum.my_id.unwrap_or(ServerId(0))
+    }
+}

@@ -1,0 +1,10 @@
+//! The RingKeeper server as a library, so that its parts can be tested without a running process.
+//!
+//! Each module's documentation says what it owns. The binary in `main.rs` parses the command line and calls in here.
+// `forbid` stands in each module instead: the runtime seam is the one that may need unsafe code.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod logging;
+pub mod preflight;
