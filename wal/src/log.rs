@@ -269,9 +269,9 @@ impl<D: Disk> Log<D> {
         self.torn_tail.as_ref()
     }
 
-    /// Gives the disk back, for tests.
-    pub fn into_disk(self) -> D {
-        self.disk
+    /// The disk, to be looked at.
+    pub fn disk(&self) -> &D {
+        &self.disk
     }
 
     fn head(&self) -> &PathEntry {

@@ -69,7 +69,9 @@ impl Options {
         // The header block, the open seal, the largest group and its seal must fit in a fresh segment.
         let needed = self.group_capacity() as u64 + 3 * u64::from(self.block_bytes);
         if self.segment_bytes < needed {
-            return Err(Error::BadOptions("segment_bytes must exceed group_bytes + max_record_bytes + 5 blocks"));
+            return Err(Error::BadOptions(
+                "segment_bytes must hold group_bytes + max_record_bytes, padded, and three blocks more",
+            ));
         }
         if self.group_bytes < GROUP_HEADER_BYTES {
             return Err(Error::BadOptions("group_bytes is too small"));

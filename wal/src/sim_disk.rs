@@ -103,12 +103,10 @@ impl SimDisk {
         state.fail_at = None;
     }
 
-    /// The process dies, the machine does not: everything written is still there, though not durable.
+    /// The process dies, the machine does not: everything written is still there, though not durable. A freeze still to
+    /// come stays set.
     pub fn kill_process(&self) {
-        let state = &mut *self.lock();
-        state.frozen = false;
-        state.freeze_at = None;
-        state.fail_at = None;
+        self.lock().frozen = false;
     }
 
     /// All files with their bytes.
@@ -379,8 +377,8 @@ impl ReadDisk for SimDisk {
         state.check_power()?;
         let rest = state.inode(*file).current.get(to_usize(offset)..).unwrap_or_default();
         let bytes = rest.len().min(into.len());
-        for (to, from) in into.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (into.get_mut(..bytes), rest.get(..bytes)) {
+            to.copy_from_slice(from);
         }
         Ok(bytes)
     }

@@ -1,4 +1,5 @@
 //! Append, reopen, truncate, purge and recycle on the simulated disk.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 
@@ -23,14 +24,14 @@ fn what_is_committed_is_read_back_over_segments_and_restarts() {
     let mut all = Vec::new();
     for run in 0..4 {
         let (mut log, records) = open(disk.clone(), small(1, run)).unwrap();
-        assert_eq!(records, all);
+        assert!(records == all);
         all.extend(fill_segments(&mut log, 3 * (usize::try_from(run).unwrap() + 1)));
         if run % 2 == 0 {
             log.seal().unwrap();
         }
     }
     let (log, records) = open(disk, small(1, 9)).unwrap();
-    assert_eq!(records, all);
+    assert!(records == all);
     assert_eq!(log.durable_zxid(), all.last().unwrap().0);
 }
 
@@ -84,7 +85,7 @@ fn purged_segments_are_used_again_and_their_stale_groups_are_not_read() {
         drop(log);
         let options = Options { replay_after: begins, ..small(1, 2) };
         let (reopened, records) = open(disk.clone(), options).unwrap();
-        assert_eq!(records, kept);
+        assert!(records == kept);
         log = reopened;
     }
 }
@@ -97,7 +98,7 @@ fn a_segment_in_use_by_a_reader_is_not_recycled() {
     let mut reader = log.reader(0).unwrap();
     assert_eq!(log.purge_below(u64::MAX).unwrap(), 0);
     fill_segments(&mut log, 6);
-    assert_eq!(read_all(&mut reader).unwrap(), all);
+    assert!(read_all(&mut reader).unwrap() == all);
     drop(reader);
     assert_eq!(log.purge_below(u64::MAX).unwrap(), 5);
 }
@@ -140,16 +141,16 @@ fn truncation_takes_effect_with_the_generation_and_not_before() {
         let generation = log.next_generation();
         log.truncate_after(cut, generation).unwrap();
         let kept: Vec<_> = all.iter().filter(|(zxid, _)| *zxid <= cut).cloned().collect();
-        assert_eq!(read_all(&mut log.reader(0).unwrap()).unwrap(), kept);
+        assert!(read_all(&mut log.reader(0).unwrap()).unwrap() == kept);
         drop(log);
 
         // The control file was not replaced: nothing has changed.
         let (_, records) = open(disk.clone(), small(1, 3)).unwrap();
-        assert_eq!(records, all, "cut {cut}");
+        assert!(records == all, "cut {cut}");
 
         // It was: the cut counts, and the log goes on with the zxid after it.
         let (mut log, mut records) = open(disk.clone(), small(generation.0, 4)).unwrap();
-        assert_eq!(records, kept, "cut {cut}");
+        assert!(records == kept, "cut {cut}");
         log.remove_dead().unwrap();
         records.push(commit_one(&mut log, cut + 1, 50));
         records.push(commit_one(&mut log, cut + 2, 3000));
@@ -185,7 +186,7 @@ fn a_new_base_begins_an_empty_history_and_the_former_can_be_returned_to() {
     drop(log);
     let options = Options { replay_after: 1_000_000, ..small(generation.0, 3) };
     let (mut log, records) = open(disk.clone(), options).unwrap();
-    assert_eq!(records, new);
+    assert!(records == new);
     assert!(log.remove_dead().unwrap() > 0);
     drop(log);
     let gone = Log::open(disk, small(1, 2)).unwrap_err();
@@ -222,13 +223,13 @@ fn other_segment_sizes_take_effect_at_the_next_start() {
     drop(log);
     let larger = Options { segment_bytes: 1 << 20, block_bytes: 8192, max_record_bytes: 200 << 10, ..small(1, 2) };
     let (mut log, records) = open(disk.clone(), larger).unwrap();
-    assert_eq!(records, all);
+    assert!(records == all);
     all.push(commit_one(&mut log, 2, 150 << 10));
     drop(log);
     let (mut log, records) = open(disk.clone(), small(1, 3)).unwrap();
-    assert_eq!(records, all);
+    assert!(records == all);
     all.push(commit_one(&mut log, 3, 3000));
-    assert_eq!(open(disk, small(1, 4)).unwrap().1, all);
+    assert!(open(disk, small(1, 4)).unwrap().1 == all);
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! Shared by the tests of the log: small options, and reading a log back.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "each test file uses its part; a test may panic"
+)]
+
+pub(crate) mod model;
 
 use ringkeeper_wal::{Disk, Error, Generation, Log, Options, ReadDisk, Reader};
 

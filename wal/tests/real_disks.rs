@@ -1,0 +1,134 @@
+//! The log on real file systems: ext4 (or whatever the temporary directory is on) and tmpfs, with O_DIRECT and without.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod common;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use common::{commit_one, open, read_all, small};
+use ringkeeper_wal::{DirReadDisk, Disk, Prepared, RefuseDirect, UringDisk, UringOptions, inspect};
+
+fn directories() -> Vec<tempfile::TempDir> {
+    let shared_memory = Path::new("/dev/shm").is_dir().then(|| tempfile::tempdir_in("/dev/shm").unwrap());
+    [Some(tempfile::tempdir().unwrap()), shared_memory].into_iter().flatten().collect()
+}
+
+#[test]
+fn commits_are_read_back_on_every_file_system_with_and_without_direct_writes() {
+    for refuse_direct in [None, Some(RefuseDirect::AtOpen), Some(RefuseDirect::AtFirstWrite)] {
+        for dir in directories() {
+            let mut all = Vec::new();
+            for run in 0..3 {
+                let disk = UringDisk::open(dir.path(), UringOptions { refuse_direct }).unwrap();
+                let (mut log, records) = open(disk, small(1, run)).unwrap();
+                assert!(records == all);
+                for _ in 0..40 {
+                    let zxid = all.len() as u64 + 1;
+                    all.push(commit_one(&mut log, zxid, usize::try_from(zxid * 37 % 4096).unwrap()));
+                }
+                while log.prepare_step(16 << 10).unwrap() == Prepared::More {}
+                log.purge_below(0).unwrap();
+                log.seal().unwrap();
+                if refuse_direct.is_some() {
+                    assert!(!log.disk().is_direct());
+                }
+            }
+            let read = DirReadDisk::new(dir.path());
+            let history = inspect(&read, &small(1, 0)).unwrap();
+            assert!(read_all(&mut history.reader(read, 0).unwrap()).unwrap() == all);
+        }
+    }
+}
+
+#[test]
+fn segments_are_recycled_on_a_real_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+    let (mut log, _) = open(disk, small(1, 1)).unwrap();
+    let mut all = Vec::new();
+    for zxid in 1..=200 {
+        all.push(commit_one(&mut log, zxid, 3000));
+        if zxid % 20 == 0 {
+            log.purge_below(zxid - 1).unwrap();
+        }
+    }
+    let begins = log.history_begins_after();
+    assert!(begins > 150, "{begins}");
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() <= 6);
+    all.retain(|(zxid, _)| *zxid > begins);
+    drop(log);
+    let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+    let (_, records) = open(disk, ringkeeper_wal::Options { replay_after: begins, ..small(1, 2) }).unwrap();
+    assert!(records == all);
+}
+
+#[test]
+fn the_fallback_is_said_once() {
+    for refuse in [RefuseDirect::AtOpen, RefuseDirect::AtFirstWrite] {
+        let warnings = CountWarnings::default();
+        let dir = tempfile::tempdir().unwrap();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            let disk = UringDisk::open(dir.path(), UringOptions { refuse_direct: Some(refuse) }).unwrap();
+            let (mut log, _) = open(disk, small(1, 1)).unwrap();
+            for zxid in 1..=40 {
+                commit_one(&mut log, zxid, 3000);
+            }
+            assert!(log.segment_count() > 1);
+        });
+        assert_eq!(warnings.count.load(Ordering::Relaxed), 1, "{refuse:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_created_again() {
+    for refuse_direct in [None, Some(RefuseDirect::AtOpen)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = UringDisk::open(dir.path(), UringOptions { refuse_direct }).unwrap();
+        disk.create("spare-0000000000000001.log").unwrap();
+        let again = disk.create("spare-0000000000000001.log").unwrap_err();
+        assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
+    }
+}
+
+#[test]
+fn a_write_beyond_the_file_size_limit_is_an_error_and_the_buffer_comes_back() {
+    use ringkeeper_wal::AlignedBuf;
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+    let mut file = disk.create("segment").unwrap();
+    let mut buf = AlignedBuf::zeroed(8192);
+    buf[0] = 1;
+    disk.write_durable(&mut file, 0, &mut buf, 4096).unwrap();
+    // No file system takes an offset this large.
+    disk.write_durable(&mut file, i64::MAX.cast_unsigned() & !4095, &mut buf, 4096).unwrap_err();
+    assert_eq!((buf.len(), buf[0]), (8192, 1));
+    disk.write_durable(&mut file, 4096, &mut buf, 8192).unwrap();
+}
+
+/// Counts warnings.
+#[derive(Debug, Clone, Default)]
+struct CountWarnings {
+    count: Arc<AtomicUsize>,
+}
+
+impl tracing::Subscriber for CountWarnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
