@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::{
     AlignedBuf, Disk, ReadDisk,
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct UringDisk {
     read: DirReadDisk,
-    /// Kept open, to sync names.
+    /// Kept open, to sync names and to hold the lock.
     dir: File,
     ring: Ring,
     mode: Mode,
@@ -64,13 +64,16 @@ enum Mode {
 }
 
 impl UringDisk {
-    /// Opens a directory, creating it if it is missing. Fails if io_uring cannot be used.
+    /// Opens a directory, creating it if it is missing, and locks it while the disk lives. Fails with `WouldBlock` if
+    /// another process (or disk) writes there, and with the system's error if io_uring cannot be used.
     pub fn open(dir: impl AsRef<Path>, options: UringOptions) -> io::Result<UringDisk> {
         let path = dir.as_ref();
         fs::create_dir_all(path)?;
+        let dir = File::open(path)?;
+        lock(&dir)?;
         Ok(UringDisk {
             read: DirReadDisk { dir: Arc::from(path) },
-            dir: File::open(path)?,
+            dir,
             ring: Ring::new()?,
             mode: Mode::Direct { proven: false },
             refuse_direct: options.refuse_direct,
@@ -258,6 +261,17 @@ impl ReadDisk for DirReadDisk {
             }
         }
         Ok(got)
+    }
+}
+
+/// Two writers in one directory would destroy the log. File systems without locks are taken as they are.
+fn lock(dir: &File) -> io::Result<()> {
+    match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
+            let what = "another process has this log directory open: is a server running on it already?";
+            Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -86,6 +86,16 @@ fn the_fallback_is_said_once() {
 }
 
 #[test]
+fn a_directory_has_one_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+    let second = UringDisk::open(dir.path(), UringOptions::default()).unwrap_err();
+    assert_eq!(second.kind(), std::io::ErrorKind::WouldBlock);
+    drop(first);
+    UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+}
+
+#[test]
 fn a_file_that_is_there_is_not_created_again() {
     for refuse_direct in [None, Some(RefuseDirect::AtOpen)] {
         let dir = tempfile::tempdir().unwrap();
