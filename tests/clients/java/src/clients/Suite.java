@@ -1,0 +1,199 @@
+package clients;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Timer;
+import java.util.TimerTask;
+import java.util.UUID;
+import java.util.concurrent.Callable;
+import org.apache.zookeeper.KeeperException;
+import org.apache.zookeeper.ZKUtil;
+import org.apache.zookeeper.ZooKeeper;
+
+/**
+ * The frame of the Java and Curator suites: named checks, one root path per run, a watchdog over all.
+ *
+ * <p>Owns the run's root path and deletes it at the end. Never sleeps to wait for something: checks wait on latches, queues and
+ * replies, each at most {@link #WAIT_MS}. How it fails: an exception in a check is that check's {@code FAIL} line; a hang ends in the
+ * watchdog's {@code FAIL} line. Either way the process exits with 1.
+ */
+public final class Suite {
+    /** The longest that a check waits for one thing, in milliseconds. Only reached on failure. */
+    public static final long WAIT_MS = 20_000;
+
+    /** What a check does; it fails by throwing. */
+    public interface Check {
+        void run(Context context) throws Exception;
+    }
+
+    /** The command line. */
+    public record Options(String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only) {}
+
+    private final Options options;
+    private final String root;
+    private final Map<String, Check> checks = new LinkedHashMap<>();
+    private volatile String current = "start";
+    private int passed;
+    private int failed;
+
+    /** A suite whose paths start with {@code /<name>-}. */
+    public Suite(String name, Options options) {
+        this.options = options;
+        this.root = "/" + name + "-" + UUID.randomUUID().toString().substring(0, 13);
+    }
+
+    public Options options() {
+        return options;
+    }
+
+    /** Register a check; the name is part of its path. */
+    public void add(String name, Check check) {
+        Check former = checks.put(name, check);
+        if (former != null) {
+            throw new IllegalStateException("two checks are called " + name);
+        }
+    }
+
+    /** Run every selected check, clean up, print the last line and exit. */
+    public void runAndExit() {
+        Timer watchdog = new Timer("watchdog", true);
+        watchdog.schedule(
+                new TimerTask() {
+                    @Override
+                    public void run() {
+                        record(current, "the watchdog ended the run after " + options.timeoutMs() + " ms");
+                        finish();
+                    }
+                },
+                options.timeoutMs());
+        for (Map.Entry<String, Check> entry : checks.entrySet()) {
+            if (entry.getKey().contains(options.only())) {
+                runOne(entry.getKey(), entry.getValue());
+            }
+        }
+        current = "cleanup";
+        try (ZooKeeper zk = new ZooKeeper(options.hosts(), 15_000, event -> {})) {
+            zk.addAuthInfo("digest", "owner:secret".getBytes());
+            ZKUtil.deleteRecursive(zk, root, 500);
+        } catch (Exception left) {
+            System.err.println("# cleanup: " + left);
+        }
+        finish();
+    }
+
+    private void runOne(String name, Check check) {
+        current = name;
+        Context context = new Context(options, root + "/" + name);
+        try {
+            context.makeRoot();
+            check.run(context);
+            record(name, null);
+        } catch (Throwable error) {
+            record(name, error + " " + place(error));
+        } finally {
+            context.close();
+        }
+    }
+
+    private static String place(Throwable error) {
+        for (StackTraceElement frame : error.getStackTrace()) {
+            if (frame.getClassName().endsWith("Checks") || frame.getClassName().contains("Checks$")) {
+                return "(" + frame.getFileName() + ":" + frame.getLineNumber() + ")";
+            }
+        }
+        return "";
+    }
+
+    private synchronized void record(String name, String failure) {
+        if (failure == null) {
+            passed++;
+            System.out.println("ok " + name);
+        } else {
+            failed++;
+            System.out.println("FAIL " + name + ": " + failure.replaceAll("\\s+", " "));
+        }
+    }
+
+    private synchronized void finish() {
+        System.out.println(passed + " passed, " + failed + " failed");
+        System.out.flush();
+        Runtime.getRuntime().halt(failed > 0 || passed == 0 ? 1 : 0);
+    }
+
+    /** Fail unless the two are equal. */
+    public static void expect(Object wanted, Object actual, String what) {
+        if (wanted == null ? actual != null : !wanted.equals(actual)) {
+            throw new AssertionError(what + ": expected " + wanted + ", got " + actual);
+        }
+    }
+
+    /** Fail unless {@code holds}. */
+    public static void expectTrue(boolean holds, String what) {
+        if (!holds) {
+            throw new AssertionError("not so: " + what);
+        }
+    }
+
+    /** Fail unless the call throws a KeeperException with exactly this code. */
+    public static KeeperException expectCode(KeeperException.Code wanted, Callable<?> call) throws Exception {
+        Object result;
+        try {
+            result = call.call();
+        } catch (KeeperException error) {
+            expect(wanted, error.code(), "error code");
+            return error;
+        }
+        throw new AssertionError("expected " + wanted + ", got the result " + result);
+    }
+
+    /** Read the command line; prints the usage and exits where it is asked for or wrong. */
+    public static Options parse(String what, String[] arguments) {
+        String hosts = null;
+        String superAuth = "";
+        String only = "";
+        boolean extendedTypes = true;
+        boolean reference38 = false;
+        long timeoutMs = 120_000;
+        List<String> rest = new ArrayList<>(List.of(arguments));
+        while (!rest.isEmpty()) {
+            String argument = rest.remove(0);
+            boolean takesValue = List.of("--super", "--timeout", "--only").contains(argument);
+            if (argument.equals("--help") || argument.equals("-h")) {
+                usage(what, 0);
+            } else if (takesValue && rest.isEmpty() || argument.startsWith("-") && !takesValue
+                    && !List.of("--no-extended-types", "--reference-3.8").contains(argument) || !argument.startsWith("-") && hosts != null) {
+                usage(what, 2);
+            } else if (argument.equals("--super")) {
+                superAuth = rest.remove(0);
+            } else if (argument.equals("--only")) {
+                only = rest.remove(0);
+            } else if (argument.equals("--timeout")) {
+                timeoutMs = (long) (Double.parseDouble(rest.remove(0)) * 1000);
+            } else if (argument.equals("--no-extended-types")) {
+                extendedTypes = false;
+            } else if (argument.equals("--reference-3.8")) {
+                reference38 = true;
+            } else {
+                hosts = argument;
+            }
+        }
+        if (hosts == null) {
+            usage(what, 2);
+        }
+        return new Options(hosts, superAuth, extendedTypes, reference38, timeoutMs, only);
+    }
+
+    private static void usage(String what, int code) {
+        (code == 0 ? System.out : System.err).println(what + "\n\n" + """
+                usage: run.sh [options] host:port[,host:port]
+                  --super USER:PASSWORD  also check the super user
+                  --no-extended-types    the server runs without extendedTypesEnabled: TTL nodes are expected to be refused
+                  --reference-3.8        the server is ZooKeeper 3.8 itself: leave out what only 3.9 does
+                  --timeout SECONDS      the watchdog (default 120)
+                  --only TEXT            only checks whose name contains TEXT
+                  --help                 this text""");
+        System.exit(code);
+    }
+}
