@@ -1,0 +1,17 @@
+package clients;
+
+/** The Curator suite. See {@code run.sh --help}. */
+public final class CuratorMain {
+    private CuratorMain() {}
+
+    public static void main(String[] arguments) {
+        Suite suite = new Suite(
+                "curator-suite", Suite.parse("Check that unmodified Curator recipes work against a ZooKeeper server.", arguments));
+        FrameworkChecks.register(suite);
+        LockChecks.register(suite);
+        LeaderChecks.register(suite);
+        RecipeChecks.register(suite);
+        CacheChecks.register(suite);
+        suite.runAndExit();
+    }
+}

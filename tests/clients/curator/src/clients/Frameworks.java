@@ -1,0 +1,60 @@
+package clients;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.apache.curator.framework.CuratorFramework;
+import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.retry.RetryOneTime;
+
+/** Curator handles for the checks, and work that several of them do side by side. */
+final class Frameworks {
+    private Frameworks() {}
+
+    /** Something that a worker does with its own framework. */
+    interface Work {
+        void run(CuratorFramework curator, int worker) throws Exception;
+    }
+
+    /** A started and connected framework that is closed with the check. */
+    static CuratorFramework open(Context context) throws Exception {
+        return open(context, context.options().hosts(), Client.TIMEOUT_MS);
+    }
+
+    /** The same at another address (a relay's) and with another session timeout, in milliseconds. */
+    static CuratorFramework open(Context context, String hosts, int timeoutMs) throws Exception {
+        CuratorFramework curator = context.track(CuratorFrameworkFactory.newClient(hosts, timeoutMs, 10_000, new RetryOneTime(100)));
+        curator.start();
+        if (!curator.blockUntilConnected((int) Suite.WAIT_MS, TimeUnit.MILLISECONDS)) {
+            throw new AssertionError("curator did not connect");
+        }
+        return curator;
+    }
+
+    /** Run the work in {@code workers} threads, each with a framework of its own; the first failure is thrown. */
+    static void sideBySide(Context context, int workers, Work work) throws Exception {
+        ExecutorService pool = Executors.newFixedThreadPool(workers);
+        context.track(pool::shutdownNow);
+        List<Callable<Void>> tasks = new ArrayList<>();
+        for (int i = 0; i < workers; i++) {
+            CuratorFramework curator = open(context);
+            int worker = i;
+            tasks.add(() -> {
+                work.run(curator, worker);
+                return null;
+            });
+        }
+        for (Future<Void> future : pool.invokeAll(tasks, 2 * Suite.WAIT_MS, TimeUnit.MILLISECONDS)) {
+            future.get();
+        }
+    }
+
+    /** The node's data as text. */
+    static String get(CuratorFramework curator, String path) throws Exception {
+        return new String(curator.getData().forPath(path));
+    }
+}
