@@ -23,6 +23,16 @@ pub enum Origin {
     BuiltIn,
 }
 
+impl Origin {
+    /// Where to sort what is said about this place: by line, options and defaults last.
+    fn rank(&self) -> u32 {
+        match self {
+            Origin::File { line, .. } => *line,
+            Origin::Option(_) | Origin::BuiltIn => u32::MAX,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,6 +120,18 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// For sorting by place; what has none comes last.
+    pub(super) fn rank(&self) -> u32 {
+        match self {
+            ConfigError::BadEscape { origin, .. }
+            | ConfigError::BadValue { origin, .. }
+            | ConfigError::Conflict { origin, .. } => origin.rank(),
+            _ => u32::MAX,
+        }
+    }
+}
+
 /// All errors of one configuration; never empty.
 #[derive(Debug)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
@@ -172,6 +194,19 @@ pub enum ConfigWarning {
         /// What is done with it, and what to write instead.
         text: String,
     },
+}
+
+impl ConfigWarning {
+    /// For sorting by place; what has none comes last.
+    pub(super) fn rank(&self) -> u32 {
+        match self {
+            ConfigWarning::UnknownKey { origin, .. }
+            | ConfigWarning::NotYetEffective { origin, .. }
+            | ConfigWarning::NoMeaning { origin, .. }
+            | ConfigWarning::Overridden { origin, .. }
+            | ConfigWarning::Advice { origin, .. } => origin.rank(),
+        }
+    }
 }
 
 impl fmt::Display for ConfigWarning {

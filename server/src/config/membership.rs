@@ -145,6 +145,9 @@ impl Resolver<'_> {
     }
 
     fn my_id(&mut self, data_dir: &Path) -> Option<ServerId> {
+        if data_dir.as_os_str().is_empty() {
+            return None; // Not set, which is an error of its own; a myid in the working directory is not meant.
+        }
         let path = data_dir.join("myid");
         let line = match first_line(&path, MYID_BYTES_MAX) {
             Ok(line) => line?,
@@ -234,10 +237,23 @@ impl Resolver<'_> {
                 self.errors.push(ConfigError::Missing { what: key.into(), remedy });
             }
         }
-        if quorum.my_id.is_none() && !self.errors.iter().any(|e| matches!(e, ConfigError::BadMyId { .. })) {
-            let remedy = "an ensemble needs the server's id in <dataDir>/myid".into();
-            self.errors.push(ConfigError::Missing { what: "myid".into(), remedy });
+        match quorum.my_id {
+            Some(id) if !quorum.members.contains_key(&id) && !self.refused_a_member() => {
+                let remedy =
+                    format!("<dataDir>/myid says that this is server {}, and no line tells its addresses", id.0);
+                self.errors.push(ConfigError::Missing { what: format!("server.{}", id.0), remedy });
+            }
+            None if !self.errors.iter().any(|e| matches!(e, ConfigError::BadMyId { .. })) => {
+                let remedy = "an ensemble needs the server's id in <dataDir>/myid".into();
+                self.errors.push(ConfigError::Missing { what: "myid".into(), remedy });
+            }
+            _ => {}
         }
+    }
+
+    /// Whether a `server.` line was refused, so that its absence need not be reported as well.
+    fn refused_a_member(&self) -> bool {
+        self.errors.iter().any(|e| matches!(e, ConfigError::BadValue { key, .. } if key.contains("server.")))
     }
 
     /// The client address that the own `server.` line names takes the place of an absent `clientPort`, and must not

@@ -88,6 +88,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         None => settings.clone(),
     };
     let config = resolve(settings, &membership, initial_text, &mut errors, &mut warnings);
+    errors.sort_by_key(ConfigError::rank);
+    warnings.sort_by_key(ConfigWarning::rank);
     if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigErrors(errors)) }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnostics::{ConfigError, ConfigWarning, Origin};
+use super::keys;
 use super::resolved::{
     Autopurge, ClientConfig, ContainerConfig, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin, RingConfig,
     SessionConfig, StorageConfig, TreeConfig,
@@ -41,6 +42,12 @@ impl Resolver<'_> {
         self.settings.origin(key).cloned().unwrap_or(Origin::BuiltIn)
     }
 
+    /// Whether a key was set to a value that it does not allow, so that nothing more need be said about it.
+    fn was_refused(&self, name: &str) -> bool {
+        let refused = |key: &str| keys::find(key).is_some_and(|(spec, _)| spec.name == name);
+        self.errors.iter().any(|error| matches!(error, ConfigError::BadValue { key, .. } if refused(key)))
+    }
+
     pub(super) fn conflict(&mut self, key: &str, reason: impl Into<String>) {
         let origin = self.origin(key);
         self.errors.push(ConfigError::Conflict { origin, key: key.into(), reason: reason.into() });
@@ -53,9 +60,7 @@ impl Resolver<'_> {
 
     pub(super) fn storage(&mut self) -> StorageConfig {
         let data_dir = self.directory("dataDir");
-        if data_dir.is_none()
-            && !self.errors.iter().any(|e| matches!(e, ConfigError::BadValue { key, .. } if key == "dataDir"))
-        {
+        if data_dir.is_none() && !self.was_refused("dataDir") {
             let remedy = "add a line dataDir=/var/lib/ringkeeper, or give --data-dir".into();
             self.errors.push(ConfigError::Missing { what: "dataDir".into(), remedy });
         }
@@ -124,9 +129,7 @@ impl Resolver<'_> {
     fn listen(&mut self, port_key: &str, address_key: &str) -> Option<Listen> {
         let address = self.settings.text(address_key);
         let Some(port) = self.settings.int_if_any(port_key) else {
-            let port_is_wrong =
-                self.errors.iter().any(|e| matches!(e, ConfigError::BadValue { key, .. } if key == port_key));
-            if address.is_some() && !port_is_wrong {
+            if address.is_some() && !self.was_refused(port_key) {
                 self.conflict(address_key, format!("needs {port_key}, which is not set"));
             }
             return None;
@@ -187,10 +190,11 @@ impl Resolver<'_> {
     fn super_digest(&mut self) -> Option<Secret> {
         const KEY: &str = "DigestAuthenticationProvider.superDigest";
         let Some(Value::Secret(digest)) = self.settings.value(KEY) else { return None };
-        let well_formed =
-            digest.expose().split_once(':').is_some_and(|(user, hash)| user == "super" && !hash.is_empty());
+        // Any user will do: ZooKeeper compares the whole text with that of a client's user and password.
+        let parts = digest.expose().split_once(':');
+        let well_formed = parts.is_some_and(|(user, hash)| !user.is_empty() && !hash.is_empty());
         if !well_formed {
-            self.conflict(KEY, "must be the user `super`, a colon, and base64(sha1(super:password))");
+            self.conflict(KEY, "must be user:digest, where digest is base64(sha1(user:password))");
             return None;
         }
         Some(digest)

@@ -148,7 +148,7 @@ pub struct SessionConfig {
 pub struct TreeConfig {
     /// Whether TTL nodes may be created.
     pub extended_types: bool,
-    /// Digest of the super user, `super:base64`.
+    /// The super user, `user:base64(sha1(user:password))`.
     pub super_digest: Option<Secret>,
     /// Whether the running digest is kept and compared.
     pub digest: bool,

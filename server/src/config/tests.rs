@@ -1,1 +1,306 @@
+//! Rules that hold for the configuration as a whole.
 
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::keys::{self, Effect, KeySpec};
+use super::value::Kind;
+use super::*;
+
+/// Loads lines as if they stood on the command line, over a data directory that does not exist.
+fn try_load(lines: &[&str]) -> Result<Loaded, ConfigErrors> {
+    let mut properties = vec!["dataDir=/nonexistent/ringkeeper".to_owned()];
+    properties.extend(lines.iter().map(|line| (*line).to_owned()));
+    let file = tempfile::NamedTempFile::new().expect("an empty file");
+    load(&Sources { file: Some(file.path().to_owned()), properties, ..Sources::default() })
+}
+
+fn config(lines: &[&str]) -> ResolvedConfig {
+    try_load(lines).unwrap_or_else(|errors| panic!("{lines:?}: {errors}")).config
+}
+
+fn errors(lines: &[&str]) -> String {
+    try_load(lines).expect_err("a wrong configuration").to_string()
+}
+
+#[test]
+fn defaults_are_zookeepers() {
+    let c = config(&["clientPort=2181"]);
+    assert_eq!(c.clients.listen, Some(Listen::Any { port: 2181 }));
+    assert_eq!(c.clients.secure_listen, None);
+    assert_eq!(c.clients.per_address_max.map(u32::from), Some(60));
+    assert_eq!((c.clients.connections_max, c.clients.backlog), (None, None));
+    assert_eq!((c.clients.frame_bytes_max, c.clients.outstanding_max), (0xf_ffff, 1_000));
+    assert_eq!(c.clients.sessionless_timeout, Duration::from_secs(10));
+    assert_eq!((c.sessions.tick_ms, c.sessions.timeout_ms_min, c.sessions.timeout_ms_max), (3_000, 6_000, 60_000));
+    assert_eq!(c.storage.data_log_dir, c.storage.data_dir);
+    assert_eq!((c.storage.snap_count, c.storage.log_prealloc_bytes), (100_000, 64 << 20));
+    assert_eq!(c.storage.snap_log_bytes.map(u64::from), Some(4 << 30));
+    assert_eq!(c.storage.fsync_warning, Duration::from_secs(1));
+    assert!(c.tree.digest && !c.tree.extended_types && c.tree.super_digest.is_none());
+    assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
+    assert_eq!((c.tree.containers.per_minute_max, c.tree.containers.never_used_max), (10_000, None));
+    assert_eq!(c.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
+    assert!(c.ensemble().is_none() && c.require_standalone().is_ok());
+    assert_eq!(c.server_id(), proto::ServerId(0));
+}
+
+#[test]
+fn autopurge_is_on_by_default_and_zero_switches_it_off() {
+    let purge = |lines: &[&str]| config(lines).storage.autopurge.map(|p| (p.retain, p.interval.as_secs()));
+    assert_eq!(purge(&[]), Some((3, 3_600)));
+    assert_eq!(purge(&["autopurge.purgeInterval=0"]), None);
+    assert_eq!(purge(&["autopurge.purgeInterval=24", "autopurge.snapRetainCount=1"]), Some((3, 86_400)));
+}
+
+#[test]
+fn without_a_file_the_server_is_for_this_machine_only() {
+    let config = load(&Sources::default()).expect("the built-in settings").config;
+    let local = "127.0.0.1:2181".parse().expect("an address");
+    assert_eq!(config.clients.listen, Some(Listen::At(local)));
+    assert_eq!(config.storage.data_dir, Path::new("./ringkeeper-data"));
+    assert_eq!(config.sessions.tick_ms, 2_000);
+}
+
+#[test]
+fn options_win_over_the_built_in_settings_and_say_nothing_about_it() {
+    let sources = Sources { data_dir: Some("/d".into()), client_port: Some(0), ..Sources::default() };
+    let loaded = load(&sources).expect("usable");
+    assert_eq!(loaded.config.storage.data_dir, Path::new("/d"));
+    assert_eq!(loaded.config.clients.listen.map(Listen::port), Some(0));
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn both_spellings_are_one_key_and_the_later_one_holds() {
+    let loaded = try_load(&["zookeeper.snapCount=7", "snapCount=9", "clientPort=1"]).expect("usable");
+    assert_eq!(loaded.config.storage.snap_count, 9);
+    assert!(
+        matches!(loaded.warnings.as_slice(), [ConfigWarning::Overridden { key, .. }] if key == "zookeeper.snapCount")
+    );
+}
+
+#[test]
+fn addresses_follow_zookeepers_rules() {
+    let listen = |lines: &[&str]| config(lines).clients.listen;
+    assert_eq!(listen(&[]), None);
+    assert_eq!(listen(&["clientPort=0"]), Some(Listen::Any { port: 0 }));
+    for (written, bound) in [("::1", "[::1]:5"), ("[::1]", "[::1]:5"), ("10.1.2.3", "10.1.2.3:5")] {
+        let at = bound.parse().expect("an address");
+        assert_eq!(listen(&["clientPort=5", &format!("clientPortAddress={written}")]), Some(Listen::At(at)));
+    }
+    assert!(errors(&["clientPortAddress=::1"]).contains("clientPortAddress: needs clientPort"));
+    assert!(errors(&["secureClientPortAddress=::1"]).contains("needs secureClientPort"));
+    let candidates: Vec<String> = Listen::Any { port: 7 }.candidates().iter().map(ToString::to_string).collect();
+    assert_eq!(candidates, ["[::]:7", "0.0.0.0:7"]);
+}
+
+#[test]
+fn session_timeouts_follow_the_tick() {
+    let times = |lines: &[&str]| {
+        let s = config(lines).sessions;
+        (s.tick_ms, s.timeout_ms_min, s.timeout_ms_max)
+    };
+    assert_eq!(times(&["tickTime=100"]), (100, 200, 2_000));
+    assert_eq!(times(&["minSessionTimeout=-1", "maxSessionTimeout=7000"]), (3_000, 6_000, 7_000));
+    assert_eq!(times(&["minSessionTimeout=0"]), (3_000, 0, 60_000));
+    assert!(errors(&["maxSessionTimeout=5999"]).contains("6000 ms) is above the longest (5999 ms)"));
+}
+
+#[test]
+fn zero_and_minus_one_mean_without_limit() {
+    let c = config(&["maxClientCnxns=0", "maxCnxns=-1", "snapSizeLimitInKb=0", "snapCount=0"]);
+    assert_eq!((c.clients.per_address_max, c.clients.connections_max), (None, None));
+    assert_eq!((c.storage.snap_log_bytes, c.storage.snap_count), (None, 2));
+    let c =
+        config(&["snapSizeLimitInKb=-1", "ringkeeper.watchdogTimeoutMs=0", "znode.container.maxNeverUsedIntervalMs=5"]);
+    assert_eq!((c.storage.snap_log_bytes, c.ring.watchdog), (None, None));
+    assert_eq!(c.tree.containers.never_used_max, Some(Duration::from_millis(5)));
+}
+
+#[test]
+fn four_letter_words_are_those_listed_and_srvr() {
+    let words = |list: &str| config(&[&format!("4lw.commands.whitelist={list}")]).four_letter_words;
+    assert!(words("*").allows("wchp") && words("*").iter().count() == 18);
+    let some = words("ruok, mntr");
+    assert!(some.allows("ruok") && some.allows("mntr") && some.allows("srvr") && !some.allows("conf"));
+    assert!(config(&["readonlymode.enabled=true"]).four_letter_words.allows("isro"));
+}
+
+#[test]
+fn secrets_appear_in_no_message() {
+    let text = errors(&["superDigest=hunter2", "ssl.keyStore.password=hunter2"]);
+    assert!(text.contains("superDigest") && !text.contains("hunter2"), "{text}");
+    let shown = format!("{:?}", config(&["superDigest=super:hunter2"]));
+    assert!(shown.contains("Secret(hidden)") && !shown.contains("hunter2"));
+}
+
+#[test]
+fn the_metrics_provider_gets_its_settings() {
+    let c = config(&["metricsProvider.httpPort=7001", "metricsProvider.ssl.keyStore.location=/k"]);
+    let settings: Vec<_> = c.metrics.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(settings, [("httpPort", "7001"), ("ssl.keyStore.location", "/k")]);
+}
+
+#[test]
+fn one_voter_is_standalone_unless_that_is_switched_off() {
+    let one = "server.1=a:1:2";
+    assert!(config(&[one]).require_standalone().is_ok());
+    let text = errors(&[one, "standaloneEnabled=false"]);
+    assert!(text.contains("initLimit is not set") && text.contains("myid is not set"), "{text}");
+    assert!(errors(&["standaloneEnabled=false"]).contains("no `server.` line"));
+    assert!(errors(&[one, "server.2=b:1:2:observer"]).contains("observers need an ensemble"));
+}
+
+#[test]
+fn an_ensemble_must_list_this_server() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("myid"), "7\n").expect("written");
+    let data_dir = format!("dataDir={}", dir.path().display());
+    let lines = [&data_dir, "initLimit=1", "syncLimit=1", "server.1=a:1:2", "server.2=b:1:2"];
+    assert!(errors(&lines).contains("server.7 is not set"), "{}", errors(&lines));
+    let config = config(&[&lines[..], &["server.7=c:1:2"]].concat());
+    assert_eq!(config.require_standalone(), Err(EnsemblesComeLater { members: 3 }));
+}
+
+#[test]
+fn a_property_without_a_value_is_refused() {
+    assert!(errors(&["tickTime"]).contains("-D: `tickTime` is not of the form key=value"));
+    assert!(errors(&["=5"]).contains("key=value"));
+}
+
+#[test]
+fn an_absent_or_oversized_file_is_named() {
+    let at = |path: &Path| load(&Sources { file: Some(path.to_owned()), ..Sources::default() });
+    let text = at(Path::new("/nonexistent/zoo.cfg")).expect_err("absent").to_string();
+    assert!(text.contains("/nonexistent/zoo.cfg: cannot read the configuration file"), "{text}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    file.as_file().set_len(FILE_BYTES_MAX + 1).expect("grown");
+    assert!(at(file.path()).expect_err("too large").to_string().contains("more than 1048576 bytes"));
+}
+
+/// A value that the key allows and that is not its default.
+fn other_value(spec: &KeySpec) -> String {
+    let default = spec.kind.read(spec.default);
+    let candidates: Vec<String> = match spec.kind {
+        Kind::Bool => ["true", "false"].map(str::to_owned).into(),
+        Kind::YesNo => ["yes", "no"].map(str::to_owned).into(),
+        Kind::Int { min, max } | Kind::AutoOrInt { min, max } => vec![min.to_string(), max.to_string()],
+        Kind::Float { min, .. } => vec![min.to_string(), (min + 0.5).to_string()],
+        Kind::Choice(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        Kind::Interval => vec!["7".into()],
+        Kind::List => vec!["ruok".into()],
+        Kind::Path | Kind::Host | Kind::Text => vec!["127.0.0.1".into()],
+        Kind::Secret => vec!["super:x".into()],
+    };
+    let other = candidates.iter().find(|text| spec.kind.read(text) != default);
+    other.or(candidates.first()).expect("a value").clone()
+}
+
+#[test]
+fn a_key_whose_function_comes_later_says_so_and_no_other_does() {
+    for spec in keys::all() {
+        let name = spec.name.replace('*', "1");
+        for written in [name.clone(), format!("zookeeper.{name}")] {
+            let (mut found, mut refused) = (Vec::new(), Vec::new());
+            let mut raw = RawConfig::default();
+            raw.push(&written, &other_value(spec), Origin::Option("-D"));
+            let settings = Settings::from_raw(&raw, &mut refused, &mut found);
+            assert!(refused.is_empty() && settings.iter().count() == 1, "{written}: {refused:?}");
+            let text = found.first().map(ToString::to_string).unwrap_or_default();
+            let expected = match spec.effect {
+                Effect::Now | Effect::Ensemble => found.is_empty(),
+                Effect::Later | Effect::LaterMind(_) => text.contains("accepted, not yet effective"),
+                Effect::Never(reason) => text.contains(reason),
+            };
+            assert!(expected && (text.is_empty() || text.contains(&written)), "{written}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn every_key_resolves_at_both_ends_of_its_range() {
+    for spec in keys::all() {
+        let (Kind::Int { min, max } | Kind::AutoOrInt { min, max }) = spec.kind else { continue };
+        for number in [min, max] {
+            // Rules between keys may refuse it; a panic would be a field that is too narrow for the table.
+            let outcome = try_load(&[&format!("{}={number}", spec.name)]);
+            drop(outcome);
+        }
+        for wrong in [min.checked_sub(1), max.checked_add(1)].into_iter().flatten() {
+            let text = errors(&[&format!("{}={wrong}", spec.name)]);
+            assert!(text.contains(&spec.kind.allowed()) && text.contains(spec.name), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    if std::env::var_os("RINGKEEPER_BLESS").is_some() {
+        std::fs::write(&path, reference::page()).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).expect("the page");
+    assert!(written == reference::page(), "docs/configuration.md is out of date: see config/reference.rs");
+}
+
+/// Writes a text so that a properties reader gives it back: the model against which the parser is held.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    let mut units = [0; 2];
+    for c in text.chars() {
+        for unit in c.encode_utf16(&mut units) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
+/// Any known key whose value is not looked up as a host name.
+fn any_key() -> impl Strategy<Value = &'static KeySpec> {
+    let keys: Vec<_> = keys::all().filter(|spec| spec.kind != Kind::Host && !spec.is_family()).collect();
+    proptest::sample::select(keys)
+}
+
+proptest! {
+    #[test]
+    fn parsing_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let raw = RawConfig::parse(Path::new("any.cfg"), &bytes, &mut errors);
+        Settings::from_raw(&raw, &mut errors, &mut warnings);
+    }
+
+    #[test]
+    fn parsing_text_full_of_syntax_never_panics(text in "[a-c=:#!\\\\ \t\r\nu0-9.é]{0,200}") {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let raw = RawConfig::parse(Path::new("any.cfg"), text.as_bytes(), &mut errors);
+        Settings::from_raw(&raw, &mut errors, &mut warnings);
+    }
+
+    #[test]
+    fn an_escaped_entry_reads_back(key in "[!-~é😀]{1,20}", value in "[!-~é😀]{0,20}") {
+        let mut errors = Vec::new();
+        let line = format!("{} = {}", escaped(&key), escaped(&value));
+        let raw = RawConfig::parse(Path::new("any.cfg"), line.as_bytes(), &mut errors);
+        let pairs: Vec<_> = raw.entries.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
+        prop_assert_eq!(pairs, [(key.as_str(), value.as_str())]);
+        prop_assert!(errors.is_empty());
+    }
+
+    #[test]
+    fn any_server_line_is_read_or_refused(text in "[a-z0-9:;|\\[\\].]{0,60}") {
+        let _either = members::parse(&text, true);
+    }
+
+    #[test]
+    fn any_values_of_known_keys_resolve_or_are_refused(
+        pairs in proptest::collection::vec((any_key(), "-?[0-9]{1,11}|true|no|auto|[a-z:/,]{0,8}"), 1..6)
+    ) {
+        let lines: Vec<String> = pairs.iter().map(|(spec, value)| format!("{}={value}", spec.name)).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        if let Err(errors) = try_load(&lines) {
+            prop_assert!(!errors.0.is_empty());
+        }
+    }
+}

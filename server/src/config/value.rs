@@ -125,7 +125,11 @@ impl Kind {
             Kind::AutoOrInt { min, max } => format!("auto, or {}", int_range(min, max)),
             Kind::Float { min, max } if max == f64::MAX => format!("a number not below {min}"),
             Kind::Float { min, max } => format!("a number from {min} to {max}"),
-            Kind::Choice(words) => format!("one of {}", words.join(", ")),
+            Kind::Choice(words) => {
+                let named: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+                let or_nothing = if named.len() < words.len() { ", or nothing" } else { "" };
+                format!("one of {}{or_nothing}", named.join(", "))
+            }
             Kind::List => "words separated by commas".into(),
             Kind::Path => "a path".into(),
             Kind::Host => "a host name, an IPv4 or an IPv6 address".into(),
@@ -136,6 +140,9 @@ impl Kind {
 }
 
 fn int_range(min: i64, max: i64) -> String {
+    if min == max {
+        return format!("only {min}");
+    }
     format!("a whole number from {min} to {max}")
 }
 

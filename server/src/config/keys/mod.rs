@@ -103,8 +103,10 @@ pub fn suggest(written: &str) -> Option<String> {
     let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written).to_ascii_lowercase();
     // More than a third of the letters wrong is another word, not a typing error.
     let distance_max = (name.chars().count() / 3).clamp(1, 4);
+    let near_in_length = |spec: &&KeySpec| spec.name.len().abs_diff(name.len()) <= distance_max;
     all()
         .filter(|spec| !spec.is_family())
+        .filter(near_in_length)
         .map(|spec| (edit_distance(&name, &spec.name.to_ascii_lowercase()), spec.name))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
@@ -118,8 +120,8 @@ impl KeySpec {
     }
 }
 
-/// Levenshtein's distance with transposed neighbours counted as one edit. Keys are short; no limit is needed beyond
-/// the configuration file's own.
+/// Levenshtein's distance with transposed neighbours counted as one edit. The caller compares only names of about
+/// one length, so the cost is bounded by the longest key.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut before: Vec<usize> = Vec::new();

@@ -10,7 +10,7 @@ const UNENFORCED: super::Effect = LaterMind("clients that do not authenticate ar
 
 pub(super) const AUTH: &[KeySpec] = keys! {
     "DigestAuthenticationProvider.superDigest" => Secret, "", Now,
-        "Digest of the super user, `super:base64(sha1(super:password))`.";
+        "The super user, `user:digest`, usually `super:base64(sha1(super:password))`.";
     "DigestAuthenticationProvider.enabled" => Bool, "true", LaterMind("the scheme digest stays enabled"),
         "Whether the scheme `digest` exists.";
     "DigestAuthenticationProvider.digestAlg" => Text, "SHA1", LaterMind("digests are made with SHA1"),
