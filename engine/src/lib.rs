@@ -10,5 +10,10 @@
 //! Nothing here does I/O, starts a thread, or reads a clock: time comes in with the inputs.
 #![forbid(unsafe_code)]
 
+pub mod apply;
+pub mod auth;
 pub mod digest;
+pub mod prep;
+pub mod session;
+pub mod stream;
 pub mod tree;

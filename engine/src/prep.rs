@@ -1,0 +1,561 @@
+//! Prep: a request becomes a txn that cannot fail, checked against the tree and what is still on its way into it.
+//!
+//! Owns the outstanding changes: what proposed txns will have done to the znodes they touch once they are applied. It never changes the
+//! tree. A request that breaks a rule becomes an error txn, as in ZooKeeper, so that its zxid is used up everywhere. The checks
+//! stand in the order of `PrepRequestProcessor` (3.9). The model test compares every outcome; the digest that prep
+//! predicts is asserted against the tree's after every apply.
+
+use crate::auth::{self, AuthId};
+use crate::digest::{self, ContentCrc};
+use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
+use ahash::{AHashMap, AHashSet};
+use proto::jute::{Reader, StrVec, Writer};
+use proto::request::{
+    CreateMode, CreateRequest, MultiOp, MultiRequest, PathVersion, Request, SetAclRequest, SetDataRequest,
+};
+use proto::stat::{EphemeralKind, EphemeralOwner};
+use proto::txn::{CreateTxn, DIGEST_VERSION, Txn, TxnHeader, TxnRecord};
+use proto::{Acl, AclVec, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Settings that decide what prep accepts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PrepOptions {
+    /// `extendedTypesEnabled`: may clients create TTL znodes?
+    pub extended_types: bool,
+}
+
+/// What every txn's header needs, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The session, or 0 for the server itself.
+    pub session: SessionId,
+    /// The client's number for the request.
+    pub xid: Xid,
+    /// The zxid that the txn will have.
+    pub zxid: Zxid,
+    /// When, ms since 1970.
+    pub time_ms: i64,
+    /// Who the caller has proved to be.
+    pub ids: &'a [AuthId],
+}
+
+/// What a znode will be once all proposed txns are applied.
+#[derive(Clone, Debug)]
+struct Pending {
+    zxid: Zxid,
+    /// `None`: it will be gone.
+    stat: Option<StatPersisted>,
+    child_count: usize,
+    acl: AclList,
+    crc: ContentCrc,
+}
+
+/// A pending change in the order of its txn, to be forgotten when that is applied.
+#[derive(Debug)]
+struct Outstanding {
+    zxid: Zxid,
+    path: Arc<str>,
+    /// The session that the znode belongs or belonged to.
+    session: Option<SessionId>,
+}
+
+/// A step to undo if a later operation of the same multi fails.
+#[derive(Debug)]
+struct Undo {
+    path: Arc<str>,
+    before: Option<Pending>,
+    /// Where the znode was newly entered as this session's.
+    entered: Option<SessionId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Prep {
+    options: PrepOptions,
+    pending: AHashMap<Arc<str>, Pending>,
+    order: VecDeque<Outstanding>,
+    /// Ephemerals that proposed txns create, by session.
+    ephemerals: AHashMap<SessionId, AHashSet<Arc<str>>>,
+    undo: Vec<Undo>,
+    /// The tree's digest once all proposed txns are applied.
+    digest: u64,
+    open_acl: AclList,
+}
+
+impl Prep {
+    /// For a tree that has nothing on its way.
+    #[must_use]
+    pub fn new(options: PrepOptions, tree: &Tree) -> Prep {
+        Prep {
+            options,
+            pending: AHashMap::new(),
+            order: VecDeque::new(),
+            ephemerals: AHashMap::new(),
+            undo: Vec::new(),
+            digest: tree.digest(),
+            open_acl: [Acl::open()].into(),
+        }
+    }
+
+    /// Appends the txn for a client's write to `out`. `Err`: it is an error txn, with this code.
+    ///
+    /// # Errors
+    /// Every rule of ZooKeeper's that the request breaks.
+    pub fn write(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let mut scratch = Vec::new();
+        let txn = match request {
+            Request::Create(op, create) => self.create(tree, origin, *op, create, &mut scratch),
+            Request::Delete(delete) => self.delete(tree, origin, delete),
+            Request::SetData(set) => self.set_data(tree, origin, set),
+            Request::SetAcl(set) => self.set_acl(tree, origin, set, &mut scratch),
+            Request::Multi(multi) => return self.multi(tree, origin, multi, out),
+            Request::Reconfig(_) => Err(ErrorCode::ReconfigDisabled),
+            _ => Err(ErrorCode::Unimplemented),
+        };
+        self.finish(origin, txn, out)
+    }
+
+    /// Appends an error txn: the request was refused for a reason outside the tree.
+    pub fn refuse(&mut self, origin: &Origin<'_>, code: ErrorCode, out: &mut Vec<u8>) {
+        let refused = self.finish(origin, Err(code), out);
+        debug_assert_eq!(refused, Err(code));
+    }
+
+    /// Appends the txn that begins a session.
+    pub fn create_session(&mut self, origin: &Origin<'_>, timeout_ms: i32, out: &mut Vec<u8>) {
+        self.emit(origin, Txn::CreateSession { timeout_ms }, out);
+    }
+
+    /// Appends the txn that ends a session and deletes its ephemerals, those included that are still on their way.
+    pub fn close_session(&mut self, tree: &Tree, origin: &Origin<'_>, out: &mut Vec<u8>) {
+        let owner = EphemeralOwner::session_of(origin.session);
+        let entered = self.ephemerals.get(&origin.session).into_iter().flatten();
+        let is_owned = |path: &&Arc<str>| match self.pending.get(*path) {
+            Some(pending) => pending.stat.is_some_and(|stat| stat.ephemeral_owner == owner),
+            None => true,
+        };
+        let mut paths: Vec<Arc<str>> =
+            tree.ephemerals_of(origin.session).chain(entered).filter(is_owned).cloned().collect();
+        // The two sources overlap, and the txn's bytes must not depend on a table's order.
+        paths.sort_unstable();
+        paths.dedup();
+        for path in &paths {
+            self.remove_node(tree, origin.zxid, path);
+        }
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes).strings(paths.iter().map(|path| &**path));
+        let list = StrVec::read_or_null(&mut Reader::new(&bytes)).expect("written just above");
+        self.emit(origin, Txn::CloseSession(list), out);
+    }
+
+    /// Appends the txn that removes an empty container or TTL znode, or says why it cannot go (then nothing is appended and no
+    /// zxid is used).
+    ///
+    /// # Errors
+    /// [`ErrorCode::NoNode`], [`ErrorCode::NotEmpty`], [`ErrorCode::BadVersion`] for a znode of another kind.
+    pub fn delete_container(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        path: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let node = self.node(tree, path)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        let owner = node.stat.map_or(EphemeralOwner::NONE, |stat| stat.ephemeral_owner);
+        if !matches!(owner.kind(), EphemeralKind::Container | EphemeralKind::Ttl(_)) {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.remove_node(tree, origin.zxid, path);
+        self.emit(origin, Txn::Delete { op: OpCode::DeleteContainer, path }, out);
+        Ok(())
+    }
+
+    /// The txns up to `zxid` have been applied: the tree itself now tells what they did.
+    pub fn applied(&mut self, zxid: Zxid) {
+        while self.order.front().is_some_and(|first| first.zxid <= zxid) {
+            let Some(Outstanding { zxid, path, session }) = self.order.pop_front() else { return };
+            if self.pending.get(&path).is_none_or(|pending| pending.zxid != zxid) {
+                continue;
+            }
+            self.pending.remove(&path);
+            if let Some(session) = session {
+                self.forget_ephemeral(session, &path);
+            }
+        }
+    }
+
+    /// The digest that the tree will have once all proposed txns are applied.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Count of changes that are still on their way.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.order.len()
+    }
+
+    // ---- the operations, each in ZooKeeper's order of checks ----------------------------------------------------------
+
+    fn create<'a>(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        op: OpCode,
+        create: &CreateRequest<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let mode = CreateMode::from_wire(create.flags).ok_or(ErrorCode::BadArguments)?;
+        if mode.is_ttl() && !self.options.extended_types {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let ttl_ms = create.ttl_ms.unwrap_or(-1);
+        let owner = owner_of(op, mode, ttl_ms, origin.session)?;
+        let parent_path = parent_of(create.path)?;
+        let fixed = auth::fix_acl(&create.acl, origin.ids)?;
+        let parent = self.node(tree, parent_path)?;
+        auth::check_acl(&parent.acl, Perms::CREATE, origin.ids)?;
+        let parent_stat = parent.stat.ok_or(ErrorCode::NoNode)?;
+        let mut full_path = create.path.to_owned();
+        if mode.is_sequential() {
+            // Java's %010d: a negative number keeps its sign within the ten places.
+            full_path.push_str(&format!("{:010}", parent_stat.cversion));
+        }
+        path::validate(&full_path).map_err(|_| ErrorCode::BadArguments)?;
+        if self.node(tree, &full_path).is_ok() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if matches!(parent_stat.ephemeral_owner.kind(), EphemeralKind::Ephemeral(_)) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let parent_cversion = parent_stat.cversion.wrapping_add(1);
+        let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
+        self.add_node(tree, origin, &new, parent_cversion);
+        // The bytes that the txn borrows: the whole path, then the ACL where it was rewritten.
+        let path_len = full_path.len();
+        scratch.extend_from_slice(full_path.as_bytes());
+        let rewritten = fixed.rewritten.is_some();
+        scratch.extend_from_slice(fixed.rewritten.as_deref().unwrap_or_default());
+        let (path_bytes, acl_bytes) = scratch.split_at(path_len);
+        let path = std::str::from_utf8(path_bytes).expect("copied from a string just above");
+        let acl =
+            if rewritten { AclVec::read(&mut Reader::new(acl_bytes)).expect("written just above") } else { create.acl };
+        let ephemeral = matches!(op, OpCode::Create | OpCode::Create2) && mode.is_ephemeral();
+        let ttl_ms = if op == OpCode::CreateTtl { ttl_ms } else { 0 };
+        Ok(Txn::Create(CreateTxn { op, path, data: create.data, acl, ephemeral, parent_cversion, ttl_ms }))
+    }
+
+    fn delete<'a>(&mut self, tree: &Tree, origin: &Origin<'_>, delete: &PathVersion<'a>) -> Result<Txn<'a>, ErrorCode> {
+        let parent_path = parent_of(delete.path)?;
+        if RESERVED_PATHS.contains(&delete.path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let parent = self.node(tree, parent_path)?;
+        auth::check_acl(&parent.acl, Perms::DELETE, origin.ids)?;
+        let node = self.node(tree, delete.path)?;
+        next_version(node.version(), delete.version)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove_node(tree, origin.zxid, delete.path);
+        Ok(Txn::Delete { op: OpCode::Delete, path: delete.path })
+    }
+
+    fn set_data<'a>(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        set: &SetDataRequest<'a>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
+        let mut node = self.node(tree, set.path)?;
+        auth::check_acl(&node.acl, Perms::WRITE, origin.ids)?;
+        let version = next_version(node.version(), set.version)?;
+        let crc = ContentCrc::of(set.path, set.data);
+        self.change(origin.zxid, set.path, &mut node, |node| {
+            node.crc = crc;
+            if let Some(stat) = &mut node.stat {
+                stat.version = version;
+                stat.mtime = origin.time_ms;
+                stat.mzxid = origin.zxid;
+            }
+        });
+        Ok(Txn::SetData { op: OpCode::SetData, path: set.path, data: set.data, version })
+    }
+
+    fn set_acl<'a>(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        set: &SetAclRequest<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
+        let fixed = auth::fix_acl(&set.acl, origin.ids)?;
+        let mut node = self.node(tree, set.path)?;
+        auth::check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
+        let version = next_version(node.stat.map_or(0, |stat| stat.aversion), set.version)?;
+        let list = self.acl_list(&fixed.acl);
+        self.change(origin.zxid, set.path, &mut node, |node| {
+            node.acl = list;
+            if let Some(stat) = &mut node.stat {
+                stat.aversion = version;
+            }
+        });
+        let acl = match fixed.rewritten {
+            None => set.acl,
+            Some(bytes) => {
+                *scratch = bytes;
+                AclVec::read(&mut Reader::new(scratch)).expect("written by fix_acl")
+            }
+        };
+        Ok(Txn::SetAcl { path: set.path, acl, version })
+    }
+
+    fn check<'a>(&self, tree: &Tree, origin: &Origin<'_>, check: &PathVersion<'a>) -> Result<Txn<'a>, ErrorCode> {
+        path::validate(check.path).map_err(|_| ErrorCode::BadArguments)?;
+        let node = self.node(tree, check.path)?;
+        auth::check_acl(&node.acl, Perms::READ, origin.ids)?;
+        let version = next_version(node.version(), check.version)?;
+        Ok(Txn::Check { path: check.path, version })
+    }
+
+    /// All operations or none. A failed one leaves its code, 0 before it and RuntimeInconsistency after it; the txn's type stays multi.
+    fn multi(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        multi: &MultiRequest<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        assert!(self.undo.is_empty(), "no multi is under way");
+        let (digest, order_len) = (self.digest, self.order.len());
+        // Each operation's record is encoded at once: the next one may reuse the scratch space.
+        let mut records: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(multi.ops.len());
+        let mut failed = None;
+        for op in &multi.ops {
+            let mut scratch = Vec::new();
+            let txn = match op {
+                MultiOp::Create(op, create) => self.create(tree, origin, *op, create, &mut scratch),
+                MultiOp::Delete(delete) => self.delete(tree, origin, delete),
+                MultiOp::SetData(set) => self.set_data(tree, origin, set),
+                MultiOp::Check(check) => self.check(tree, origin, check),
+                // Java trips over reads in a multi and calls the whole request malformed.
+                MultiOp::GetData(_) | MultiOp::GetChildren(_) => {
+                    self.roll_back(digest, order_len);
+                    return self.finish(origin, Err(ErrorCode::MarshallingError), out);
+                }
+            };
+            match txn {
+                Ok(txn) => {
+                    let mut bytes = Vec::new();
+                    txn.write(&mut Writer::new(&mut bytes));
+                    records.push((txn.op(), bytes));
+                }
+                Err(code) => {
+                    failed = Some(code);
+                    break;
+                }
+            }
+        }
+        let txns = match failed {
+            None => {
+                self.undo.clear();
+                records
+                    .iter()
+                    .map(|(op, bytes)| Txn::read(*op, &mut Reader::new(bytes)).expect("written above"))
+                    .collect()
+            }
+            Some(code) => {
+                self.roll_back(digest, order_len);
+                error_vector(records.len(), multi.ops.len(), code)
+            }
+        };
+        self.emit(origin, Txn::Multi(txns), out);
+        Ok(())
+    }
+
+    // ---- pending changes ----------------------------------------------------------------------------------------------
+
+    /// The znode as it will be once all proposed txns are applied.
+    fn node(&self, tree: &Tree, path: &str) -> Result<Pending, ErrorCode> {
+        if let Some(pending) = self.pending.get(path) {
+            return if pending.stat.is_some() { Ok(pending.clone()) } else { Err(ErrorCode::NoNode) };
+        }
+        let node = tree.get(path).ok_or(ErrorCode::NoNode)?;
+        Ok(Pending {
+            zxid: Zxid::ZERO,
+            stat: Some(*node.persisted()),
+            child_count: node.child_count(),
+            acl: Arc::clone(node.acl()),
+            crc: node.content_crc(),
+        })
+    }
+
+    fn add_node(&mut self, tree: &Tree, origin: &Origin<'_>, new: &NewNode<'_>, parent_cversion: i32) {
+        let path = new.path;
+        let parent_path = path::split(path).map_or("/", |(parent, _)| parent);
+        let mut parent = self.node(tree, parent_path).expect("found by the caller");
+        self.change(origin.zxid, parent_path, &mut parent, |parent| {
+            parent.child_count += 1;
+            if let Some(stat) = &mut parent.stat
+                && parent_cversion > stat.cversion
+            {
+                stat.cversion = parent_cversion;
+                stat.pzxid = origin.zxid;
+            }
+        });
+        let stat = StatPersisted::created(origin.zxid, origin.time_ms, new.owner);
+        let crc = ContentCrc::of(path, new.data);
+        if digest::counts(path) {
+            self.digest = self.digest.wrapping_add(crc.digest(&stat));
+        }
+        let acl = self.acl_list(new.acl);
+        let session = new.owner.session();
+        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc }, session);
+    }
+
+    fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
+        let parent_path = path::split(path).map_or("/", |(parent, _)| parent);
+        let mut parent = self.node(tree, parent_path).expect("a znode that exists has a parent");
+        self.change(zxid, parent_path, &mut parent, |parent| {
+            parent.child_count -= 1;
+            if let Some(stat) = &mut parent.stat {
+                stat.pzxid = stat.pzxid.max(zxid);
+            }
+        });
+        let mut node = self.node(tree, path).expect("found by the caller");
+        self.change(zxid, path, &mut node, |node| node.stat = None);
+    }
+
+    /// Changes a znode's pending state and the digest with it.
+    fn change(&mut self, zxid: Zxid, path: &str, node: &mut Pending, change: impl FnOnce(&mut Pending)) {
+        let share = |node: &Pending| match &node.stat {
+            Some(stat) if digest::counts(path) => node.crc.digest(stat),
+            _ => 0,
+        };
+        let before = share(node);
+        let session = node.stat.and_then(|stat| stat.ephemeral_owner.session());
+        change(node);
+        node.zxid = zxid;
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(share(node));
+        self.enter(path, node.clone(), session);
+    }
+
+    fn enter(&mut self, path: &str, node: Pending, session: Option<SessionId>) {
+        let zxid = node.zxid;
+        let path: Arc<str> = match self.pending.get_key_value(path) {
+            Some((path, _)) => Arc::clone(path),
+            None => path.into(),
+        };
+        let creates = node.stat.is_some();
+        let before = self.pending.insert(Arc::clone(&path), node);
+        let entered =
+            session.filter(|session| creates && self.ephemerals.entry(*session).or_default().insert(Arc::clone(&path)));
+        self.undo.push(Undo { path: Arc::clone(&path), before, entered });
+        self.order.push_back(Outstanding { zxid, path, session });
+    }
+
+    fn forget_ephemeral(&mut self, session: SessionId, path: &Arc<str>) {
+        if let Some(paths) = self.ephemerals.get_mut(&session) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.ephemerals.remove(&session);
+            }
+        }
+    }
+
+    fn roll_back(&mut self, digest: u64, order_len: usize) {
+        while let Some(Undo { path, before, entered }) = self.undo.pop() {
+            if let Some(session) = entered {
+                self.forget_ephemeral(session, &path);
+            }
+            match before {
+                Some(before) => drop(self.pending.insert(path, before)),
+                None => drop(self.pending.remove(&path)),
+            }
+        }
+        self.order.truncate(order_len);
+        self.digest = digest;
+    }
+
+    fn acl_list(&self, acl: &[Acl]) -> AclList {
+        if *acl == *self.open_acl { Arc::clone(&self.open_acl) } else { acl.into() }
+    }
+
+    fn finish(
+        &mut self,
+        origin: &Origin<'_>,
+        txn: Result<Txn<'_>, ErrorCode>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let outcome = txn.as_ref().map(|_| ()).map_err(|code| *code);
+        self.emit(origin, txn.unwrap_or_else(|code| Txn::Error(code.to_wire())), out);
+        outcome
+    }
+
+    fn emit(&mut self, origin: &Origin<'_>, txn: Txn<'_>, out: &mut Vec<u8>) {
+        self.undo.clear();
+        let header = TxnHeader {
+            session: origin.session,
+            xid: origin.xid,
+            zxid: origin.zxid,
+            time_ms: origin.time_ms,
+            op: txn.op(),
+        };
+        TxnRecord { header, txn, digest: Some((DIGEST_VERSION, self.digest)) }.encode(out);
+    }
+}
+
+impl Pending {
+    fn version(&self) -> i32 {
+        self.stat.map_or(0, |stat| stat.version)
+    }
+}
+
+/// The kind of znode that a create makes: the operation decides, and for create and create2 the mode.
+fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Result<EphemeralOwner, ErrorCode> {
+    // A TTL only with a mode that has one, and the other way round. Java lets createTTL with ttl -1 and another mode pass and stops when
+    // it applies the txn: refused here before it is logged.
+    if mode.is_ttl() != (op == OpCode::CreateTtl) {
+        return Err(ErrorCode::BadArguments);
+    }
+    match op {
+        OpCode::CreateTtl => EphemeralOwner::ttl(ttl_ms).ok_or(ErrorCode::BadArguments),
+        OpCode::CreateContainer => Ok(EphemeralOwner::CONTAINER),
+        _ if mode.is_ephemeral() => Ok(EphemeralOwner::session_of(session)),
+        _ => Ok(EphemeralOwner::NONE),
+    }
+}
+
+/// Everything before the last slash. Only that much is checked here; the path as a whole is checked later or not at all, as in Java.
+fn parent_of(path: &str) -> Result<&str, ErrorCode> {
+    let (parent, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
+    if path.contains('\0') {
+        return Err(ErrorCode::BadArguments);
+    }
+    Ok(if parent.is_empty() { "/" } else { parent })
+}
+
+/// The version after a change, if the expected one holds.
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current { Err(ErrorCode::BadVersion) } else { Ok(current.wrapping_add(1)) }
+}
+
+fn error_vector(before: usize, total: usize, code: ErrorCode) -> Vec<Txn<'static>> {
+    let ok = std::iter::repeat_n(ErrorCode::Ok, before);
+    let after = std::iter::repeat_n(ErrorCode::RuntimeInconsistency, total.saturating_sub(before + 1));
+    ok.chain([code]).chain(after).map(|code| Txn::Error(code.to_wire())).collect()
+}

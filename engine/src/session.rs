@@ -1,0 +1,306 @@
+//! Sessions: who owns one, when it expires, its password and its id (`SessionTrackerImpl`, `ExpiryQueue`).
+//!
+//! Owns the connection that each session is attached to (law 4) and the expiry buckets. It reads no clock: the core hands it the time in
+//! milliseconds of a monotonic clock. Expiry times are rounded up to the next tick, so that a bucket expires at once. If time jumps (the
+//! whole process was stopped), every session gets the lost time back: nobody expires for the server's own stall.
+
+use crate::stream::Attachment;
+use ahash::AHashMap;
+use proto::connect::{PASSWORD_BYTES, Password};
+use proto::{ServerId, SessionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// ZooKeeper's constant in the seed of passwords: with it any server of the ensemble can tell a session's password.
+const PASSWORD_SEED: i64 = 0xB341_5C00;
+
+#[derive(Debug)]
+struct Session {
+    timeout_ms: i64,
+    expires_at_ms: i64,
+    attached: Option<Attachment>,
+    closing: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sessions {
+    tick_ms: i64,
+    sessions: AHashMap<SessionId, Session>,
+    buckets: BTreeMap<i64, BTreeSet<SessionId>>,
+    next_id: i64,
+    last_now_ms: Option<i64>,
+}
+
+/// How a session stands when something is asked in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It lives, and this connection has it.
+    Owned,
+    /// It lives, but another connection has it now.
+    Moved,
+    /// It is closed or closing, or was never there.
+    Gone,
+}
+
+impl Sessions {
+    /// No sessions yet. `elapsed_ms` is a clock reading that makes new ids differ from those of the server's earlier lives.
+    ///
+    /// # Panics
+    /// If `tick_ms` is not positive.
+    #[must_use]
+    pub fn new(tick_ms: i64, server: ServerId, elapsed_ms: i64) -> Sessions {
+        assert!(tick_ms > 0, "a tick takes time");
+        let next_id = first_session_id(server, elapsed_ms);
+        Sessions { tick_ms, sessions: AHashMap::new(), buckets: BTreeMap::new(), next_id, last_now_ms: None }
+    }
+
+    /// A new session's id.
+    pub fn allocate_id(&mut self) -> SessionId {
+        loop {
+            let id = self.next_id;
+            self.next_id = id.wrapping_add(1);
+            // 0 means no session; the other is a container's mark.
+            if id != 0 && id != i64::MIN && !self.sessions.contains_key(&SessionId(id)) {
+                return SessionId(id);
+            }
+        }
+    }
+
+    /// Watches over a session from now on, with its full timeout.
+    pub fn track(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) {
+        let timeout_ms = i64::from(timeout_ms);
+        let expires_at_ms = self.round_up(now_ms + timeout_ms);
+        let fresh = Session { timeout_ms, expires_at_ms, attached: None, closing: false };
+        if let Some(old) = self.sessions.insert(id, fresh) {
+            self.leave_bucket(id, old.expires_at_ms);
+        }
+        self.buckets.entry(expires_at_ms).or_default().insert(id);
+    }
+
+    /// The session was heard of at `heard_ms`.
+    pub fn touch(&mut self, id: SessionId, heard_ms: i64) {
+        let tick_ms = self.tick_ms;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let expires_at_ms = round_up(heard_ms + session.timeout_ms, tick_ms);
+        if session.closing || expires_at_ms <= session.expires_at_ms {
+            return;
+        }
+        let before = std::mem::replace(&mut session.expires_at_ms, expires_at_ms);
+        self.leave_bucket(id, before);
+        self.buckets.entry(expires_at_ms).or_default().insert(id);
+    }
+
+    /// Attaches a session to a connection. Returns the connection that had it.
+    pub fn attach(&mut self, id: SessionId, to: Attachment) -> Option<Attachment> {
+        self.sessions.get_mut(&id)?.attached.replace(to).filter(|before| *before != to)
+    }
+
+    /// The connection is gone; the session lives on until it expires.
+    pub fn detach(&mut self, id: SessionId, from: Attachment) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.attached == Some(from)
+        {
+            session.attached = None;
+        }
+    }
+
+    /// The connection that has the session.
+    #[must_use]
+    pub fn attached(&self, id: SessionId) -> Option<Attachment> {
+        self.sessions.get(&id)?.attached
+    }
+
+    /// How a session stands towards a connection.
+    #[must_use]
+    pub fn standing(&self, id: SessionId, from: Attachment) -> Standing {
+        match self.sessions.get(&id) {
+            None => Standing::Gone,
+            Some(session) if session.closing => Standing::Gone,
+            Some(session) if session.attached == Some(from) => Standing::Owned,
+            Some(_) => Standing::Moved,
+        }
+    }
+
+    /// Does it live? Closing ones do not.
+    #[must_use]
+    pub fn is_alive(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| !session.closing)
+    }
+
+    /// Its timeout in ms.
+    #[must_use]
+    pub fn timeout_ms(&self, id: SessionId) -> Option<i32> {
+        i32::try_from(self.sessions.get(&id)?.timeout_ms).ok()
+    }
+
+    /// Its end has been proposed: it is not touched, attached or expired any more. False if it was so already or never lived.
+    pub fn set_closing(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if std::mem::replace(&mut session.closing, true) {
+            return false;
+        }
+        let bucket = session.expires_at_ms;
+        self.leave_bucket(id, bucket);
+        true
+    }
+
+    /// Its end has been applied. Returns the connection that had it.
+    pub fn remove(&mut self, id: SessionId) -> Option<Attachment> {
+        let session = self.sessions.remove(&id)?;
+        self.leave_bucket(id, session.expires_at_ms);
+        session.attached
+    }
+
+    /// Those whose time has come by `now_ms`, at most `count_max`. They stay until [`Sessions::set_closing`].
+    pub fn due(&mut self, now_ms: i64, count_max: usize) -> Vec<SessionId> {
+        self.give_back_lost_time(now_ms);
+        let due = self.buckets.range(..=now_ms).flat_map(|(_, ids)| ids.iter().copied());
+        due.take(count_max).collect()
+    }
+
+    /// When the next bucket expires.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.buckets.keys().next().copied()
+    }
+
+    /// Count of sessions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Time that passed without a look at the sessions is not held against them: the core asks at least once a tick, so a longer gap
+    /// means that it was stopped, and with it nobody could be heard.
+    fn give_back_lost_time(&mut self, now_ms: i64) {
+        let last = self.last_now_ms.replace(now_ms).unwrap_or(now_ms);
+        let lost_ms = now_ms - last - 2 * self.tick_ms;
+        if lost_ms <= 0 {
+            return;
+        }
+        let shift_ms = round_up(lost_ms + 2 * self.tick_ms, self.tick_ms);
+        let buckets = std::mem::take(&mut self.buckets);
+        self.buckets = buckets.into_iter().map(|(at_ms, ids)| (at_ms + shift_ms, ids)).collect();
+        for session in self.sessions.values_mut() {
+            session.expires_at_ms += shift_ms;
+        }
+    }
+
+    const fn round_up(&self, at_ms: i64) -> i64 {
+        round_up(at_ms, self.tick_ms)
+    }
+
+    fn leave_bucket(&mut self, id: SessionId, expires_at_ms: i64) {
+        if let Some(bucket) = self.buckets.get_mut(&expires_at_ms) {
+            bucket.remove(&id);
+            if bucket.is_empty() {
+                self.buckets.remove(&expires_at_ms);
+            }
+        }
+    }
+}
+
+/// ZooKeeper's rounding: always up, a whole tick if it is one already.
+const fn round_up(at_ms: i64, tick_ms: i64) -> i64 {
+    (at_ms / tick_ms + 1) * tick_ms
+}
+
+/// The first id of a server's life: its own id in the top byte, then a reading of the clock.
+const fn first_session_id(server: ServerId, elapsed_ms: i64) -> i64 {
+    let clock = ((elapsed_ms << 24).cast_unsigned() >> 8).cast_signed();
+    let id = clock | (server.0 << 56);
+    if id == i64::MIN { id + 1 } else { id }
+}
+
+/// A session's password: the first 16 bytes of Java's `java.util.Random` seeded from the session's id, so that every server of a mixed
+/// ensemble tells the same.
+#[must_use]
+pub fn password(session: SessionId) -> Password {
+    const MULTIPLIER: u64 = 0x5_DEEC_E66D;
+    const MASK: u64 = (1 << 48) - 1;
+    let mut seed = ((session.0 ^ PASSWORD_SEED).cast_unsigned() ^ MULTIPLIER) & MASK;
+    let mut password = [0; PASSWORD_BYTES];
+    for word in password.chunks_exact_mut(4) {
+        seed = seed.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
+        let [_, _, high @ .., _, _] = seed.to_be_bytes();
+        // `nextBytes` takes each int from its low byte upwards.
+        for (byte, value) in word.iter_mut().zip(high.iter().rev()) {
+            *byte = *value;
+        }
+    }
+    password
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{ConnId, ShardId};
+
+    fn sessions() -> Sessions {
+        Sessions::new(100, ServerId(1), 1_000)
+    }
+
+    fn connection(slot: u32) -> Attachment {
+        Attachment { shard: ShardId(0), conn: ConnId { slot, generation: 0 } }
+    }
+
+    #[test]
+    fn the_server_id_is_in_the_top_byte() {
+        let id = first_session_id(ServerId(0x7f), 0x12345);
+        assert_eq!(id, 0x7f00_0001_2345_0000);
+        assert_eq!(first_session_id(ServerId(-128), 0), i64::MIN + 1);
+    }
+
+    #[test]
+    fn expiry_is_rounded_up_to_the_next_tick() {
+        let mut sessions = sessions();
+        sessions.track(SessionId(1), 250, 1_000);
+        assert_eq!(sessions.next_expiry_ms(), Some(1_300));
+        assert!(sessions.due(1_299, 10).is_empty());
+        assert_eq!(sessions.due(1_300, 10), [SessionId(1)]);
+        sessions.touch(SessionId(1), 1_100);
+        assert_eq!(sessions.next_expiry_ms(), Some(1_400));
+        assert!(sessions.due(1_301, 10).is_empty());
+    }
+
+    #[test]
+    fn nobody_expires_for_a_stall_of_the_server() {
+        let mut sessions = sessions();
+        sessions.track(SessionId(1), 250, 1_000);
+        assert!(sessions.due(1_050, 10).is_empty());
+        // Stopped for a minute: the session was there when it began and gets its time back.
+        assert!(sessions.due(61_000, 10).is_empty());
+        let next = sessions.next_expiry_ms().unwrap();
+        assert!(next > 61_000 && next <= 61_600, "{next}");
+        let mut now = 61_000;
+        while now < next {
+            assert!(sessions.due(now, 10).is_empty());
+            now += 100;
+        }
+        assert_eq!(sessions.due(now, 10), [SessionId(1)]);
+    }
+
+    #[test]
+    fn a_closing_session_is_gone_for_everybody() {
+        let mut sessions = sessions();
+        sessions.track(SessionId(1), 250, 1_000);
+        assert_eq!(sessions.attach(SessionId(1), connection(1)), None);
+        assert_eq!(sessions.standing(SessionId(1), connection(1)), Standing::Owned);
+        assert_eq!(sessions.attach(SessionId(1), connection(2)), Some(connection(1)));
+        assert_eq!(sessions.standing(SessionId(1), connection(1)), Standing::Moved);
+        sessions.detach(SessionId(1), connection(1));
+        assert_eq!(sessions.attached(SessionId(1)), Some(connection(2)));
+        assert!(sessions.set_closing(SessionId(1)));
+        assert!(!sessions.set_closing(SessionId(1)));
+        assert_eq!(sessions.standing(SessionId(1), connection(2)), Standing::Gone);
+        assert!(sessions.due(99_999, 10).is_empty());
+        assert_eq!(sessions.remove(SessionId(1)), Some(connection(2)));
+        assert!(sessions.is_empty());
+    }
+}
