@@ -18,7 +18,7 @@ pub enum LimitError {
     /// RLIMIT_MEMLOCK.
     #[error("the process may lock {} KiB of memory (RLIMIT_MEMLOCK), and {shards} shard(s) need {} KiB for io_uring. \
              Raise the limit: `ulimit -l {}` in the shell, LimitMEMLOCK={}K in the systemd unit, --ulimit memlock={}:{} \
-             for docker run, `* hard memlock {}` in /etc/security/limits.conf; or set ringkeeper.shards lower",
+             for docker run, `* hard memlock {}` in /etc/security/limits.conf; fewer shards (ringkeeper.shards) need less",
              have_bytes / 1024, need_bytes / 1024, need_bytes / 1024, need_bytes / 1024, need_bytes, need_bytes,
              need_bytes / 1024)]
     LockedMemory {
