@@ -90,6 +90,13 @@ impl Sessions {
         self.buckets.entry(expires_at_ms).or_default().insert(id);
     }
 
+    /// A connection that renews the session may ask for another timeout.
+    pub fn set_timeout(&mut self, id: SessionId, timeout_ms: i32) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.timeout_ms = i64::from(timeout_ms);
+        }
+    }
+
     /// Attaches a session to a connection. Returns the connection that had it.
     pub fn attach(&mut self, id: SessionId, to: Attachment) -> Option<Attachment> {
         self.sessions.get_mut(&id)?.attached.replace(to).filter(|before| *before != to)

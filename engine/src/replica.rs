@@ -1,0 +1,548 @@
+//! The replica: the ZAB peer with prep and sessions around it. It orders what the shards forward, hands txns to the log, and
+//! once they are committed applies them and fills the stream.
+//!
+//! Owns the order of everything that is not a read: pending txns, replies that wait for them, session ownership and expiry. The
+//! consensus core drives it and it alone changes the tree. It must never do I/O or read a clock: each call brings the time. Every
+//! queue in it is bounded by [`Replica::is_full`], which the core asks before it takes more from a shard.
+
+use crate::apply;
+use crate::auth::AuthId;
+use crate::prep::{Origin, Prep, PrepOptions};
+use crate::session::{Sessions, Standing, password};
+use crate::stream::{Attachment, Detach, Refusal, StreamBatch, StreamItem};
+use crate::tree::Tree;
+use proto::connect::{ConnectResponse, Password};
+use proto::jute::Reader;
+use proto::request::Request;
+use proto::stat::EphemeralKind;
+use proto::txn::{Txn, TxnRecord};
+use proto::{ErrorCode, OpCode, ServerId, SessionId, Xid, Zxid};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use zab::{Input, Peer};
+
+/// Txns on their way, at the most. With more the core stops taking requests, the shards' queues fill, and the sockets are not read.
+pub const PENDING_MAX: usize = 20_000;
+/// Bytes of txns on their way, at the most.
+pub const PENDING_BYTES_MAX: usize = 64 << 20;
+/// Sessions that one tick of the core closes at the most, so that a wave of expiries does not hold up requests.
+pub const EXPIRIES_PER_STEP: usize = 256;
+
+/// Settings of a replica.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaOptions {
+    /// This server's id.
+    pub server: ServerId,
+    /// ZooKeeper's tick in ms: the granularity of expiry.
+    pub tick_ms: i64,
+    /// The shortest session timeout that is granted, in ms.
+    pub session_timeout_ms_min: i32,
+    /// The longest one.
+    pub session_timeout_ms_max: i32,
+    /// What prep accepts.
+    pub prep: PrepOptions,
+    /// How often empty containers and expired TTL znodes are looked for, in ms.
+    pub container_check_ms: i64,
+    /// How many of them may go in a minute.
+    pub containers_per_minute_max: i64,
+    /// How long a container that never had a child stays, in ms; 0: for ever.
+    pub container_never_used_ms_max: i64,
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> ReplicaOptions {
+        ReplicaOptions {
+            server: ServerId(0),
+            tick_ms: 3_000,
+            session_timeout_ms_min: 6_000,
+            session_timeout_ms_max: 60_000,
+            prep: PrepOptions::default(),
+            container_check_ms: 60_000,
+            containers_per_minute_max: 10_000,
+            container_never_used_ms_max: 0,
+        }
+    }
+}
+
+/// The time, from two clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Monotonic, in ms: for expiry.
+    pub mono_ms: i64,
+    /// Wall clock, in ms since 1970: for txns.
+    pub wall_ms: i64,
+}
+
+/// What a shard hands to the core in one turn.
+#[derive(Debug, Default)]
+pub struct ForwardBatch {
+    /// In order.
+    pub items: Vec<Forward>,
+    /// The requests' records.
+    pub bytes: Vec<u8>,
+}
+
+/// One thing that a shard hands to the core.
+#[derive(Debug)]
+pub enum Forward {
+    /// A handshake.
+    Connect {
+        /// The connection.
+        from: Attachment,
+        /// The newest zxid that the client has seen.
+        last_zxid_seen: Zxid,
+        /// The timeout that it asks for, in ms.
+        timeout_ms: i32,
+        /// The session that it wants to renew, or 0.
+        session: SessionId,
+        /// Its password, if it has the right length.
+        password: Option<Password>,
+        /// What the client said about read-only servers; decides the form of the answer.
+        read_only: Option<bool>,
+    },
+    /// A write, a sync, or the end of a session.
+    Request {
+        /// The connection.
+        from: Attachment,
+        /// Its session.
+        session: SessionId,
+        /// The request's number.
+        xid: Xid,
+        /// The operation.
+        op: OpCode,
+        /// Its record, in the batch's bytes.
+        body: Range<usize>,
+        /// Who the connection has proved to be.
+        ids: Arc<[AuthId]>,
+    },
+    /// Sessions that were heard of, and when.
+    Heard(Vec<(SessionId, i64)>),
+    /// A connection is gone.
+    Closed {
+        /// Which.
+        from: Attachment,
+        /// The session that it had.
+        session: SessionId,
+    },
+}
+
+/// Txns in the bytes of log and wire, several at once, in order.
+#[derive(Debug, Default)]
+pub struct TxnBatch {
+    bytes: Vec<u8>,
+    ends: Vec<(Zxid, usize)>,
+}
+
+impl TxnBatch {
+    /// The txns: zxid and bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |(zxid, end)| {
+            let bytes = self.bytes.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*zxid, bytes)
+        })
+    }
+
+    /// Count of txns.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// Who waits for a txn.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    /// Nobody: an expiry, a container.
+    Nobody,
+    /// A client, for the reply to its request.
+    Client { to: Attachment, xid: Xid },
+    /// A client, for its new session.
+    Connect { to: Attachment, timeout_ms: i32, read_only: Option<bool> },
+}
+
+#[derive(Debug)]
+enum Pending {
+    Txn {
+        zxid: Zxid,
+        bytes: Range<usize>,
+        waiter: Waiter,
+    },
+    /// Something to say once everything before it is applied.
+    Say(Box<StreamItem>),
+    /// A reply without a txn of its own; its header carries the position at which it leaves.
+    Reply {
+        to: Attachment,
+        xid: Xid,
+        err: Option<ErrorCode>,
+        path: Option<Box<str>>,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica {
+    options: ReplicaOptions,
+    peer: Peer,
+    prep: Prep,
+    sessions: Sessions,
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// The batch that grows now, and those that the log has, oldest first.
+    current: TxnBatch,
+    batches: VecDeque<Arc<TxnBatch>>,
+    containers: VecDeque<Arc<str>>,
+    next_container_check_ms: i64,
+    next_container_ms: i64,
+}
+
+impl Replica {
+    /// A replica over a recovered tree. Every session of the tree gets its full timeout from now.
+    #[must_use]
+    pub fn new(options: ReplicaOptions, tree: &Tree, now: Now) -> Replica {
+        let mut sessions = Sessions::new(options.tick_ms, options.server, now.wall_ms);
+        for (id, timeout_ms) in tree.sessions() {
+            sessions.track(id, timeout_ms, now.mono_ms);
+        }
+        Replica {
+            options,
+            peer: Peer::standalone(tree.last_zxid()),
+            prep: Prep::new(options.prep, tree),
+            sessions,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            current: TxnBatch::default(),
+            batches: VecDeque::new(),
+            containers: VecDeque::new(),
+            next_container_check_ms: now.mono_ms + options.container_check_ms,
+            next_container_ms: now.mono_ms,
+        }
+    }
+
+    /// Should the core stop taking requests until some have been applied?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= PENDING_MAX || self.pending_bytes >= PENDING_BYTES_MAX
+    }
+
+    /// Takes what a shard forwards.
+    pub fn receive(&mut self, now: Now, tree: &Tree, batch: &ForwardBatch) {
+        for item in &batch.items {
+            match item {
+                Forward::Connect { .. } => self.connect(now, tree, item),
+                Forward::Request { from, session, xid, op, body, ids } => {
+                    let body = batch.bytes.get(body.clone()).unwrap_or_default();
+                    self.request(
+                        now,
+                        tree,
+                        &ClientRequest { from: *from, session: *session, xid: *xid, op: *op, body, ids },
+                    );
+                }
+                Forward::Heard(heard) => {
+                    for (session, heard_ms) in heard {
+                        self.sessions.touch(*session, *heard_ms);
+                    }
+                }
+                Forward::Closed { from, session } => self.sessions.detach(*session, *from),
+            }
+        }
+    }
+
+    /// The txns proposed since the last call, for the log. `None`: nothing new.
+    pub fn take_appends(&mut self) -> Option<Arc<TxnBatch>> {
+        if self.current.is_empty() {
+            return None;
+        }
+        let batch = Arc::new(std::mem::take(&mut self.current));
+        self.batches.push_back(Arc::clone(&batch));
+        Some(batch)
+    }
+
+    /// The own log is durable up to here.
+    pub fn durable(&mut self, zxid: Zxid) {
+        self.peer.step(&Input::Durable(zxid));
+    }
+
+    /// Has [`Replica::apply`] anything to do?
+    #[must_use]
+    pub fn can_apply(&self) -> bool {
+        match self.pending.front() {
+            None => false,
+            Some(Pending::Txn { zxid, .. }) => *zxid <= self.peer.committed(),
+            Some(_) => true,
+        }
+    }
+
+    /// Applies committed txns, at most `count_max` items, and fills the stream. The caller holds the tree's lock.
+    ///
+    /// # Panics
+    /// If a txn does not fit the tree, see [`apply::apply`].
+    pub fn apply(&mut self, tree: &mut Tree, out: &mut StreamBatch, count_max: usize) {
+        for _ in 0..count_max {
+            if !self.can_apply() {
+                break;
+            }
+            match self.pending.pop_front() {
+                None => break,
+                Some(Pending::Say(item)) => out.items.push(*item),
+                Some(Pending::Reply { to, xid, err, path }) => {
+                    let start = out.bytes.len();
+                    if let Some(path) = &path {
+                        proto::Writer::new(&mut out.bytes).string(path);
+                    }
+                    let err = err.map_or(0, ErrorCode::to_wire);
+                    let body = start..out.bytes.len();
+                    out.items.push(StreamItem::Reply { to, xid, zxid: tree.last_zxid(), err, body, close: false });
+                }
+                Some(Pending::Txn { zxid, bytes, waiter }) => self.apply_txn(tree, out, zxid, bytes, waiter),
+            }
+        }
+        out.zxid = tree.last_zxid();
+        self.prep.applied(tree.last_zxid());
+    }
+
+    /// Looks at the clocks: expires sessions, removes containers. At least once a tick.
+    pub fn tick(&mut self, now: Now, tree: &Tree) {
+        if self.is_full() {
+            // No room for the txns; those whose time has come are still due at the next look.
+            return;
+        }
+        for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP) {
+            self.close_session(now, tree, session, Xid(0), Waiter::Nobody);
+        }
+        self.look_for_containers(now, tree);
+    }
+
+    /// When [`Replica::tick`] has something to do next, in ms of the monotonic clock.
+    #[must_use]
+    pub fn next_tick_ms(&self, now: Now) -> i64 {
+        let expiry = self.sessions.next_expiry_ms().unwrap_or(i64::MAX);
+        let container = if self.containers.is_empty() { self.next_container_check_ms } else { self.next_container_ms };
+        expiry.min(container).min(now.mono_ms + self.options.tick_ms)
+    }
+
+    /// The sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Count of txns and replies on their way.
+    #[must_use]
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The newest proposal.
+    #[must_use]
+    pub const fn proposed(&self) -> Zxid {
+        self.peer.proposed()
+    }
+
+    // ---- requests ---------------------------------------------------------------------------------------------------
+
+    fn connect(&mut self, now: Now, tree: &Tree, connect: &Forward) {
+        let Forward::Connect { from, last_zxid_seen, timeout_ms, session, password: given, read_only } = connect else {
+            return;
+        };
+        let to = *from;
+        if *last_zxid_seen > tree.last_zxid() {
+            return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
+        }
+        let timeout_ms = (*timeout_ms).clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
+        if session.0 == 0 {
+            let session = self.sessions.allocate_id();
+            self.sessions.track(session, timeout_ms, now.mono_ms);
+            self.sessions.attach(session, to);
+            let waiter = Waiter::Connect { to, timeout_ms, read_only: *read_only };
+            self.propose(now, session, Xid(0), &[], waiter, |prep, origin, out| {
+                prep.create_session(origin, timeout_ms, out);
+            });
+            return;
+        }
+        let session = *session;
+        let right = *given == Some(password(session));
+        let response = if right && self.sessions.is_alive(session) {
+            self.sessions.set_timeout(session, timeout_ms);
+            self.sessions.touch(session, now.mono_ms);
+            if let Some(before) = self.sessions.attach(session, to) {
+                self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
+            }
+            let password = password(session);
+            ConnectResponse {
+                protocol_version: 0,
+                timeout_ms,
+                session_id: session,
+                password,
+                read_only: read_only.map(|_| false),
+            }
+        } else {
+            // As in ZooKeeper, the attempt alone throws out the connection that has the session.
+            if let Some(before) = self.sessions.attached(session).filter(|_| !right) {
+                self.sessions.detach(session, before);
+                self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
+            }
+            ConnectResponse::expired(read_only.map(|_| false))
+        };
+        self.say(StreamItem::Connected { to, zxid: tree.last_zxid(), response });
+    }
+
+    fn request(&mut self, now: Now, tree: &Tree, request: &ClientRequest<'_>) {
+        let ClientRequest { from, session, xid, op, body, ids } = *request;
+        match self.sessions.standing(session, from) {
+            Standing::Owned => {}
+            Standing::Moved => {
+                return self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
+            }
+            Standing::Gone => {
+                let err = Some(ErrorCode::SessionExpired);
+                return self.pending.push_back(Pending::Reply { to: from, xid, err, path: None });
+            }
+        }
+        let waiter = Waiter::Client { to: from, xid };
+        let decoded = Request::read(op, &mut Reader::new(body));
+        match decoded {
+            Ok(Some(Request::Sync(path))) => {
+                self.pending.push_back(Pending::Reply { to: from, xid, err: None, path: Some(path.into()) });
+            }
+            Ok(Some(Request::CloseSession)) => self.close_session(now, tree, session, xid, waiter),
+            Ok(Some(decoded)) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
+                // The outcome travels in the txn; the client learns it when it is applied.
+                let _outcome = prep.write(tree, origin, &decoded, out);
+            }),
+            Ok(None) | Err(_) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
+                prep.refuse(origin, ErrorCode::MarshallingError, out);
+            }),
+        }
+    }
+
+    fn close_session(&mut self, now: Now, tree: &Tree, session: SessionId, xid: Xid, waiter: Waiter) {
+        if self.sessions.set_closing(session) {
+            self.propose(now, session, xid, &[], waiter, |prep, origin, out| prep.close_session(tree, origin, out));
+        }
+    }
+
+    /// Gives the next zxid to the txn that `write` encodes.
+    fn propose(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        xid: Xid,
+        ids: &[AuthId],
+        waiter: Waiter,
+        write: impl FnOnce(&mut Prep, &Origin<'_>, &mut Vec<u8>),
+    ) {
+        let zxid = self.peer.next_zxid();
+        let start = self.current.bytes.len();
+        write(&mut self.prep, &Origin { session, xid, zxid, time_ms: now.wall_ms, ids }, &mut self.current.bytes);
+        self.enter(zxid, start, waiter);
+    }
+
+    fn enter(&mut self, zxid: Zxid, start: usize, waiter: Waiter) {
+        self.peer.step(&Input::Propose { zxid });
+        let end = self.current.bytes.len();
+        self.current.ends.push((zxid, end));
+        self.pending_bytes += end - start;
+        self.pending.push_back(Pending::Txn { zxid, bytes: start..end, waiter });
+    }
+
+    fn say(&mut self, item: StreamItem) {
+        self.pending.push_back(Pending::Say(Box::new(item)));
+    }
+
+    // ---- applying ---------------------------------------------------------------------------------------------------
+
+    fn apply_txn(&mut self, tree: &mut Tree, out: &mut StreamBatch, zxid: Zxid, range: Range<usize>, waiter: Waiter) {
+        self.pending_bytes -= range.len();
+        let batch = Arc::clone(self.batches.front().expect("a committed txn was handed to the log"));
+        let bytes = batch.bytes.get(range).expect("a pending txn lies in its batch");
+        let record = TxnRecord::decode(bytes).expect("prep wrote it");
+        assert!(record.header.zxid == zxid, "txn {} stands where {zxid} was put", record.header.zxid);
+        let start = out.bytes.len();
+        let reply = matches!(waiter, Waiter::Client { .. }).then_some(&mut out.bytes);
+        let err = apply::apply(tree, &record, &mut out.items, reply);
+        if batch.ends.last().is_some_and(|(last, _)| *last == zxid) {
+            self.batches.pop_front();
+        }
+        let closes = matches!(record.txn, Txn::CloseSession(_));
+        let had_it = if closes { self.sessions.remove(record.header.session) } else { None };
+        match waiter {
+            Waiter::Client { to, xid } => {
+                let body = start..out.bytes.len();
+                out.items.push(StreamItem::Reply { to, xid, zxid, err, body, close: closes });
+            }
+            Waiter::Connect { to, timeout_ms, read_only } => {
+                let session_id = record.header.session;
+                let password = password(session_id);
+                let read_only = read_only.map(|_| false);
+                let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };
+                out.items.push(StreamItem::Connected { to, zxid, response });
+            }
+            Waiter::Nobody => {}
+        }
+        let asked = match waiter {
+            Waiter::Client { to, .. } => Some(to),
+            _ => None,
+        };
+        if let Some(from) = had_it.filter(|from| asked != Some(*from)) {
+            let reason = if asked.is_some() { Detach::Closed } else { Detach::Expired };
+            out.items.push(StreamItem::Detached { from, session: record.header.session, reason });
+        }
+    }
+
+    // ---- containers -------------------------------------------------------------------------------------------------
+
+    fn look_for_containers(&mut self, now: Now, tree: &Tree) {
+        if now.mono_ms >= self.next_container_check_ms {
+            self.next_container_check_ms = now.mono_ms + self.options.container_check_ms;
+            self.containers = self.container_candidates(now, tree);
+            self.next_container_ms = now.mono_ms;
+        }
+        let pause_ms = 60_000 / self.options.containers_per_minute_max.max(1);
+        while now.mono_ms >= self.next_container_ms {
+            let Some(path) = self.containers.pop_front() else { return };
+            self.next_container_ms += pause_ms.max(1);
+            let zxid = self.peer.next_zxid();
+            let origin = Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[] };
+            let start = self.current.bytes.len();
+            // It may have got a child, or gone, since it was found.
+            if self.prep.delete_container(tree, &origin, &path, &mut self.current.bytes).is_ok() {
+                self.enter(zxid, start, Waiter::Nobody);
+            }
+        }
+    }
+
+    fn container_candidates(&self, now: Now, tree: &Tree) -> VecDeque<Arc<str>> {
+        let never_used_ms_max = self.options.container_never_used_ms_max;
+        let containers = tree.containers().filter(|node| {
+            let stat = node.persisted();
+            let never_used = never_used_ms_max != 0 && now.wall_ms - stat.mtime > never_used_ms_max;
+            node.child_count() == 0 && (stat.cversion > 0 || never_used)
+        });
+        let expired = tree.ttl_nodes().filter(|node| {
+            let stat = node.persisted();
+            let EphemeralKind::Ttl(ttl_ms) = stat.ephemeral_owner.kind() else { return false };
+            node.child_count() == 0 && ttl_ms != 0 && now.wall_ms - stat.mtime > ttl_ms
+        });
+        containers.chain(expired).map(|node| Arc::clone(node.path())).collect()
+    }
+}
+
+/// A request of a client, as it was forwarded.
+#[derive(Clone, Copy)]
+struct ClientRequest<'a> {
+    from: Attachment,
+    session: SessionId,
+    xid: Xid,
+    op: OpCode,
+    body: &'a [u8],
+    ids: &'a [AuthId],
+}
