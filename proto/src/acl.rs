@@ -109,27 +109,30 @@ impl<'a> AclRef<'a> {
 pub struct AclVec<'a> {
     count: usize,
     raw: &'a [u8],
+    null: bool,
 }
 
 impl<'a> AclVec<'a> {
-    /// No entries: what a null vector counts as too.
-    pub const EMPTY: AclVec<'static> = AclVec { count: 0, raw: &[] };
+    /// No entries.
+    pub const EMPTY: AclVec<'static> = AclVec { count: 0, raw: &[], null: false };
+    /// The null vector. It has no entries either.
+    pub const NULL: AclVec<'static> = AclVec { count: 0, raw: &[], null: true };
 
     /// Least bytes of an entry: permissions and two lengths.
     const ENTRY_BYTES_MIN: usize = 12;
 
-    /// Reads and checks every entry; null reads as empty.
+    /// Reads and checks every entry.
     ///
     /// # Errors
     /// As [`Reader::count`] and [`AclRef::read`].
     pub fn read(r: &mut Reader<'a>) -> Result<AclVec<'a>> {
-        let Some(count) = r.count(Self::ENTRY_BYTES_MIN)? else { return Ok(AclVec::EMPTY) };
+        let Some(count) = r.count(Self::ENTRY_BYTES_MIN)? else { return Ok(AclVec::NULL) };
         let start = r.rest();
         for _ in 0..count {
             AclRef::read(r)?;
         }
         let raw = start.get(..start.len() - r.rest().len()).ok_or(DecodeError::Truncated)?;
-        Ok(AclVec { count, raw })
+        Ok(AclVec { count, raw, null: false })
     }
 
     /// How many entries.
@@ -138,10 +141,16 @@ impl<'a> AclVec<'a> {
         self.count
     }
 
-    /// Are there none?
+    /// Are there none? True of a null vector too.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Was it the null vector?
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        self.null
     }
 
     /// The entries' bytes without the count: equal bytes are equal ACLs.
@@ -164,8 +173,12 @@ impl<'a> AclVec<'a> {
         self.iter().map(|acl| acl.to_owned()).collect()
     }
 
-    /// Writes it back as it was read (a null vector comes back empty).
+    /// Writes it back as it was read.
     pub fn write(&self, w: &mut Writer<'_>) {
+        if self.null {
+            w.int(-1);
+            return;
+        }
         w.length(self.count);
         w.raw(self.raw);
     }

@@ -100,7 +100,7 @@ pub struct CreateRequest<'a> {
     pub path: &'a str,
     /// The data; null stays null.
     pub data: Option<&'a [u8]>,
-    /// The ACL; null reads as empty, which no server accepts.
+    /// The ACL; no server accepts an empty or null one.
     pub acl: AclVec<'a>,
     /// The flags as sent, see [`CreateMode`].
     pub flags: i32,
@@ -341,20 +341,23 @@ impl<'a> MultiOp<'a> {
     }
 
     /// Inside a multi the flags rule over the code (`Op.Create.getOpcode`): clients that know only `create` may ask for a container
-    /// with it, and get a container's result.
+    /// with it, and get a container's result. Two corners are refused here that Java refuses a step later, with BadArguments and
+    /// InvalidACL: a createTTL with an unknown flag, and one with neither a TTL mode nor an ACL.
     fn read_create(code: OpCode, r: &mut Reader<'a>) -> Result<MultiOp<'a>> {
         let create = CreateRequest::read(r, code == OpCode::CreateTtl)?;
-        let mode = CreateMode::from_wire(create.flags);
-        let op = match (code, mode) {
-            (OpCode::CreateTtl, Some(mode)) if mode.is_ttl() => return Ok(MultiOp::Create(code, create)),
-            (_, Some(CreateMode::Container)) => OpCode::CreateContainer,
-            // createTTL without a TTL mode is a plain create; an unknown flag is left to prep, which answers BadArguments.
-            (OpCode::CreateTtl, _) => OpCode::Create,
+        let mode = CreateMode::from_wire(create.flags).ok_or(DecodeError::InvalidCreateMode)?;
+        let op = match code {
+            OpCode::CreateTtl if mode.is_ttl() => return Ok(MultiOp::Create(code, create)),
             // There is no field to take the TTL from.
-            (_, Some(mode)) if mode.is_ttl() => return Err(DecodeError::InvalidCreateMode),
-            (_, Some(_)) => code,
-            (_, None) => return Err(DecodeError::InvalidCreateMode),
+            _ if mode.is_ttl() => return Err(DecodeError::InvalidCreateMode),
+            _ if mode == CreateMode::Container => OpCode::CreateContainer,
+            OpCode::CreateTtl => OpCode::Create,
+            _ => code,
         };
+        if create.acl.is_null() {
+            // Java trips over it (`CreateOptions`) and refuses the whole multi; outside of one it answers InvalidACL.
+            return Err(DecodeError::UnexpectedNull);
+        }
         Ok(MultiOp::Create(op, CreateRequest { ttl_ms: None, ..create }))
     }
 
@@ -615,7 +618,7 @@ mod tests {
             (CreateTtl, 5, Some(7), Ok((CreateTtl, Some(7)))),
             (CreateTtl, 0, Some(7), Ok((Create, None))),
             (CreateTtl, 4, Some(7), Ok((CreateContainer, None))),
-            (CreateTtl, 99, Some(7), Ok((Create, None))),
+            (CreateTtl, 99, Some(7), Err(DecodeError::InvalidCreateMode)),
             (Create, 5, None, Err(DecodeError::InvalidCreateMode)),
             (Create2, 7, None, Err(DecodeError::InvalidCreateMode)),
         ] {
@@ -625,6 +628,20 @@ mod tests {
                 other => panic!("{other:?}"),
             });
             assert_eq!(read, expected, "{code:?} with flags {flags}");
+        }
+    }
+
+    #[test]
+    fn a_null_acl_spoils_a_multi_as_in_java() {
+        let refused = Err(DecodeError::UnexpectedNull);
+        for (code, flags, expected) in
+            [(OpCode::Create, 0, refused), (OpCode::CreateTtl, 0, refused), (OpCode::CreateTtl, 5, Ok(1))]
+        {
+            let ttl_ms = (code == OpCode::CreateTtl).then_some(5);
+            let create = CreateRequest { path: "/a", data: None, acl: AclVec::NULL, flags, ttl_ms };
+            let mut bytes = Vec::new();
+            MultiRequest { ops: vec![MultiOp::Create(code, create)] }.write(&mut Writer::new(&mut bytes));
+            assert_eq!(MultiRequest::read(&mut Reader::new(&bytes)).map(|multi| multi.ops.len()), expected, "{code:?}");
         }
     }
 
