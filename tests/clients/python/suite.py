@@ -237,9 +237,12 @@ def parse(arguments):
     )
     parser.add_argument("hosts", metavar="host:port[,host:port]", help="the server or servers")
     parser.add_argument("--super", dest="super_auth", metavar="USER:PASSWORD", help="also check the super user")
+    parser.add_argument("--no-extended-types", dest="_1", action="store_true", help="accepted: kazoo has no TTL nodes")
+    parser.add_argument("--reference-3.8", dest="_2", action="store_true", help="accepted: makes no difference here")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="the watchdog (default 120)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only checks whose name contains TEXT")
-    return Options(**vars(parser.parse_args(arguments)))
+    parsed = vars(parser.parse_args(arguments))
+    return Options(**{field: parsed[field] for field in Options._fields})
 
 
 def remove_tree(client, path):
