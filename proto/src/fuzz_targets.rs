@@ -119,7 +119,7 @@ pub fn watcher_event(data: &[u8]) {
     assert!(bytes.len() <= data.len());
 }
 
-/// A path's bytes: the rules against [`path_allowed`], and the walk to the root.
+/// A path's bytes: the rules against the model below, and the walk to the root.
 pub fn path_validate(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let valid = path::validate(text).is_ok();

@@ -14,6 +14,7 @@ pub mod error_code;
 pub mod fuzz_targets;
 pub mod ids;
 pub mod jute;
+mod multi;
 pub mod opcode;
 pub mod path;
 pub mod reply;
