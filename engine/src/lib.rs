@@ -16,5 +16,6 @@ pub mod digest;
 pub mod prep;
 pub mod replica;
 pub mod session;
+pub mod shard;
 pub mod stream;
 pub mod tree;

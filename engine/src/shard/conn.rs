@@ -1,0 +1,132 @@
+//! A connection as a shard sees it: where it stands in the protocol, what it has sent and what is to be sent to it.
+
+use crate::auth::AuthId;
+use crate::stream::ConnId;
+use proto::{SessionId, Xid, Zxid};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing decoded yet: a handshake or a four-letter word comes first.
+    New,
+    /// The handshake is with the core.
+    Connecting,
+    /// It has a session.
+    Ready,
+    /// The end of its session is with the core: nothing more is read from it, its reply is still due.
+    Ending,
+    /// It is to be closed; nothing more is read from it or said to it.
+    Closing,
+}
+
+/// A request that the core has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlight {
+    pub(super) xid: Xid,
+    pub(super) received_us: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    pub(super) session: SessionId,
+    pub(super) timeout_ms: i32,
+    pub(super) ids: Arc<[AuthId]>,
+    /// Received and not yet decoded: from `input_start` on.
+    pub(super) input: Vec<u8>,
+    pub(super) input_start: usize,
+    /// Requests that the core has, in order.
+    pub(super) in_flight: VecDeque<InFlight>,
+    /// To be sent.
+    pub(super) out: Vec<u8>,
+    /// Bytes that the socket has not taken yet, as the driver last told.
+    pub(super) unsent_bytes: usize,
+    /// The largest zxid in a reply's header so far (law 6: it never decreases).
+    pub(super) header_zxid: Zxid,
+    pub(super) accepted_us: u64,
+    /// When something last came from it.
+    pub(super) heard_us: u64,
+    /// Heard of since the core was last told?
+    pub(super) heard: bool,
+    pub(super) is_paused: bool,
+    pub(super) is_queued: bool,
+    pub(super) is_dirty: bool,
+    pub(super) packets_received: u64,
+    pub(super) packets_sent: u64,
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnId, peer: SocketAddr, now_us: u64) -> Conn {
+        Conn {
+            id,
+            peer,
+            phase: Phase::New,
+            session: SessionId(0),
+            timeout_ms: 0,
+            ids: [AuthId::of_address(peer.ip().to_canonical())].into(),
+            input: Vec::new(),
+            input_start: 0,
+            in_flight: VecDeque::new(),
+            out: Vec::new(),
+            unsent_bytes: 0,
+            header_zxid: Zxid::ZERO,
+            accepted_us: now_us,
+            heard_us: now_us,
+            heard: false,
+            is_paused: false,
+            is_queued: false,
+            is_dirty: false,
+            packets_received: 0,
+            packets_sent: 0,
+        }
+    }
+
+    /// Bytes received and not yet decoded.
+    pub(super) fn undecoded(&self) -> &[u8] {
+        self.input.get(self.input_start..).unwrap_or_default()
+    }
+
+    /// The first `len` of them have been dealt with.
+    pub(super) fn consume(&mut self, len: usize) {
+        self.input_start += len;
+        if self.input_start >= self.input.len() {
+            self.input_start = 0;
+            self.input.clear();
+            // An idle connection does not hold the memory of its largest request.
+            if self.input.capacity() > INPUT_IDLE_BYTES_MAX {
+                self.input = Vec::new();
+            }
+        }
+    }
+
+    /// Moves what is left to the front, before more is appended.
+    pub(super) fn compact(&mut self) {
+        if self.input_start > 0 {
+            self.input.drain(..self.input_start);
+            self.input_start = 0;
+        }
+    }
+
+    /// A reply's header says `zxid`.
+    ///
+    /// # Panics
+    /// If an earlier one said more: law 6 is broken.
+    pub(super) fn write_header_position(&mut self, zxid: Zxid) {
+        assert!(zxid >= self.header_zxid, "a header says {zxid} after one that said {}", self.header_zxid);
+        self.header_zxid = zxid;
+    }
+
+    /// Bytes that wait to leave.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.out.len() + self.unsent_bytes
+    }
+}
+
+/// Bytes of input buffer that an idle connection may keep.
+const INPUT_IDLE_BYTES_MAX: usize = 16 << 10;

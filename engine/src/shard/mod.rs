@@ -1,0 +1,836 @@
+//! What a shard knows: its connections, the order of their requests and replies, and their watches.
+//!
+//! Pure: bytes come in with [`ShardState::receive`], the core's stream with [`ShardState::on_stream`], the tree with
+//! [`ShardState::serve`]; bytes to send, connections to close and requests for the core come out. It keeps laws 4 to 6:
+//!
+//! - A connection's requests are dealt with in order. A read with no unanswered write before it is answered here; behind one it waits, and
+//!   everything after it waits too (the simple form of a session's program order; pipelined mixes pay for it).
+//! - Changes fire watches when the stream brings them, before the reply that stands behind them in the stream, and before any read: the
+//!   driver calls [`ShardState::on_stream`] for everything that the tree shows before it calls [`ShardState::serve`].
+//! - A read's header carries the stream's position, a write's its own zxid; a connection's headers never decrease (asserted).
+//!
+//! It must never block, and every buffer in it has a limit: see [`ShardOptions`]. Its tests are in `engine/tests/shard.rs`.
+
+mod conn;
+mod reads;
+pub mod watches;
+
+use crate::auth;
+use crate::replica::{Forward, ForwardBatch};
+use crate::stream::{Attachment, Change, ChangeKind, ConnId, Detach, Guard, Refusal, ShardId, StreamBatch, StreamItem};
+use crate::tree::Tree;
+use conn::{Conn, InFlight, Phase};
+use proto::connect::{ConnectRequest, ConnectResponse};
+use proto::reply::ReplyHeader;
+use proto::request::{AuthRequest, Request, RequestHeader};
+use proto::watch::{self, EventType};
+use proto::{ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute, path};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use watches::Watches;
+
+/// Settings of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// The shard's number.
+    pub shard: ShardId,
+    /// `jute.maxbuffer`: the largest frame that a client may send.
+    pub frame_bytes_max: usize,
+    /// Requests of one connection that may be with the core at the same time.
+    pub in_flight_max: usize,
+    /// Unsent bytes of one connection above which its further requests wait.
+    pub output_bytes_soft: usize,
+    /// Unsent bytes of one connection above which it is closed; the session lives on.
+    pub output_bytes_max: usize,
+    /// The largest reply.
+    pub reply_bytes_max: usize,
+    /// How long a connection may take for its handshake, in µs.
+    pub handshake_us_max: u64,
+    /// `superDigest`: who is the super user.
+    pub super_digest: Option<String>,
+}
+
+impl Default for ShardOptions {
+    fn default() -> ShardOptions {
+        ShardOptions {
+            shard: ShardId(0),
+            frame_bytes_max: 0xf_ffff,
+            in_flight_max: 1_024,
+            output_bytes_soft: 256 << 10,
+            output_bytes_max: 16 << 20,
+            reply_bytes_max: 64 << 20,
+            handshake_us_max: 10_000_000,
+            super_digest: None,
+        }
+    }
+}
+
+/// Requests of one connection that one visit serves, so that a busy one does not keep the others waiting.
+const REQUESTS_PER_VISIT: usize = 64;
+/// Bytes of replies that one call of [`ShardState::serve`] produces before it lets go of the lock.
+const SERVE_BYTES_MAX: usize = 1 << 20;
+/// Requests that one call of [`ShardState::serve`] deals with before it lets go of the lock.
+const SERVE_REQUESTS_MAX: usize = 1_024;
+
+/// Why a connection is closed by the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// A frame longer than `jute.maxbuffer`, or of negative length.
+    FrameLength,
+    /// A header or handshake that cannot be decoded.
+    Malformed,
+    /// No handshake in time.
+    HandshakeTimeout,
+    /// The client has seen a newer zxid, or the session cannot be made now.
+    Refused(Refusal),
+    /// The session is not there: the client has been told.
+    NoSession,
+    /// The client closed its session.
+    SessionClosed,
+    /// The session went elsewhere or ended.
+    Detached(Detach),
+    /// Authentication failed.
+    AuthFailed,
+    /// An operation that no client may send.
+    UnknownOperation,
+    /// The client does not read what it gets.
+    OutputLimit,
+}
+
+/// What the driver is to do with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// There is output: [`ShardState::take_output`].
+    Send(ConnId),
+    /// Close it once everything is sent.
+    CloseAfterFlush(ConnId, CloseReason),
+    /// Close it now.
+    Abort(ConnId, CloseReason),
+    /// It is no ZooKeeper client: hand it over, with these four bytes.
+    FourLetterWord(ConnId, [u8; 4]),
+    /// Stop reading from it.
+    Pause(ConnId),
+    /// Read from it again.
+    Resume(ConnId),
+}
+
+/// What [`ShardState::serve`] left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Nothing: all that can be done is done.
+    All,
+    /// More requests are ready; call again after letting go of the lock.
+    More,
+    /// The core had no room for more; call again when it has.
+    NoRoom,
+}
+
+/// Counts that only grow, for metrics and `mntr`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardCounts {
+    /// Frames received.
+    pub packets_received: u64,
+    /// Replies and events sent.
+    pub packets_sent: u64,
+    /// Requests answered whose time was taken.
+    pub latency_count: u64,
+    /// Their summed latency in µs.
+    pub latency_us_sum: u64,
+    /// The largest latency in µs.
+    pub latency_us_max: u64,
+    /// The smallest latency in µs.
+    pub latency_us_min: u64,
+    /// Connections closed for the output limit.
+    pub output_limit_closes: u64,
+    /// Auth requests that failed.
+    pub auth_failures: u64,
+    /// Watch events sent.
+    pub events_sent: u64,
+}
+
+/// A connection, for `stat`, `cons` and the like.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its session, or 0.
+    pub session: SessionId,
+    /// The session's timeout in ms.
+    pub timeout_ms: i32,
+    /// Requests that the core has.
+    pub outstanding: usize,
+    /// Frames received.
+    pub packets_received: u64,
+    /// Frames sent.
+    pub packets_sent: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ShardState {
+    options: ShardOptions,
+    conns: Vec<Option<Box<Conn>>>,
+    conn_count: usize,
+    watches: Watches,
+    /// The stream's position: everything up to here has fired its watches.
+    position: Zxid,
+    ready: VecDeque<ConnId>,
+    forwards: ForwardBatch,
+    actions: Vec<Action>,
+    counts: ShardCounts,
+    told: Vec<ConnId>,
+}
+
+impl ShardState {
+    /// A shard without connections, over a tree at `position`.
+    #[must_use]
+    pub fn new(options: ShardOptions, position: Zxid) -> ShardState {
+        ShardState {
+            options,
+            conns: Vec::new(),
+            conn_count: 0,
+            watches: Watches::default(),
+            position,
+            ready: VecDeque::new(),
+            forwards: ForwardBatch::default(),
+            actions: Vec::new(),
+            counts: ShardCounts { latency_us_min: u64::MAX, ..ShardCounts::default() },
+            told: Vec::new(),
+        }
+    }
+
+    // ---- what comes in from the sockets ---------------------------------------------------------------------------------
+
+    /// A connection was accepted.
+    ///
+    /// # Panics
+    /// If its slot is taken: the driver's bug.
+    pub fn accept(&mut self, id: ConnId, peer: SocketAddr, now_us: u64) {
+        let slot = id.slot as usize;
+        if self.conns.len() <= slot {
+            self.conns.resize_with(slot + 1, || None);
+        }
+        let place = self.conns.get_mut(slot).expect("made above");
+        assert!(place.is_none(), "slot {slot} is taken");
+        *place = Some(Box::new(Conn::new(id, peer, now_us)));
+        self.conn_count += 1;
+    }
+
+    /// Bytes came in.
+    pub fn receive(&mut self, id: ConnId, bytes: &[u8], now_us: u64) {
+        // Room for one whole frame and what may come with it: more than that waits in the socket.
+        let input_bytes_max = self.options.frame_bytes_max + INPUT_SLACK_BYTES;
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.heard_us = now_us;
+        conn.heard = true;
+        if conn.phase == Phase::Closing {
+            return;
+        }
+        conn.compact();
+        conn.input.extend_from_slice(bytes);
+        let pause = conn.input.len() > input_bytes_max && !conn.is_paused;
+        conn.is_paused |= pause;
+        if pause {
+            self.actions.push(Action::Pause(id));
+        }
+        self.make_ready(id);
+    }
+
+    /// The socket has taken output; `unsent_bytes` are left.
+    pub fn sent(&mut self, id: ConnId, unsent_bytes: usize) {
+        let soft = self.options.output_bytes_soft;
+        let Some(conn) = self.conn_mut(id) else { return };
+        let was_blocked = conn.output_bytes() > soft;
+        conn.unsent_bytes = unsent_bytes;
+        if was_blocked && conn.output_bytes() <= soft {
+            self.make_ready(id);
+        }
+    }
+
+    /// A connection is gone, whoever closed it.
+    pub fn closed(&mut self, id: ConnId) {
+        if self.conn_mut(id).is_none() {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        self.conn_count -= 1;
+        self.watches.remove_conn(id);
+        if conn.session.0 != 0 {
+            let from = self.attachment(id);
+            self.forwards.items.push(Forward::Closed { from, session: conn.session });
+        }
+    }
+
+    /// Looks at the clock: who has not made its handshake in time, and which sessions the core is to be told were heard of. Call it a few
+    /// times a tick. `mono_ms_of_us` is added to turn the shard's µs into the core's ms.
+    pub fn tick(&mut self, now_us: u64) {
+        let mut heard = Vec::new();
+        let mut late = Vec::new();
+        for conn in self.conns.iter_mut().flatten() {
+            match conn.phase {
+                Phase::New if now_us.saturating_sub(conn.accepted_us) > self.options.handshake_us_max => {
+                    late.push(conn.id)
+                }
+                // Nobody can be heard whom the shard does not read from.
+                Phase::Ready if conn.heard || conn.is_paused => {
+                    let heard_us = if conn.is_paused { now_us } else { conn.heard_us };
+                    heard.push((conn.session, (heard_us / 1_000).cast_signed()));
+                    conn.heard = false;
+                }
+                _ => {}
+            }
+        }
+        if !heard.is_empty() {
+            self.forwards.items.push(Forward::Heard(heard));
+        }
+        for id in late {
+            self.abort(id, CloseReason::HandshakeTimeout);
+        }
+    }
+
+    // ---- what comes in from the core ------------------------------------------------------------------------------------
+
+    /// Works off a batch of the stream: fires watches, writes replies.
+    pub fn on_stream(&mut self, batch: &StreamBatch, now_us: u64) {
+        for item in &batch.items {
+            match item {
+                StreamItem::Change(change) => self.fire(change),
+                StreamItem::Reply { to, xid, zxid, err, body, close } if self.is_mine(*to) => {
+                    let record = batch.bytes.get(body.clone()).unwrap_or_default();
+                    let header = ReplyHeader { xid: *xid, zxid: *zxid, err: *err };
+                    self.reply(to.conn, header, record, *close, now_us);
+                }
+                StreamItem::Connected { to, response, .. } if self.is_mine(*to) => {
+                    self.connected(to.conn, response, now_us)
+                }
+                StreamItem::Refused { to, reason } if self.is_mine(*to) => {
+                    self.abort(to.conn, CloseReason::Refused(*reason));
+                }
+                StreamItem::Detached { from, reason, .. } if self.is_mine(*from) => {
+                    self.close_after_flush(from.conn, CloseReason::Detached(*reason));
+                }
+                _ => {}
+            }
+        }
+        self.position = self.position.max(batch.zxid);
+    }
+
+    fn connected(&mut self, id: ConnId, response: &ConnectResponse, now_us: u64) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if conn.phase != Phase::Connecting {
+            return;
+        }
+        jute::frame(&mut conn.out, |w| response.write(w));
+        conn.packets_sent += 1;
+        let started_us = conn.accepted_us;
+        if response.session_id.0 == 0 {
+            self.close_after_flush(id, CloseReason::NoSession);
+        } else {
+            conn.phase = Phase::Ready;
+            conn.session = response.session_id;
+            conn.timeout_ms = response.timeout_ms;
+            self.make_ready(id);
+        }
+        self.counts.packets_sent += 1;
+        self.took(now_us.saturating_sub(started_us));
+        self.dirty(id);
+    }
+
+    fn reply(&mut self, id: ConnId, header: ReplyHeader, record: &[u8], close: bool, now_us: u64) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if conn.phase == Phase::Closing {
+            return;
+        }
+        let request = conn.in_flight.pop_front().expect("a reply has its request");
+        assert!(request.xid == header.xid, "replies come in the order of their requests");
+        conn.write_header_position(header.zxid);
+        let record = if header.err == 0 { record } else { &[] };
+        jute::frame(&mut conn.out, |w| {
+            header.write(w);
+            w.raw(record);
+        });
+        conn.packets_sent += 1;
+        // What waited behind this write may go on; what waited for room among the requests in flight too.
+        self.make_ready(id);
+        self.counts.packets_sent += 1;
+        self.took(now_us.saturating_sub(request.received_us));
+        self.dirty(id);
+        if close {
+            self.close_after_flush(id, CloseReason::SessionClosed);
+        }
+    }
+
+    fn fire(&mut self, change: &Change) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let parent = path::split(&change.path).map_or("/", |(parent, _)| parent);
+        let mut told = std::mem::take(&mut self.told);
+        match change.kind {
+            ChangeKind::DataChanged => {
+                self.watches.trigger_data(&change.path, &mut told);
+                self.tell(&mut told, EventType::NodeDataChanged, change.zxid, &change.path, &change.guard);
+            }
+            ChangeKind::Created => {
+                self.watches.trigger_data(&change.path, &mut told);
+                self.tell(&mut told, EventType::NodeCreated, change.zxid, &change.path, &change.guard);
+            }
+            ChangeKind::Deleted => {
+                self.watches.trigger_deleted(&change.path, &mut told);
+                self.tell(&mut told, EventType::NodeDeleted, change.zxid, &change.path, &change.guard);
+            }
+        }
+        if change.kind != ChangeKind::DataChanged {
+            self.watches.trigger_child(parent, &mut told);
+            self.tell(&mut told, EventType::NodeChildrenChanged, change.zxid, parent, &change.parent_guard);
+        }
+        self.told = told;
+    }
+
+    /// Sends an event to each connection that may read the znode. The watches have been used up in any case.
+    fn tell(&mut self, told: &mut Vec<ConnId>, ty: EventType, zxid: Zxid, path: &str, guard: &Guard) {
+        for id in told.drain(..) {
+            let output_bytes_max = self.options.output_bytes_max;
+            let Some(conn) = self.conn_mut(id) else { continue };
+            let may = guard.as_ref().is_none_or(|acl| auth::check_acl(acl, Perms::READ, &conn.ids).is_ok());
+            if conn.phase != Phase::Ready || !may {
+                continue;
+            }
+            if conn.output_bytes() > output_bytes_max {
+                self.counts.output_limit_closes += 1;
+                self.abort(id, CloseReason::OutputLimit);
+                continue;
+            }
+            watch::write_event_frame(&mut conn.out, ty, zxid, path);
+            conn.packets_sent += 1;
+            self.counts.packets_sent += 1;
+            self.counts.events_sent += 1;
+            self.dirty(id);
+        }
+    }
+
+    // ---- requests -------------------------------------------------------------------------------------------------------
+
+    /// Serves what is ready, from a tree that shows exactly what the stream has brought. `has_room`: may requests be forwarded?
+    ///
+    /// # Panics
+    /// If the tree is at another position than the stream.
+    pub fn serve(&mut self, tree: &Tree, has_room: bool, now_us: u64) -> Served {
+        assert!(
+            tree.last_zxid() == self.position,
+            "the tree is at {}, the stream at {}",
+            tree.last_zxid(),
+            self.position
+        );
+        let mut bytes_left = SERVE_BYTES_MAX;
+        let mut requests_left = SERVE_REQUESTS_MAX;
+        let mut no_room = false;
+        let mut visits = self.ready.len();
+        while visits > 0 && bytes_left > 0 && requests_left > 0 {
+            visits -= 1;
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(mut conn) = self.take(id) else { continue };
+            conn.is_queued = false;
+            let output_before = conn.out.len();
+            let received_before = conn.packets_received;
+            let visit = self.visit(&mut conn, tree, has_room, now_us);
+            bytes_left = bytes_left.saturating_sub(conn.out.len().saturating_sub(output_before));
+            let requests = conn.packets_received - received_before;
+            requests_left = requests_left.saturating_sub(usize::try_from(requests).unwrap_or(usize::MAX));
+            self.counts.packets_received += requests;
+            let has_output = !conn.out.is_empty();
+            let resume = conn.is_paused && conn.undecoded().len() <= self.options.frame_bytes_max;
+            conn.is_paused &= !resume;
+            self.put_back(conn);
+            if resume {
+                self.actions.push(Action::Resume(id));
+            }
+            if has_output {
+                self.dirty(id);
+            }
+            match visit {
+                Visit::Waits => {}
+                Visit::More => {
+                    self.make_ready(id);
+                    visits += 1;
+                }
+                Visit::NoRoom => {
+                    self.make_ready(id);
+                    no_room = true;
+                }
+                Visit::Close(reason) => self.close_after_flush(id, reason),
+                Visit::Abort(reason) => self.abort(id, reason),
+                Visit::FourLetterWord(word) => {
+                    self.set_closing(id);
+                    self.actions.push(Action::FourLetterWord(id, word));
+                }
+            }
+        }
+        match (self.ready.is_empty(), no_room) {
+            (true, _) => Served::All,
+            (false, true) => Served::NoRoom,
+            (false, false) => Served::More,
+        }
+    }
+
+    /// Deals with a connection's requests until it has to wait.
+    fn visit(&mut self, conn: &mut Conn, tree: &Tree, has_room: bool, now_us: u64) -> Visit {
+        // The frames are borrowed from the input while the connection changes: so it is taken out for the visit.
+        let input = std::mem::take(&mut conn.input);
+        let mut start = conn.input_start;
+        let mut visit = Visit::More;
+        for _ in 0..REQUESTS_PER_VISIT {
+            let rest = input.get(start..).unwrap_or_default();
+            match self.next_frame(conn, rest) {
+                Err(stop) => {
+                    visit = stop;
+                    break;
+                }
+                Ok(frame) => match self.deal_with(conn, frame, tree, has_room, now_us) {
+                    Step::Done => {
+                        conn.packets_received += 1;
+                        start += 4 + frame.len();
+                    }
+                    Step::Stop(stop) => {
+                        visit = stop;
+                        break;
+                    }
+                },
+            }
+        }
+        conn.input = input;
+        conn.input_start = start;
+        conn.consume(0);
+        visit
+    }
+
+    /// The next whole frame, without its length.
+    fn next_frame<'i>(&self, conn: &Conn, input: &'i [u8]) -> Result<&'i [u8], Visit> {
+        let blocked = conn.output_bytes() > self.options.output_bytes_soft;
+        if blocked || !matches!(conn.phase, Phase::New | Phase::Ready) {
+            return Err(Visit::Waits);
+        }
+        let (prefix, rest) = input.split_first_chunk::<4>().ok_or(Visit::Waits)?;
+        if conn.phase == Phase::New && is_four_letter_word(*prefix) {
+            return Err(Visit::FourLetterWord(*prefix));
+        }
+        match usize::try_from(i32::from_be_bytes(*prefix)) {
+            Ok(len) if len <= self.options.frame_bytes_max => rest.get(..len).ok_or(Visit::Waits),
+            _ => Err(Visit::Abort(CloseReason::FrameLength)),
+        }
+    }
+
+    fn deal_with(&mut self, conn: &mut Conn, frame: &[u8], tree: &Tree, has_room: bool, now_us: u64) -> Step {
+        if conn.phase == Phase::New {
+            return if has_room { self.handshake(conn, frame) } else { Step::Stop(Visit::NoRoom) };
+        }
+        let mut reader = jute::Reader::new(frame);
+        let Ok(header) = RequestHeader::read(&mut reader) else {
+            return Step::Stop(Visit::Abort(CloseReason::Malformed));
+        };
+        let body = reader.rest();
+        let op = OpCode::from_wire(header.op);
+        match op {
+            Some(OpCode::Ping) => {
+                self.answer_header(conn, ReplyHeader::ok(Xid::PING, self.position));
+                return Step::Done;
+            }
+            Some(OpCode::Auth) => return self.authenticate(conn, header.xid, body),
+            _ => {}
+        }
+        // deleteContainer is the server's own; ZooKeeper serves it from anybody, which we refuse on purpose.
+        let refused = matches!(op, None | Some(OpCode::Check | OpCode::DeleteContainer));
+        let request = match op.filter(|_| !refused).map(|op| Request::read(op, &mut reader)) {
+            Some(Ok(Some(request))) => Some(Ok(request)),
+            Some(Err(_)) => Some(Err(ErrorCode::MarshallingError)),
+            Some(Ok(None)) | None => None,
+        };
+        if let Some(Ok(request)) = &request
+            && (request.op().is_write() || request.op() == OpCode::Sync)
+        {
+            return self.forward(conn, header.xid, request.op(), body, has_room, now_us);
+        }
+        // What is answered here waits until every write before it has been.
+        if !conn.in_flight.is_empty() {
+            return Step::Stop(Visit::Waits);
+        }
+        match request {
+            Some(Ok(request)) => self.read(conn, header.xid, &request, tree),
+            Some(Err(code)) => self.answer_header(conn, ReplyHeader::error(header.xid, self.position, code)),
+            None => {
+                self.answer_header(conn, ReplyHeader::error(header.xid, Zxid::ZERO, ErrorCode::Unimplemented));
+                return Step::Stop(Visit::Close(CloseReason::UnknownOperation));
+            }
+        }
+        self.took(0);
+        Step::Done
+    }
+
+    fn handshake(&mut self, conn: &mut Conn, frame: &[u8]) -> Step {
+        let Ok(request) = ConnectRequest::decode(frame) else {
+            return Step::Stop(Visit::Abort(CloseReason::Malformed));
+        };
+        self.forwards.items.push(Forward::Connect {
+            from: self.attachment(conn.id),
+            last_zxid_seen: request.last_zxid_seen,
+            timeout_ms: request.timeout_ms,
+            session: request.session_id,
+            password: request.password.try_into().ok(),
+            read_only: request.read_only,
+        });
+        conn.phase = Phase::Connecting;
+        Step::Done
+    }
+
+    fn authenticate(&mut self, conn: &mut Conn, xid: Xid, body: &[u8]) -> Step {
+        let request = match Request::read(OpCode::Auth, &mut jute::Reader::new(body)) {
+            Ok(Some(Request::Auth(request))) => request,
+            _ => return Step::Stop(Visit::Abort(CloseReason::Malformed)),
+        };
+        let AuthRequest { scheme, auth, .. } = request;
+        let super_digest = self.options.super_digest.as_deref();
+        let outcome = auth::authenticate(scheme, auth, conn.peer.ip().to_canonical(), super_digest);
+        let outcome = outcome.and_then(|new| {
+            let mut ids = conn.ids.to_vec();
+            ids.extend(new.into_iter().filter(|id| !conn.ids.contains(id)));
+            if ids.len() > auth::AUTH_IDS_MAX { Err(ErrorCode::AuthFailed) } else { Ok(ids) }
+        });
+        match outcome {
+            Ok(ids) => {
+                conn.ids = ids.into();
+                self.answer_header(conn, ReplyHeader::ok(xid, Zxid::ZERO));
+                Step::Done
+            }
+            Err(code) => {
+                self.counts.auth_failures += 1;
+                self.answer_header(conn, ReplyHeader::error(xid, Zxid::ZERO, code));
+                Step::Stop(Visit::Close(CloseReason::AuthFailed))
+            }
+        }
+    }
+
+    fn forward(&mut self, conn: &mut Conn, xid: Xid, op: OpCode, body: &[u8], has_room: bool, now_us: u64) -> Step {
+        if conn.in_flight.len() >= self.options.in_flight_max {
+            return Step::Stop(Visit::Waits);
+        }
+        if !has_room {
+            return Step::Stop(Visit::NoRoom);
+        }
+        let start = self.forwards.bytes.len();
+        self.forwards.bytes.extend_from_slice(body);
+        let body = start..self.forwards.bytes.len();
+        let (from, session, ids) = (self.attachment(conn.id), conn.session, std::sync::Arc::clone(&conn.ids));
+        self.forwards.items.push(Forward::Request { from, session, xid, op, body, ids });
+        conn.in_flight.push_back(InFlight { xid, received_us: now_us });
+        if op == OpCode::CloseSession {
+            conn.phase = Phase::Ending;
+        }
+        Step::Done
+    }
+
+    fn read(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &Tree) {
+        // Headers that carry no position (ZooKeeper's sasl reply) say 0.
+        let zxid = if request.op() == OpCode::Sasl { Zxid::ZERO } else { self.position };
+        if zxid != Zxid::ZERO {
+            conn.write_header_position(zxid);
+        }
+        let mut reader = reads::Reader {
+            tree,
+            watches: &mut self.watches,
+            conn: conn.id,
+            session: conn.session,
+            ids: &conn.ids,
+            zxid,
+            reply_bytes_max: self.options.reply_bytes_max,
+        };
+        reader.answer(xid, request, &mut conn.out);
+        conn.packets_sent += 1;
+        self.counts.packets_sent += 1;
+    }
+
+    fn answer_header(&mut self, conn: &mut Conn, header: ReplyHeader) {
+        jute::frame(&mut conn.out, |w| header.write(w));
+        conn.packets_sent += 1;
+        self.counts.packets_sent += 1;
+    }
+
+    // ---- what goes out --------------------------------------------------------------------------------------------------
+
+    /// What is to be done with connections, in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The connection's output, to be taken whole. After it the driver tells with [`ShardState::sent`] what the socket has not taken.
+    pub fn take_output(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
+        let conn = self.conn_mut(id)?;
+        conn.is_dirty = false;
+        Some(&mut conn.out)
+    }
+
+    /// What is to be handed to the core. `None`: nothing.
+    pub fn take_forwards(&mut self) -> Option<ForwardBatch> {
+        if self.forwards.items.is_empty() { None } else { Some(std::mem::take(&mut self.forwards)) }
+    }
+
+    /// Is there a request that [`ShardState::serve`] could go on with?
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub const fn counts(&self) -> &ShardCounts {
+        &self.counts
+    }
+
+    /// Forgets the counts of latency and packets (`srst`).
+    pub const fn reset_counts(&mut self) {
+        self.counts = ShardCounts { latency_us_min: u64::MAX, ..zero_counts() };
+    }
+
+    /// Count of connections.
+    #[must_use]
+    pub const fn conn_count(&self) -> usize {
+        self.conn_count
+    }
+
+    /// Count of watches.
+    #[must_use]
+    pub const fn watch_count(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// The stream's position.
+    #[must_use]
+    pub const fn position(&self) -> Zxid {
+        self.position
+    }
+
+    /// Every connection.
+    pub fn connections(&self) -> impl Iterator<Item = ConnInfo> + '_ {
+        self.conns.iter().flatten().map(|conn| ConnInfo {
+            peer: conn.peer,
+            session: conn.session,
+            timeout_ms: conn.timeout_ms,
+            outstanding: conn.in_flight.len(),
+            packets_received: conn.packets_received,
+            packets_sent: conn.packets_sent,
+        })
+    }
+
+    // ---- inside ---------------------------------------------------------------------------------------------------------
+
+    fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.conns.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (conn.id == id).then_some(conn)
+    }
+
+    fn take(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        self.conn_mut(id)?;
+        self.conns.get_mut(id.slot as usize)?.take()
+    }
+
+    fn put_back(&mut self, conn: Box<Conn>) {
+        if let Some(place) = self.conns.get_mut(conn.id.slot as usize) {
+            *place = Some(conn);
+        }
+    }
+
+    const fn attachment(&self, conn: ConnId) -> Attachment {
+        Attachment { shard: self.options.shard, conn }
+    }
+
+    fn is_mine(&self, to: Attachment) -> bool {
+        to.shard == self.options.shard
+    }
+
+    fn make_ready(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !conn.is_queued && !conn.undecoded().is_empty() {
+            conn.is_queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn dirty(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !conn.is_dirty {
+            conn.is_dirty = true;
+            self.actions.push(Action::Send(id));
+        }
+    }
+
+    fn set_closing(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conn_mut(id) else { return false };
+        std::mem::replace(&mut conn.phase, Phase::Closing) != Phase::Closing
+    }
+
+    fn close_after_flush(&mut self, id: ConnId, reason: CloseReason) {
+        if self.set_closing(id) {
+            self.actions.push(Action::CloseAfterFlush(id, reason));
+        }
+    }
+
+    fn abort(&mut self, id: ConnId, reason: CloseReason) {
+        if self.set_closing(id) {
+            self.actions.push(Action::Abort(id, reason));
+        }
+    }
+
+    fn took(&mut self, latency_us: u64) {
+        self.counts.latency_count += 1;
+        self.counts.latency_us_sum += latency_us;
+        self.counts.latency_us_max = self.counts.latency_us_max.max(latency_us);
+        self.counts.latency_us_min = self.counts.latency_us_min.min(latency_us);
+    }
+}
+
+/// What a visit to a connection ended with.
+#[derive(Clone, Copy, Debug)]
+enum Visit {
+    /// It has to wait for something that will make it ready again.
+    Waits,
+    /// It has more, and others are due.
+    More,
+    /// The core has no room.
+    NoRoom,
+    Close(CloseReason),
+    Abort(CloseReason),
+    FourLetterWord([u8; 4]),
+}
+
+/// What became of one frame.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Done,
+    /// It stays where it is.
+    Stop(Visit),
+}
+
+const fn zero_counts() -> ShardCounts {
+    ShardCounts {
+        packets_received: 0,
+        packets_sent: 0,
+        latency_count: 0,
+        latency_us_sum: 0,
+        latency_us_max: 0,
+        latency_us_min: 0,
+        output_limit_closes: 0,
+        auth_failures: 0,
+        events_sent: 0,
+    }
+}
+
+/// Bytes that may be received beyond one whole frame before the socket is left alone.
+const INPUT_SLACK_BYTES: usize = 64 << 10;
+
+/// ZooKeeper's four-letter words, and what telnet sends for Ctrl-C.
+fn is_four_letter_word(bytes: [u8; 4]) -> bool {
+    const WORDS: [&[u8; 4]; 18] = [
+        b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
+        b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
+    ];
+    WORDS.contains(&&bytes) || bytes == [0xff, 0xf4, 0xff, 0xfd]
+}

@@ -1,0 +1,232 @@
+//! Reads: requests that a shard answers itself, from the tree under its side of the lock (`FinalRequestProcessor`, 3.9).
+
+use super::watches::Watches;
+use crate::auth::{self, AuthId};
+use crate::stream::ConnId;
+use crate::tree::{Node, Tree};
+use proto::jute::Writer;
+use proto::reply::{OpResult, ReplyHeader};
+use proto::request::{MultiOp, PathType, ReadRequest, Request, SetWatchesRequest};
+use proto::watch::{self, EventType, NO_ZXID, WatchMode, WatcherType};
+use proto::{Acl, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute};
+
+/// Who reads, and through what.
+#[derive(Debug)]
+pub(super) struct Reader<'t, 'a> {
+    pub(super) tree: &'t Tree,
+    pub(super) watches: &'a mut Watches,
+    pub(super) conn: ConnId,
+    pub(super) session: SessionId,
+    pub(super) ids: &'a [AuthId],
+    /// What the reply's header says.
+    pub(super) zxid: Zxid,
+    /// The largest reply, in bytes.
+    pub(super) reply_bytes_max: usize,
+}
+
+type Result<T> = std::result::Result<T, ErrorCode>;
+
+impl<'t> Reader<'t, '_> {
+    /// Appends the whole reply to `out`: a header with the record, or with an error alone.
+    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut outcome = Ok(());
+        let zxid = self.zxid;
+        // setWatches says first what has happened since: those events go before the reply.
+        if let Request::SetWatches(set) | Request::SetWatches2(set) = request {
+            self.set_watches(set, out);
+        }
+        jute::frame(out, |w| {
+            ReplyHeader::ok(xid, zxid).write(w);
+            outcome = self.record(request, w);
+        });
+        if out.len() - start > self.reply_bytes_max && outcome.is_ok() {
+            outcome = Err(ErrorCode::SystemError);
+        }
+        if let Err(code) = outcome {
+            out.truncate(start);
+            jute::frame(out, |w| ReplyHeader::error(xid, zxid, code).write(w));
+        }
+    }
+
+    fn record(&mut self, request: &Request<'_>, w: &mut Writer<'_>) -> Result<()> {
+        match request {
+            Request::Exists(read) => self.exists(read, w),
+            Request::GetData(read) => self.get_data(read, w),
+            Request::GetAcl(path) => self.get_acl(path, w),
+            Request::GetChildren(read) => self.get_children(read, w).map(|_| ()),
+            Request::GetChildren2(read) => {
+                let node = self.get_children(read, w)?;
+                node.stat().write(w);
+                Ok(())
+            }
+            Request::MultiRead(multi) => {
+                multi.ops.iter().try_for_each(|op| self.multi_read(op, w)).map(|()| OpResult::write_end(w))
+            }
+            Request::CheckWatches(check) => {
+                self.watcher(check, |watches, path, conn, ty| watches.contains(path, conn, ty))
+            }
+            Request::RemoveWatches(remove) => self.watcher(remove, Watches::remove),
+            Request::AddWatch(add) => {
+                // Java fails to decode an unknown mode.
+                let mode = WatchMode::from_wire(add.ty).ok_or(ErrorCode::MarshallingError)?;
+                self.watches.add(add.path, self.conn, mode);
+                w.int(0);
+                Ok(())
+            }
+            Request::SetWatches(_) | Request::SetWatches2(_) => Ok(()),
+            Request::GetEphemerals(prefix) => {
+                self.get_ephemerals(*prefix, w);
+                Ok(())
+            }
+            Request::GetAllChildrenNumber(path) => {
+                self.readable(path)?;
+                w.int(i32::try_from(self.tree.descendant_count(path)).unwrap_or(i32::MAX));
+                Ok(())
+            }
+            Request::WhoAmI => {
+                w.length(self.ids.len());
+                for id in self.ids {
+                    w.string(&id.scheme);
+                    w.string(id.user());
+                }
+                Ok(())
+            }
+            // No SASL is configured: ZooKeeper answers with a null token.
+            Request::Sasl(_) => {
+                w.buffer(None);
+                Ok(())
+            }
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    /// The znode, if it is there and may be read.
+    fn readable(&self, path: &str) -> Result<Node<'t>> {
+        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        auth::check(&node, Perms::READ, self.ids)?;
+        Ok(node)
+    }
+
+    /// Writes the names of the children and leaves the watch.
+    fn get_children(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<Node<'t>> {
+        let node = self.readable(read.path)?;
+        if read.watch {
+            self.watches.add_child(read.path, self.conn);
+        }
+        w.strings(node.children());
+        Ok(node)
+    }
+
+    fn exists(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<()> {
+        if read.path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        let node = self.tree.get(read.path);
+        if let Some(node) = &node {
+            auth::check(node, Perms::READ, self.ids)?;
+        }
+        // The watch is left even where there is no znode: it tells of its creation.
+        if read.watch {
+            self.watches.add_data(read.path, self.conn);
+        }
+        node.ok_or(ErrorCode::NoNode)?.stat().write(w);
+        Ok(())
+    }
+
+    fn get_data(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<()> {
+        let node = self.readable(read.path)?;
+        if read.watch {
+            self.watches.add_data(read.path, self.conn);
+        }
+        w.buffer(node.data());
+        node.stat().write(w);
+        Ok(())
+    }
+
+    fn get_acl(&self, path: &str, w: &mut Writer<'_>) -> Result<()> {
+        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        auth::check(&node, Perms::READ.union(Perms::ADMIN), self.ids)?;
+        if auth::check(&node, Perms::ADMIN, self.ids).is_ok() {
+            Acl::write_vec(node.acl(), w);
+        } else {
+            let masked: Vec<Acl> = node.acl().iter().map(auth::masked).collect();
+            Acl::write_vec(&masked, w);
+        }
+        node.stat().write(w);
+        Ok(())
+    }
+
+    fn multi_read(&mut self, op: &MultiOp<'_>, w: &mut Writer<'_>) -> Result<()> {
+        let mut record = Vec::new();
+        let mut inner = Writer::new(&mut record);
+        let (op, outcome) = match op {
+            MultiOp::GetData(read) => (OpCode::GetData, self.get_data(read, &mut inner)),
+            MultiOp::GetChildren(read) => (OpCode::GetChildren, self.get_children(read, &mut inner).map(|_| ())),
+            _ => return Err(ErrorCode::MarshallingError),
+        };
+        match outcome {
+            Ok(()) => {
+                w.int(op.to_wire());
+                w.bool(false);
+                w.int(0);
+                w.raw(&record);
+            }
+            Err(code) => OpResult::Error(code.to_wire()).write(w),
+        }
+        Ok(())
+    }
+
+    fn get_ephemerals(&self, prefix: Option<&str>, w: &mut Writer<'_>) {
+        let prefix = prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
+        let paths: Vec<&str> =
+            self.tree.ephemerals_of(self.session).map(|path| &**path).filter(|path| path.starts_with(prefix)).collect();
+        w.strings(paths.into_iter());
+    }
+
+    fn watcher(
+        &mut self,
+        what: &PathType<'_>,
+        f: impl FnOnce(&mut Watches, &str, ConnId, WatcherType) -> bool,
+    ) -> Result<()> {
+        let ty = WatcherType::from_wire(what.ty).ok_or(ErrorCode::MarshallingError)?;
+        if f(self.watches, what.path, self.conn, ty) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    /// Restores watches: what has changed since `relative_zxid` fires at once, the rest is watched again.
+    fn set_watches(&mut self, set: &SetWatchesRequest<'_>, out: &mut Vec<u8>) {
+        let since = set.relative_zxid;
+        let mut tell = |ty, path: &str| watch::write_event_frame(out, ty, NO_ZXID, path);
+        for path in set.data.iter() {
+            match self.tree.get(path) {
+                None => tell(EventType::NodeDeleted, path),
+                Some(node) if node.persisted().mzxid.to_wire() > since.to_wire() => {
+                    tell(EventType::NodeDataChanged, path)
+                }
+                Some(_) => self.watches.add_data(path, self.conn),
+            }
+        }
+        for path in set.exist.iter() {
+            if self.tree.get(path).is_some() {
+                tell(EventType::NodeCreated, path);
+            } else {
+                self.watches.add_data(path, self.conn);
+            }
+        }
+        for path in set.child.iter() {
+            match self.tree.get(path) {
+                None => tell(EventType::NodeDeleted, path),
+                Some(node) if node.persisted().pzxid.to_wire() > since.to_wire() => {
+                    tell(EventType::NodeChildrenChanged, path);
+                }
+                Some(_) => self.watches.add_child(path, self.conn),
+            }
+        }
+        for path in set.persistent.iter() {
+            self.watches.add(path, self.conn, WatchMode::Persistent);
+        }
+        for path in set.persistent_recursive.iter() {
+            self.watches.add(path, self.conn, WatchMode::PersistentRecursive);
+        }
+    }
+}
