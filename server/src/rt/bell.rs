@@ -1,0 +1,218 @@
+//! Waking shards and plain threads: [`Doorbell`] for a shard, [`Parker`] and [`ThreadBell`] for a thread, [`Bell`] for either.
+//!
+//! Put the work where the waiter looks, then ring. A ring costs one atomic exchange while the waiter is awake and a system call only
+//! if it sleeps; it is never lost (see `flag`). The waiter drains everything after each wake-up, so one ring may stand for many.
+//! Must never carry data, and never block the ringer. `server/tests/rt_bell.rs` holds both kinds to it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+
+use super::Backend;
+use super::flag::{ASLEEP, WakeFlag};
+
+/// Rings one shard, from any thread.
+#[derive(Clone)]
+pub struct Doorbell(Arc<ShardBell>);
+
+impl Doorbell {
+    /// Makes the shard take a turn soon. Harmless after the shard stopped.
+    pub fn ring(&self) {
+        if self.0.flag.ring() {
+            self.0.wake();
+        }
+    }
+
+    pub(super) fn new(backend: Backend) -> Result<Self, String> {
+        let alarm = match backend {
+            Backend::Glommio => Alarm::Task(Mutex::new(None)),
+        };
+        Ok(Self(Arc::new(ShardBell { flag: WakeFlag::new(), stop_asked: AtomicBool::new(false), alarm })))
+    }
+
+    /// Asks the shard to stop.
+    pub(super) fn ask_stop(&self) {
+        self.0.stop_asked.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether stop was asked, once.
+    pub(super) fn take_stop_asked(&self) -> bool {
+        self.0.stop_asked.load(Ordering::Relaxed) && self.0.stop_asked.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn flag(&self) -> &WakeFlag {
+        &self.0.flag
+    }
+
+    /// Sets the task that a ring wakes; `None` before its executor ends, on its own thread.
+    pub(super) fn set_task(&self, waker: Option<Waker>) {
+        match &self.0.alarm {
+            Alarm::Task(task) => *task.lock().unwrap_or_else(PoisonError::into_inner) = waker,
+        }
+    }
+}
+
+impl fmt::Debug for Doorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doorbell").field("flag", &self.0.flag).finish_non_exhaustive()
+    }
+}
+
+struct ShardBell {
+    flag: WakeFlag,
+    stop_asked: AtomicBool,
+    alarm: Alarm,
+}
+
+impl ShardBell {
+    fn wake(&self) {
+        match &self.alarm {
+            Alarm::Task(task) => {
+                if let Some(waker) = &*task.lock().unwrap_or_else(PoisonError::into_inner) {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+    }
+}
+
+/// How a sleeping shard is woken.
+enum Alarm {
+    /// By waking its turn task through the executor's own cross-thread queue. At most one such wake is under way, because the flag leaves
+    /// [`ASLEEP`] with the first ring; so the executor's waker count cannot run over.
+    Task(Mutex<Option<Waker>>),
+}
+
+/// Lets one plain thread sleep until it is rung.
+#[derive(Debug)]
+pub struct Parker {
+    flag: Arc<WakeFlag>,
+    spin: Duration,
+}
+
+impl Parker {
+    /// A parker whose thread spins up to `spin` before it sleeps (zero: sleeps at once, which is right wherever cores are shared).
+    #[must_use]
+    pub fn new(spin: Duration) -> Self {
+        Self { flag: Arc::new(WakeFlag::new()), spin }
+    }
+
+    /// A bell that wakes it.
+    #[must_use]
+    pub fn bell(&self) -> ThreadBell {
+        ThreadBell(Arc::clone(&self.flag))
+    }
+
+    /// Whether it was rung since the last call or wait; does not sleep.
+    pub fn take(&mut self) -> bool {
+        self.flag.take()
+    }
+
+    /// Sleeps until it is rung, or was rung since the last wait, or the time is over (`None`: no limit).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Woken {
+        if self.spin_for_ring(timeout) {
+            return Woken::Rung;
+        }
+        // A time that the clock cannot hold is no limit.
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        if !self.flag.try_sleep() {
+            self.flag.take();
+            return Woken::Rung;
+        }
+        loop {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            let limit = left.and_then(|left| left.try_into().ok());
+            match futex::wait(self.flag.word(), futex::Flags::PRIVATE, ASLEEP, limit.as_ref()) {
+                // EAGAIN: the word is not ASLEEP any more, so it was rung. A wake without a ring, and a signal, are looked at again.
+                Err(Errno::AGAIN) => break,
+                Ok(()) | Err(Errno::INTR | Errno::TIMEDOUT) => {}
+                Err(errno) => panic!("futex wait on our own word failed: {errno}"),
+            }
+        }
+        if self.flag.take() { Woken::Rung } else { Woken::TimedOut }
+    }
+
+    /// Looks for a ring for as long as asked; true if one came.
+    fn spin_for_ring(&self, timeout: Option<Duration>) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let started = Instant::now();
+        let limit = timeout.map_or(self.spin, |t| t.min(self.spin));
+        while started.elapsed() < limit {
+            if self.flag.take() {
+                return true;
+            }
+            for _ in 0..SPIN_PAUSES {
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+}
+
+/// Why [`Parker::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// Somebody rang.
+    Rung,
+    /// The time was over and nobody had rung.
+    TimedOut,
+}
+
+/// Rings one thread that waits in a [`Parker`].
+#[derive(Clone, Debug)]
+pub struct ThreadBell(Arc<WakeFlag>);
+
+impl ThreadBell {
+    /// Makes the thread's current or next [`Parker::wait`] return. Harmless after the thread ended.
+    pub fn ring(&self) {
+        if self.0.ring() {
+            // Waking a futex of our own that exists cannot fail.
+            let _ = futex::wake(self.0.word(), futex::Flags::PRIVATE, 1);
+        }
+    }
+}
+
+/// A bell of either kind, for code that does not care who waits.
+#[derive(Clone, Debug)]
+pub enum Bell {
+    /// A shard's.
+    Shard(Doorbell),
+    /// A plain thread's.
+    Thread(ThreadBell),
+}
+
+impl Bell {
+    /// Rings it.
+    pub fn ring(&self) {
+        match self {
+            Self::Shard(bell) => bell.ring(),
+            Self::Thread(bell) => bell.ring(),
+        }
+    }
+}
+
+impl From<Doorbell> for Bell {
+    fn from(bell: Doorbell) -> Self {
+        Self::Shard(bell)
+    }
+}
+
+impl From<ThreadBell> for Bell {
+    fn from(bell: ThreadBell) -> Self {
+        Self::Thread(bell)
+    }
+}
+
+/// Pause instructions between two looks at the flag while spinning, so that the ringer's cache line is left alone meanwhile.
+const SPIN_PAUSES: u32 = 32;
