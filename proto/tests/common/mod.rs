@@ -26,6 +26,8 @@ pub(crate) struct Parts {
     pub(crate) acl: Vec<u8>,
     /// A vector of strings as it stands on the wire.
     pub(crate) names: Vec<u8>,
+    /// A vector of paths as it stands on the wire. Never empty strings: two of them look like a digest to a closeSession.
+    pub(crate) paths: Vec<u8>,
     pub(crate) int: i32,
     pub(crate) long: i64,
     pub(crate) flag: bool,
@@ -45,6 +47,14 @@ fn acl() -> impl Strategy<Value = Acl> {
     })
 }
 
+fn strings(values: &[String]) -> Vec<u8> {
+    encoded(|w| w.strings(values.iter().map(String::as_str)))
+}
+
+fn str_vec(wire: &[u8]) -> StrVec<'_> {
+    StrVec::read_or_null(&mut Reader::new(wire)).expect("written by `strings`").expect("not null")
+}
+
 /// Random fields; nulls among them.
 pub(crate) fn parts() -> impl Strategy<Value = Parts> {
     let texts = (text(), proptest::option::of(text()), proptest::option::of(vec(any::<u8>(), 0..40)));
@@ -55,7 +65,8 @@ pub(crate) fn parts() -> impl Strategy<Value = Parts> {
         text,
         data,
         acl: encoded(|w| Acl::write_vec(&acls, w)),
-        names: encoded(|w| w.strings(names.iter().map(String::as_str))),
+        names: strings(&names),
+        paths: strings(&names.iter().map(|name| format!("/{name}")).collect::<Vec<_>>()),
         int,
         long,
         flag,
@@ -81,7 +92,7 @@ impl Parts {
     }
 
     fn names(&self) -> StrVec<'_> {
-        StrVec::read_or_null(&mut Reader::new(&self.names)).expect("written above").expect("not null")
+        str_vec(&self.names)
     }
 
     fn stat(&self) -> Stat {
@@ -238,7 +249,7 @@ impl Parts {
             OpCode::SetData | OpCode::Reconfig => Txn::SetData { op, path, data: self.data(), version: self.int },
             OpCode::SetAcl => Txn::SetAcl { path, acl: self.acl(), version: self.int },
             OpCode::CreateSession => Txn::CreateSession { timeout_ms: self.int },
-            OpCode::CloseSession => Txn::CloseSession(Some(self.names())),
+            OpCode::CloseSession => Txn::CloseSession(Some(str_vec(&self.paths))),
             OpCode::Error => Txn::Error(self.int),
             OpCode::Multi => Txn::Multi(vec![
                 Txn::Create(self.create_txn(OpCode::Create)),
