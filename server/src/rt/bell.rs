@@ -5,11 +5,13 @@
 //! Must never carry data, and never block the ringer. `server/tests/rt_bell.rs` holds both kinds to it.
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 use rustix::thread::futex;
 
@@ -31,6 +33,11 @@ impl Doorbell {
     pub(super) fn new(backend: Backend) -> Result<Self, String> {
         let alarm = match backend {
             Backend::Glommio => Alarm::Task(Mutex::new(None)),
+            Backend::Ring => {
+                let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                    .map_err(|errno| format!("no eventfd: {errno}; raise ulimit -n"))?;
+                Alarm::Eventfd(eventfd)
+            }
         };
         Ok(Self(Arc::new(ShardBell { flag: WakeFlag::new(), stop_asked: AtomicBool::new(false), alarm })))
     }
@@ -54,6 +61,15 @@ impl Doorbell {
     pub(super) fn set_task(&self, waker: Option<Waker>) {
         match &self.0.alarm {
             Alarm::Task(task) => *task.lock().unwrap_or_else(PoisonError::into_inner) = waker,
+            Alarm::Eventfd(_) => unreachable!("only an executor's shard has a task to wake"),
+        }
+    }
+
+    /// What a ring shard polls.
+    pub(super) fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0.alarm {
+            Alarm::Eventfd(eventfd) => Some(eventfd.as_fd()),
+            Alarm::Task(_) => None,
         }
     }
 }
@@ -78,6 +94,8 @@ impl ShardBell {
                     waker.wake_by_ref();
                 }
             }
+            // Fails only when 2^64 - 2 rings are in it, which wakes as well.
+            Alarm::Eventfd(eventfd) => drop(rustix::io::write(eventfd, &1u64.to_ne_bytes())),
         }
     }
 }
@@ -87,6 +105,8 @@ enum Alarm {
     /// By waking its turn task through the executor's own cross-thread queue. At most one such wake is under way, because the flag leaves
     /// [`ASLEEP`] with the first ring; so the executor's waker count cannot run over.
     Task(Mutex<Option<Waker>>),
+    /// By writing the eventfd that its ring polls.
+    Eventfd(OwnedFd),
 }
 
 /// Lets one plain thread sleep until it is rung.

@@ -20,6 +20,8 @@ mod flag;
 mod io;
 mod listener;
 mod on_glommio;
+mod on_ring;
+mod ring_buffers;
 mod thread;
 
 /// Where [`flag`] takes its atomics from; its model test puts loom's in this place.
@@ -50,6 +52,8 @@ pub struct ConnId {
 pub enum Backend {
     /// A glommio `LocalExecutor` with a task per connection.
     Glommio,
+    /// A raw io_uring with multishot accept and receive (Linux 6.1 or newer).
+    Ring,
 }
 
 /// What a shard is made of.
@@ -247,6 +251,7 @@ pub fn spawn_shard<H: Handler>(
     let (ready, started) = mpsc::sync_channel::<Result<(), String>>(1);
     let thread = spawn_pinned(&name, cpu, move || match backend {
         Backend::Glommio => on_glommio::run(start, make, &Ready(ready)),
+        Backend::Ring => on_ring::run(start, make, &Ready(ready)),
     })?;
     match started.recv() {
         Ok(Ok(())) => Ok(ShardHandle { name, addrs, doorbell, thread }),

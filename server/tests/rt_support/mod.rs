@@ -24,6 +24,9 @@ macro_rules! for_each_backend {
         mod on_glommio {
             $(#[test] fn $name() { super::$name(ringkeeper_server::rt::Backend::Glommio) })+
         }
+        mod on_ring {
+            $(#[test] fn $name() { super::$name(ringkeeper_server::rt::Backend::Ring) })+
+        }
     };
 }
 
