@@ -59,7 +59,7 @@ def lock_non_blocking_and_contenders(context):
 
 @check
 def lock_passes_on_when_its_holder_dies(context):
-    holder, waiter, path = context.client(timeout=4.0), context.client(), context.root + "/lock"
+    holder, waiter, path = context.banishable(timeout=4.0), context.client(), context.root + "/lock"
     expect(holder.Lock(path).acquire(), True, "the holder has it")
     banish(holder)
     expect(waiter.Lock(path).acquire(timeout=WAIT_SECONDS + 10), True, "the waiter has it after expiry")

@@ -5,7 +5,7 @@ import time
 from kazoo.exceptions import ConnectionLoss
 from kazoo.protocol.states import KazooState
 
-from suite import WAIT_SECONDS, await_state, banish, check, cut, expect
+from suite import DEAD_HOST, WAIT_SECONDS, await_state, banish, check, cut, expect
 
 SHORT_TIMEOUT = 4.0
 """Asked-for session timeout in seconds; the server may raise it, and kazoo keeps what was negotiated."""
@@ -21,11 +21,11 @@ def session_ids_differ(context):
 @check
 def reattach_with_password(context):
     """Another connection takes the session over: same id, its ephemerals stay, and the former connection is closed."""
-    first, observer, path = context.client(), context.client(), context.root + "/e"
+    first, observer, path = context.banishable(), context.client(), context.root + "/e"
     first.create(path, ephemeral=True)
     session = first.client_id
     states = context.states(first)
-    first.set_hosts("127.0.0.1:1")  # where it will look once its connection is closed
+    first.set_hosts(DEAD_HOST)  # where it will look once its connection is closed
     second = context.client(client_id=session)
     expect(second.client_id, session, "session of the second connection")
     await_state(states, KazooState.SUSPENDED)
@@ -38,7 +38,7 @@ def reattach_with_password(context):
 
 @check
 def reattach_after_a_cut(context):
-    first, observer, path = context.client(), context.client(), context.root + "/e"
+    first, observer, path = context.banishable(), context.client(), context.root + "/e"
     first.create(path, ephemeral=True)
     session = first.client_id
     banish(first)
@@ -85,7 +85,7 @@ def reconnect_keeps_the_session(context):
 @check
 def expiry_removes_ephemerals(context):
     """Cut off for good, the session expires: not before its timeout, and its ephemerals go; the client then learns that it was lost."""
-    owner, observer, path = context.client(timeout=SHORT_TIMEOUT), context.client(), context.root + "/e"
+    owner, observer, path = context.banishable(timeout=SHORT_TIMEOUT), context.client(), context.root + "/e"
     owner.create(path, ephemeral=True)
     session, states, timeout = owner.client_id[0], context.states(owner), owner._session_timeout / 1000.0
     observer.exists(path, lambda event: None)
@@ -109,7 +109,7 @@ def expiry_removes_ephemerals(context):
 @check
 def pings_keep_an_idle_session(context):
     """An idle client outlives twice its timeout: measured on another session that expires meanwhile."""
-    idle, doomed, observer = (context.client(timeout=SHORT_TIMEOUT), context.client(timeout=SHORT_TIMEOUT), context.client())
+    idle, doomed, observer = (context.client(timeout=SHORT_TIMEOUT), context.banishable(timeout=SHORT_TIMEOUT), context.client())
     idle.create(context.root + "/idle", ephemeral=True)
     doomed.create(context.root + "/doomed", ephemeral=True)
     observer.exists(context.root + "/doomed", lambda event: None)

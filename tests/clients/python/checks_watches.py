@@ -167,7 +167,6 @@ def event_comes_before_a_read_that_shows_the_change(context):
         pending_write = writer.set_async(path, value)
         while True:
             pending = client.get_async(path)
-            pending.rawlink(lambda result: None)
             data, _ = pending.get(timeout=WAIT_SECONDS)
             shown.append(data)
             if data == value:

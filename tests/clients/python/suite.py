@@ -112,10 +112,14 @@ class Context:
         self.root = root
         self._clients = []
 
-    def client(self, chroot="", **arguments):
+    def banishable(self, **arguments):
+        """A client that `banish` can keep away: it knows one server, since kazoo finishes its present list before it takes a new one."""
+        return self.client(hosts=self.options.hosts.split(",")[0], **arguments)
+
+    def client(self, chroot="", hosts=None, **arguments):
         """A started client with `.wire` attached. Arguments are KazooClient's."""
         arguments.setdefault("timeout", 15.0)
-        client = KazooClient(hosts=self.options.hosts + chroot, handler=SequentialThreadingHandler(), **arguments)
+        client = KazooClient(hosts=(hosts or self.options.hosts) + chroot, handler=SequentialThreadingHandler(), **arguments)
         client.wire = Wire(client)
         self._clients.append(client)
         client.start(timeout=WAIT_SECONDS)
@@ -155,7 +159,7 @@ def cut(client):
 
 
 def banish(client):
-    """Cut the client off and keep it from reconnecting; its session stays on the server."""
+    """Cut off a client from `Context.banishable` and keep it from reconnecting; its session stays on the server."""
     client.set_hosts(DEAD_HOST)
     cut(client)
 

@@ -145,6 +145,7 @@ final class NodeChecks {
         expect(1, one.getCversion(), "cversion after a create");
         expect(zk.exists(path + "/c", false).getCzxid(), one.getPzxid(), "pzxid after a create");
         expect(empty.getMzxid(), one.getMzxid(), "mzxid after a create");
+        expect(0, one.getVersion(), "version after a create");
         client.set(path + "/c", "y");
         expect(one, zk.exists(path, false), "after a set of the child");
         zk.delete(path + "/c", -1);
