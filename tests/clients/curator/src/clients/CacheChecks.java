@@ -12,6 +12,7 @@ import org.apache.curator.framework.recipes.cache.CuratorCache;
 import org.apache.curator.framework.recipes.cache.CuratorCacheListener;
 import org.apache.curator.framework.recipes.cache.NodeCache;
 import org.apache.curator.framework.recipes.cache.PathChildrenCache;
+import org.apache.curator.framework.recipes.cache.PathChildrenCacheEvent;
 import org.apache.curator.framework.recipes.cache.TreeCache;
 import org.apache.curator.framework.recipes.cache.TreeCacheEvent;
 import org.apache.curator.framework.recipes.watch.PersistentWatcher;
@@ -36,12 +37,12 @@ final class CacheChecks {
         Replies<String> events = new Replies<>();
         PathChildrenCache cache = context.track(new PathChildrenCache(Frameworks.open(context), context.root(), true));
         cache.getListenable().addListener((curator, event) -> {
-            if (event.getData() != null) {
-                events.add(event.getType() + " " + event.getData().getPath());
+            if (event.getType() == PathChildrenCacheEvent.Type.INITIALIZED || event.getData() != null) {
+                events.add(event.getType() + (event.getData() == null ? "" : " " + event.getData().getPath()));
             }
         });
-        cache.start(PathChildrenCache.StartMode.BUILD_INITIAL_CACHE);
-        expect(1, cache.getCurrentData().size(), "initial children");
+        cache.start(PathChildrenCache.StartMode.POST_INITIALIZED_EVENT);
+        expect(List.of("CHILD_ADDED " + context.path("a"), "INITIALIZED"), events.take(2), "initial");
         writer.create().forPath(context.path("b"));
         expect("CHILD_ADDED " + context.path("b"), events.take(), "after create");
         writer.setData().forPath(context.path("a"), "2".getBytes());
