@@ -141,14 +141,15 @@ pub(crate) fn fix_acl(sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, Err
             }
             continue;
         }
-        let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-        let valid = match scheme {
-            "world" => id == "anyone",
-            "digest" => is_digest_id(id),
-            "ip" => IpRange::parse(id).is_some(),
-            _ => false,
+        // A scheme that nobody knows is refused before its id is looked at.
+        let is_valid: fn(&str) -> bool = match scheme {
+            "world" => |id| id == "anyone",
+            "digest" => is_digest_id,
+            "ip" => |id| IpRange::parse(id).is_some(),
+            _ => return Err(ErrorCode::InvalidAcl),
         };
-        if !valid {
+        let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
+        if !is_valid(id) {
             return Err(ErrorCode::InvalidAcl);
         }
         acl.push(Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() });

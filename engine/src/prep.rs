@@ -364,26 +364,31 @@ impl Prep {
                     txn.write(&mut Writer::new(&mut bytes));
                     records.push((txn.op(), bytes));
                 }
+                // What Java trips over while it prepares one operation (an ACL's null id) spoils the whole request.
+                Err(code @ ErrorCode::MarshallingError) => {
+                    self.roll_back(digest, order_len);
+                    return self.finish(origin, Err(code), out);
+                }
                 Err(code) => {
                     failed = Some(code);
                     break;
                 }
             }
         }
-        let txns = match failed {
-            None => {
-                self.undo.clear();
-                records
-                    .iter()
-                    .map(|(op, bytes)| Txn::read(*op, &mut Reader::new(bytes)).expect("written above"))
-                    .collect()
-            }
-            Some(code) => {
-                self.roll_back(digest, order_len);
-                error_vector(records.len(), multi.ops.len(), code)
-            }
-        };
-        self.emit(origin, Txn::Multi(txns), out);
+        if let Some(code) = failed {
+            self.roll_back(digest, order_len);
+            self.emit(origin, Txn::Multi(error_vector(records.len(), multi.ops.len(), code)), out);
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes);
+        writer.length(records.len());
+        for (op, record) in &records {
+            writer.int(op.to_wire());
+            writer.buffer(Some(record));
+        }
+        let txn = Txn::read(OpCode::Multi, &mut Reader::new(&bytes)).expect("written just above");
+        self.emit(origin, txn, out);
         Ok(())
     }
 

@@ -1,0 +1,187 @@
+//! Random sequences of everything that a client or the clock can ask, taken by the engine and by a naive model that executes each at once.
+//!
+//! Compared: every item of the stream (replies with code, Stat and a multi's results; changes with their guards; handshakes; closed
+//! connections) in order; after every apply every field of the whole tree; then the tree that the log's bytes give from nothing, and those
+//! that frozen trees give when they are loaded. Txns are applied in random portions, so that most requests meet others that are still on
+//! their way. Cases by `RK_MODEL_CASES`; a failure prints the shortest sequence that still fails.
+
+mod support;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+use proto::OpCode;
+use support::naive_ops::RawAcl;
+use support::steps::{AclPick, Ask, PathPick, Step, Twin, VersionPick};
+
+/// Sequences that are tried without `RK_MODEL_CASES`: some seconds, optimised.
+const CASES: u32 = 600;
+const STEPS_MAX: usize = 60;
+
+const fn entry(perms: i32, scheme: &'static str, id: &'static str) -> RawAcl {
+    RawAcl { perms, scheme: Some(scheme), id: Some(id) }
+}
+
+const OPEN: &[RawAcl] = &[entry(31, "world", "anyone")];
+
+/// ACLs that are accepted, at least from some.
+const GOOD_ACLS: &[AclPick] = &[
+    Some(&[entry(1, "world", "anyone")]),
+    Some(&[entry(31, "auth", "")]),
+    Some(&[RawAcl { perms: 13, scheme: Some("auth"), id: None }, entry(1, "world", "anyone")]),
+    Some(&[entry(31, "digest", "bob:x")]),
+    Some(&[entry(3, "digest", "eve:y"), entry(29, "digest", "bob:x")]),
+    Some(&[entry(31, "ip", "10.0.0.0/8")]),
+    Some(&[entry(30, "ip", "10.0.0.1"), entry(1, "world", "anyone")]),
+    Some(&[entry(31, "world", "anyone"), entry(31, "world", "anyone")]),
+    Some(&[entry(0, "world", "anyone")]),
+];
+
+const BAD_ACLS: &[AclPick] = &[
+    None,
+    Some(&[]),
+    Some(&[entry(31, "world", "somebody")]),
+    Some(&[entry(31, "digest", "nocolon")]),
+    Some(&[entry(31, "digest", "a:")]),
+    Some(&[entry(31, "ip", "10.0.0.0/40")]),
+    Some(&[entry(31, "nobody", "x")]),
+    Some(&[entry(31, "world", "anyone"), RawAcl { perms: 31, scheme: None, id: Some("x") }]),
+    Some(&[RawAcl { perms: 31, scheme: Some("world"), id: None }]),
+    Some(&[RawAcl { perms: 31, scheme: Some("digest"), id: None }]),
+    Some(&[RawAcl { perms: 31, scheme: Some("nobody"), id: None }]),
+];
+
+const NAMES: &[&str] = &["/a", "/b", "/c", "/a/x", "/a/y", "/b/x", "/a/x/q"];
+
+const ODD_PATHS: &[&str] = &[
+    "",
+    "a",
+    "/",
+    "//",
+    "//a",
+    "/a/",
+    "/a//x",
+    "/a/./x",
+    "/..",
+    "/a\0b",
+    "/a/\u{1}",
+    "/zookeeper",
+    "/zookeeper/quota",
+    "/zookeeper/config",
+    "/zookeeper/quota/a",
+    "/nowhere/x",
+];
+
+fn path() -> impl Strategy<Value = PathPick> {
+    prop_oneof![
+        6 => prop::sample::select(NAMES).prop_map(PathPick::Fixed),
+        6 => any::<u8>().prop_map(PathPick::Known),
+        1 => prop::sample::select(ODD_PATHS).prop_map(PathPick::Fixed),
+    ]
+}
+
+fn version() -> impl Strategy<Value = VersionPick> {
+    prop_oneof![
+        4 => Just(VersionPick::Any),
+        3 => Just(VersionPick::Current(0)),
+        1 => prop::sample::select(&[1, -2, 7, i32::MAX][..]).prop_map(VersionPick::Current),
+    ]
+}
+
+fn acl() -> impl Strategy<Value = AclPick> {
+    prop_oneof![
+        12 => Just(Some(OPEN)),
+        3 => prop::sample::select(GOOD_ACLS),
+        1 => prop::sample::select(BAD_ACLS),
+    ]
+}
+
+/// Code and flags that go together, mostly.
+fn create_kind() -> impl Strategy<Value = (OpCode, i32, i64)> {
+    let ttl_ms = prop::sample::select(&[1, 300, 300, 600, (1 << 40) - 1, 1 << 40, 0, -1, -7, i64::MAX][..]);
+    let any_code =
+        prop::sample::select(&[OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl][..]);
+    prop_oneof![
+        8 => (prop::sample::select(&[OpCode::Create, OpCode::Create2][..]), 0..4_i32, Just(0)),
+        2 => Just((OpCode::CreateContainer, 4, 0)),
+        2 => (Just(OpCode::CreateTtl), 5..7_i32, ttl_ms.clone()),
+        1 => (any_code, -1..9_i32, ttl_ms),
+    ]
+}
+
+fn create() -> impl Strategy<Value = Ask> {
+    let below = prop::sample::select(&["", "", "/x", "/y", "/s-", "/"][..]);
+    (create_kind(), path(), below, 0..4_usize, acl()).prop_map(|((code, flags, ttl_ms), path, below, data, acl)| {
+        Ask::Create { code, flags, path, below, data, acl, ttl_ms }
+    })
+}
+
+/// What may stand in a multi.
+fn in_multi() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        6 => create(),
+        4 => (path(), version()).prop_map(|(path, version)| Ask::Delete(path, version)),
+        3 => (path(), version(), 0..4_usize).prop_map(|(path, version, data)| Ask::SetData(path, version, data)),
+        2 => (path(), version()).prop_map(|(path, version)| Ask::Check(path, version)),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let code = prop::sample::select(&[OpCode::Create, OpCode::Delete, OpCode::Multi, OpCode::SetAcl, OpCode::Sync][..]);
+    prop_oneof![
+        30 => in_multi(),
+        5 => (path(), version(), acl()).prop_map(|(path, version, acl)| Ask::SetAcl(path, version, acl)),
+        12 => prop::collection::vec(in_multi(), 0..6).prop_map(Ask::Multi),
+        2 => path().prop_map(Ask::Sync),
+        2 => Just(Ask::Close),
+        1 => Just(Ask::Reconfig),
+        1 => path().prop_map(Ask::DeleteContainer),
+        1 => code.prop_map(Ask::Garbled),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let timeout_ms = || prop::sample::select(&[0, 250, 600, 9_999][..]);
+    prop_oneof![
+        3 => timeout_ms().prop_map(|timeout_ms| Step::Connect { timeout_ms }),
+        1 => (0..9_usize, prop::bool::weighted(0.8), timeout_ms())
+            .prop_map(|(session, right, timeout_ms)| Step::Reconnect { session, right, timeout_ms }),
+        36 => (0..9_usize, prop::bool::weighted(0.02), ask())
+            .prop_map(|(session, from_old, ask)| Step::Request { session, from_old, ask }),
+        4 => (0..9_usize).prop_map(|session| Step::Heard { session }),
+        1 => (0..9_usize).prop_map(|session| Step::Gone { session }),
+        4 => (50..=200_i64).prop_map(|ms| Step::Tick { ms }),
+        5 => Just(Step::Append),
+        4 => (1..9_usize).prop_map(|count| Step::Durable { count }),
+        4 => (1..9_usize).prop_map(|count| Step::Apply { count }),
+        1 => Just(Step::Freeze),
+    ]
+}
+
+#[test]
+fn the_engine_does_what_the_naive_model_does() {
+    let cases = std::env::var("RK_MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let sequence = (prop::bool::weighted(0.8), prop::collection::vec(step(), 1..STEPS_MAX));
+    // Shrinking fails many times over; only the last failure is told.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let outcome = TestRunner::new(config).run(&sequence, |(extended_types, steps)| {
+        let mut twin = Twin::new(extended_types);
+        twin.take(&Step::Connect { timeout_ms: 600 });
+        twin.take(&Step::Connect { timeout_ms: 600 });
+        for step in &steps {
+            twin.take(step);
+        }
+        twin.finish();
+        Ok(())
+    });
+    std::panic::set_hook(hook);
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, (extended_types, steps))) => {
+            let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
+            panic!("{reason}\nextended types: {extended_types}, two sessions, then\n{}", steps.join("\n"));
+        }
+        Err(other) => panic!("{other}"),
+    }
+}

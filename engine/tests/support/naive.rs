@@ -1,0 +1,215 @@
+//! A naive ZooKeeper: a sorted map of znodes on which every operation is executed at once.
+//!
+//! It is written from ZooKeeper's rules (`PrepRequestProcessor`, `DataTree`, `DigestCalculator` of 3.9.5), not from the engine: nothing is kept
+//! that can be counted, children are found by scanning every path, the digest is summed from nothing. It shares with the engine
+//! only the wire types. This file is the state and how it is compared; `naive_ops.rs` executes.
+
+use proto::stat::EphemeralOwner;
+use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
+use ringkeeper_engine::tree::{FrozenTree, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a znode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Persistent,
+    Ephemeral(i64),
+    Container,
+    Ttl(i64),
+}
+
+impl Kind {
+    /// As Java stores it.
+    pub(crate) fn stored(self) -> i64 {
+        match self {
+            Kind::Persistent => 0,
+            Kind::Ephemeral(session) => session,
+            Kind::Container => i64::MIN,
+            Kind::Ttl(ttl_ms) => ttl_ms - (1 << 56),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Znode {
+    pub(crate) data: Option<Vec<u8>>,
+    pub(crate) acl: Vec<Acl>,
+    pub(crate) kind: Kind,
+    pub(crate) czxid: u64,
+    pub(crate) mzxid: u64,
+    pub(crate) pzxid: u64,
+    pub(crate) ctime: i64,
+    pub(crate) mtime: i64,
+    pub(crate) version: i32,
+    pub(crate) creates: i32,
+    pub(crate) aversion: i32,
+}
+
+impl Znode {
+    fn reserved(acl: Acl, aversion: i32) -> Znode {
+        let (data, kind) = (Some(Vec::new()), Kind::Persistent);
+        let (czxid, mzxid, pzxid, ctime, mtime, version, creates) = (0, 0, 0, 0, 0, 0, 0);
+        Znode { data, acl: vec![acl], kind, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion }
+    }
+
+    fn persisted(&self) -> StatPersisted {
+        StatPersisted {
+            czxid: Zxid(self.czxid),
+            mzxid: Zxid(self.mzxid),
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            cversion: self.creates,
+            aversion: self.aversion,
+            ephemeral_owner: EphemeralOwner(self.kind.stored()),
+            pzxid: Zxid(self.pzxid),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.acl == [Acl::open()]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Naive {
+    pub(crate) nodes: BTreeMap<String, Znode>,
+    /// Sessions with their timeouts in ms, as the txns have them.
+    pub(crate) sessions: BTreeMap<i64, i32>,
+    pub(crate) zxid: u64,
+    pub(crate) extended_types: bool,
+}
+
+impl Naive {
+    pub(crate) fn new(extended_types: bool) -> Naive {
+        let mut nodes = BTreeMap::new();
+        for path in ["/", "/zookeeper", "/zookeeper/quota"] {
+            nodes.insert(path.to_owned(), Znode::reserved(Acl::open(), 0));
+        }
+        nodes.insert("/zookeeper/config".to_owned(), Znode::reserved(Acl::world_read(), -1));
+        Naive { nodes, sessions: BTreeMap::new(), zxid: 0, extended_types }
+    }
+
+    pub(crate) fn node(&self, path: &str) -> Result<&Znode, ErrorCode> {
+        self.nodes.get(path).ok_or(ErrorCode::NoNode)
+    }
+
+    pub(crate) fn children(&self, path: &str) -> BTreeSet<String> {
+        let of_path = |other: &&String| *other != "/" && parent_of(other) == path;
+        self.nodes.keys().filter(of_path).map(|child| child.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    pub(crate) fn stat(&self, path: &str) -> Stat {
+        let node = &self.nodes[path];
+        let children = i32::try_from(self.children(path).len()).expect("few");
+        Stat {
+            czxid: Zxid(node.czxid),
+            mzxid: Zxid(node.mzxid),
+            ctime: node.ctime,
+            mtime: node.mtime,
+            version: node.version,
+            cversion: node.creates.wrapping_mul(2).wrapping_sub(children),
+            aversion: node.aversion,
+            ephemeral_owner: SessionId(if let Kind::Ephemeral(session) = node.kind { session } else { 0 }),
+            data_length: i32::try_from(node.data.as_ref().map_or(0, Vec::len)).expect("small"),
+            num_children: children,
+            pzxid: Zxid(node.pzxid),
+        }
+    }
+
+    pub(crate) fn paths_where(&self, test: impl Fn(&Znode) -> bool) -> BTreeSet<String> {
+        self.nodes.iter().filter(|(_, node)| test(node)).map(|(path, _)| path.clone()).collect()
+    }
+
+    pub(crate) fn ephemerals_of(&self, session: i64) -> BTreeSet<String> {
+        self.paths_where(|node| node.kind == Kind::Ephemeral(session))
+    }
+
+    /// `DigestCalculator`, from nothing.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut sum = 0_u64;
+        for (path, node) in &self.nodes {
+            if path.starts_with("/zookeeper/") {
+                continue;
+            }
+            let mut bytes = if path == "/" { Vec::new() } else { path.clone().into_bytes() };
+            bytes.extend_from_slice(node.data.as_deref().unwrap_or_default());
+            for long in [node.czxid, node.mzxid, node.pzxid, node.ctime.cast_unsigned(), node.mtime.cast_unsigned()] {
+                bytes.extend_from_slice(&long.to_be_bytes());
+            }
+            for int in [node.version, node.creates, node.aversion] {
+                bytes.extend_from_slice(&int.to_be_bytes());
+            }
+            bytes.extend_from_slice(&node.kind.stored().to_be_bytes());
+            sum = sum.wrapping_add(u64::from(crc32fast::hash(&bytes)));
+        }
+        sum
+    }
+
+    /// Every field of every znode and everything that the tree counts.
+    pub(crate) fn assert_same(&self, tree: &Tree, when: &str) {
+        assert_eq!(tree.last_zxid(), Zxid(self.zxid), "zxid {when}");
+        assert_eq!(tree.node_count(), self.nodes.len(), "count of znodes {when}");
+        for (path, node) in &self.nodes {
+            let found = tree.get(path).unwrap_or_else(|| panic!("{path} is missing {when}"));
+            assert_eq!(&**found.path(), path, "{when}");
+            assert_eq!(found.data(), node.data.as_deref(), "data of {path} {when}");
+            assert_eq!(found.acl().to_vec(), node.acl, "ACL of {path} {when}");
+            assert_eq!(*found.persisted(), node.persisted(), "what is stored of {path} {when}");
+            assert_eq!(found.stat(), self.stat(path), "Stat of {path} {when}");
+            let children = found.children().map(str::to_owned).collect::<BTreeSet<_>>();
+            assert_eq!(children, self.children(path), "children of {path} {when}");
+            assert_eq!(found.child_count(), children.len(), "count of children of {path} {when}");
+            let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+            let below = self.nodes.keys().filter(|other| *other != "/" && other.starts_with(&prefix)).count();
+            assert_eq!(tree.descendant_count(path), below, "znodes below {path} {when}");
+        }
+        let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout_ms)| (id.0, timeout_ms)).collect();
+        assert_eq!(sessions, self.sessions, "sessions {when}");
+        let owners: BTreeSet<i64> = self
+            .nodes
+            .values()
+            .filter_map(|node| if let Kind::Ephemeral(session) = node.kind { Some(session) } else { None })
+            .chain(sessions.keys().copied())
+            .collect();
+        for owner in owners {
+            let ephemerals: BTreeSet<String> =
+                tree.ephemerals_of(SessionId(owner)).map(|path| path.to_string()).collect();
+            assert_eq!(ephemerals, self.ephemerals_of(owner), "ephemerals of {owner} {when}");
+        }
+        let ephemerals = self.paths_where(|node| matches!(node.kind, Kind::Ephemeral(_)));
+        assert_eq!(tree.ephemeral_count(), ephemerals.len(), "count of ephemerals {when}");
+        let containers: BTreeSet<String> = tree.containers().map(|node| node.path().to_string()).collect();
+        assert_eq!(containers, self.paths_where(|node| node.kind == Kind::Container), "containers {when}");
+        let ttls: BTreeSet<String> = tree.ttl_nodes().map(|node| node.path().to_string()).collect();
+        assert_eq!(ttls, self.paths_where(|node| matches!(node.kind, Kind::Ttl(_))), "TTL znodes {when}");
+        let bytes = |(path, node): (&String, &Znode)| (path.len() + node.data.as_ref().map_or(0, Vec::len)) as u64;
+        assert_eq!(tree.data_bytes(), self.nodes.iter().map(bytes).sum::<u64>(), "bytes {when}");
+        assert_eq!(tree.digest(), self.digest(), "digest {when}");
+    }
+
+    /// A frozen tree is this one, and so is the tree that is loaded from it.
+    pub(crate) fn assert_frozen(&self, frozen: &FrozenTree, when: &str) {
+        assert_eq!(frozen.node_count, self.nodes.len(), "count of frozen znodes {when}");
+        assert_eq!(frozen.digest, self.digest(), "frozen digest {when}");
+        let mut loader = Tree::loader();
+        for node in frozen.nodes() {
+            let at = frozen.acls().binary_search_by_key(&node.acl, |(id, _)| *id).expect("its ACL is there");
+            loader.node(node.path, node.data, &frozen.acls()[at].1, *node.stat).expect("once");
+        }
+        for (session, timeout_ms) in frozen.sessions() {
+            loader.session(*session, *timeout_ms);
+        }
+        let tree = loader.finish(frozen.zxid, frozen.digest).expect("a whole tree");
+        assert_eq!((frozen.data_bytes, frozen.ephemeral_count), (tree.data_bytes(), tree.ephemeral_count()), "{when}");
+        self.assert_same(&tree, when);
+    }
+}
+
+/// The parent's path of a path that is valid and not the root.
+pub(crate) fn parent_of(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) | None => "/",
+        Some(slash) => &path[..slash],
+    }
+}
