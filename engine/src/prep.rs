@@ -57,8 +57,6 @@ struct Pending {
 struct Outstanding {
     zxid: Zxid,
     path: Arc<str>,
-    /// The session that the znode belongs or belonged to.
-    session: Option<SessionId>,
 }
 
 /// A step to undo if a later operation of the same multi fails.
@@ -66,8 +64,6 @@ struct Outstanding {
 struct Undo {
     path: Arc<str>,
     before: Option<Pending>,
-    /// Where the znode was newly entered as this session's.
-    entered: Option<SessionId>,
 }
 
 /// See the module.
@@ -76,7 +72,7 @@ pub struct Prep {
     options: PrepOptions,
     pending: AHashMap<Arc<str>, Pending>,
     order: VecDeque<Outstanding>,
-    /// Ephemerals that proposed txns create, by session.
+    /// The paths in `pending` whose znode will be an ephemeral, by session.
     ephemerals: AHashMap<SessionId, AHashSet<Arc<str>>>,
     undo: Vec<Undo>,
     /// The tree's digest once all proposed txns are applied.
@@ -137,13 +133,13 @@ impl Prep {
     /// Appends the txn that ends a session and deletes its ephemerals, those included that are still on their way.
     pub fn close_session(&mut self, tree: &Tree, origin: &Origin<'_>, out: &mut Vec<u8>) {
         let owner = EphemeralOwner::session_of(origin.session);
-        let entered = self.ephemerals.get(&origin.session).into_iter().flatten();
+        let pending = self.ephemerals.get(&origin.session).into_iter().flatten();
         let is_owned = |path: &&Arc<str>| match self.pending.get(*path) {
             Some(pending) => pending.stat.is_some_and(|stat| stat.ephemeral_owner == owner),
             None => true,
         };
         let mut paths: Vec<Arc<str>> =
-            tree.ephemerals_of(origin.session).chain(entered).filter(is_owned).cloned().collect();
+            tree.ephemerals_of(origin.session).chain(pending).filter(is_owned).cloned().collect();
         // The two sources overlap, and the txn's bytes must not depend on a table's order.
         paths.sort_unstable();
         paths.dedup();
@@ -184,13 +180,10 @@ impl Prep {
     /// The txns up to `zxid` have been applied: the tree itself now tells what they did.
     pub fn applied(&mut self, zxid: Zxid) {
         while self.order.front().is_some_and(|first| first.zxid <= zxid) {
-            let Some(Outstanding { zxid, path, session }) = self.order.pop_front() else { return };
-            if self.pending.get(&path).is_none_or(|pending| pending.zxid != zxid) {
-                continue;
-            }
-            self.pending.remove(&path);
-            if let Some(session) = session {
-                self.forget_ephemeral(session, &path);
+            let Some(Outstanding { zxid, path }) = self.order.pop_front() else { return };
+            // A later txn has changed the znode again.
+            if self.pending.get(&path).is_some_and(|pending| pending.zxid == zxid) {
+                self.set_pending(&path, None);
             }
         }
     }
@@ -428,8 +421,7 @@ impl Prep {
             self.digest = self.digest.wrapping_add(crc.digest(&stat));
         }
         let acl = self.acl_list(new.acl);
-        let session = new.owner.session();
-        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc }, session);
+        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc });
     }
 
     fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
@@ -452,45 +444,52 @@ impl Prep {
             _ => 0,
         };
         let before = share(node);
-        let session = node.stat.and_then(|stat| stat.ephemeral_owner.session());
         change(node);
         node.zxid = zxid;
         self.digest = self.digest.wrapping_sub(before).wrapping_add(share(node));
-        self.enter(path, node.clone(), session);
+        self.enter(path, node.clone());
     }
 
-    fn enter(&mut self, path: &str, node: Pending, session: Option<SessionId>) {
+    fn enter(&mut self, path: &str, node: Pending) {
         let zxid = node.zxid;
         let path: Arc<str> = match self.pending.get_key_value(path) {
             Some((path, _)) => Arc::clone(path),
             None => path.into(),
         };
-        let creates = node.stat.is_some();
-        let before = self.pending.insert(Arc::clone(&path), node);
-        let entered =
-            session.filter(|session| creates && self.ephemerals.entry(*session).or_default().insert(Arc::clone(&path)));
-        self.undo.push(Undo { path: Arc::clone(&path), before, entered });
-        self.order.push_back(Outstanding { zxid, path, session });
+        let before = self.set_pending(&path, Some(node));
+        self.undo.push(Undo { path: Arc::clone(&path), before });
+        self.order.push_back(Outstanding { zxid, path });
     }
 
-    fn forget_ephemeral(&mut self, session: SessionId, path: &Arc<str>) {
-        if let Some(paths) = self.ephemerals.get_mut(&session) {
+    /// The one place where `pending` changes, so that `ephemerals` always says the same.
+    fn set_pending(&mut self, path: &Arc<str>, node: Option<Pending>) -> Option<Pending> {
+        let owner = |node: &Pending| node.stat.and_then(|stat| stat.ephemeral_owner.session());
+        let owner_after = node.as_ref().and_then(owner);
+        let before = match node {
+            Some(node) => self.pending.insert(Arc::clone(path), node),
+            None => self.pending.remove(path),
+        };
+        let owner_before = before.as_ref().and_then(owner);
+        if owner_before == owner_after {
+            return before;
+        }
+        if let Some(session) = owner_before
+            && let Some(paths) = self.ephemerals.get_mut(&session)
+        {
             paths.remove(path);
             if paths.is_empty() {
                 self.ephemerals.remove(&session);
             }
         }
+        if let Some(session) = owner_after {
+            self.ephemerals.entry(session).or_default().insert(Arc::clone(path));
+        }
+        before
     }
 
     fn roll_back(&mut self, digest: u64, order_len: usize) {
-        while let Some(Undo { path, before, entered }) = self.undo.pop() {
-            if let Some(session) = entered {
-                self.forget_ephemeral(session, &path);
-            }
-            match before {
-                Some(before) => drop(self.pending.insert(path, before)),
-                None => drop(self.pending.remove(&path)),
-            }
+        while let Some(Undo { path, before }) = self.undo.pop() {
+            self.set_pending(&path, before);
         }
         self.order.truncate(order_len);
         self.digest = digest;

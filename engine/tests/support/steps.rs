@@ -49,15 +49,37 @@ pub(crate) type AclPick = Option<&'static [RawAcl]>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Connect { timeout_ms: i32 },
-    Reconnect { session: usize, right: bool, timeout_ms: i32 },
-    Request { session: usize, from_old: bool, ask: Ask },
-    Heard { session: usize },
-    Gone { session: usize },
-    Tick { ms: i64 },
+    Connect {
+        timeout_ms: i32,
+    },
+    Reconnect {
+        session: usize,
+        right: bool,
+        timeout_ms: i32,
+    },
+    Request {
+        session: usize,
+        from_old: bool,
+        ask: Ask,
+    },
+    Heard {
+        session: usize,
+    },
+    Gone {
+        session: usize,
+    },
+    Tick {
+        ms: i64,
+    },
     Append,
-    Durable { count: usize },
-    Apply { count: usize },
+    Durable {
+        count: usize,
+    },
+    Apply {
+        count: usize,
+    },
+    /// Everything that is on its way arrives.
+    Settle,
     Freeze,
 }
 
@@ -149,6 +171,10 @@ impl Twin {
             Step::Durable { count } => self.harness.durable(*count),
             Step::Apply { count } => {
                 let items = self.harness.apply(*count);
+                self.compare(items);
+            }
+            Step::Settle => {
+                let items = self.harness.settle();
                 self.compare(items);
             }
             Step::Freeze => self.frozen.push((self.applied.clone(), self.harness.tree.freeze())),
