@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 
-use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +53,7 @@ pub const QUIET: Manners = Manners { echo: false, refuse: false, keep_after_eof:
 struct Probe {
     manners: Manners,
     events: Sender<Event>,
-    jobs: Arc<Mutex<VecDeque<Job>>>,
+    jobs: Arc<Mutex<Vec<Job>>>,
     replies: Vec<(ConnId, Vec<u8>)>,
     turns: Arc<AtomicU64>,
 }
@@ -95,8 +94,9 @@ impl Handler for Probe {
             io.send(conn, &mut bytes);
             assert!(bytes.is_empty(), "a taken buffer comes back empty");
         }
-        loop {
-            let Some(job) = self.jobs.lock().unwrap().pop_front() else { return };
+        // What is asked for during a turn gets its own, so that it sees this one carried out.
+        let jobs = std::mem::take(&mut *self.jobs.lock().unwrap());
+        for job in jobs {
             job(io);
         }
     }
@@ -106,7 +106,7 @@ impl Handler for Probe {
 pub struct TestShard {
     handle: Option<ShardHandle>,
     pub events: Receiver<Event>,
-    jobs: Arc<Mutex<VecDeque<Job>>>,
+    jobs: Arc<Mutex<Vec<Job>>>,
     pub turns: Arc<AtomicU64>,
     pub doorbell: Doorbell,
 }
@@ -126,7 +126,7 @@ impl TestShard {
 
     pub fn start_with(backend: Backend, manners: Manners, config: ShardConfig) -> Self {
         let (sender, events) = channel();
-        let jobs = Arc::<Mutex<VecDeque<Job>>>::default();
+        let jobs = Arc::<Mutex<Vec<Job>>>::default();
         let turns = Arc::<AtomicU64>::default();
         let (probe_jobs, probe_turns) = (jobs.clone(), turns.clone());
         let make =
@@ -144,7 +144,7 @@ impl TestShard {
     pub fn run<T: Send + 'static>(&self, f: impl FnOnce(&mut Io<'_>) -> T + Send + 'static) -> T {
         let (sender, receiver) = channel();
         let job: Job = Box::new(move |io| sender.send(f(io)).unwrap());
-        self.jobs.lock().unwrap().push_back(job);
+        self.jobs.lock().unwrap().push(job);
         self.doorbell.ring();
         receiver.recv_timeout(PATIENCE).expect("the shard takes a turn after a ring")
     }
