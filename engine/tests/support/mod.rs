@@ -5,3 +5,4 @@ pub(crate) mod harness;
 pub(crate) mod naive;
 pub(crate) mod naive_ops;
 pub(crate) mod steps;
+pub(crate) mod world;
