@@ -4,8 +4,20 @@
 // `forbid` stands in each module instead: the runtime seam is the one that may need unsafe code.
 #![deny(unsafe_code)]
 
+pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod consensus;
+pub mod control;
+pub mod four_letter;
+pub mod hub;
+pub mod image;
+pub mod limits;
+pub mod log;
 pub mod logging;
 pub mod preflight;
+pub mod recovery;
 pub mod rt;
+pub mod shard;
+pub mod stats;
+pub mod watchdog;

@@ -1,2 +1,82 @@
-//! Placeholder: filled in by the next commits.
-fn main() {}
+//! The binary `ringkeeper`: parses the command line, starts the server, waits for the end.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use ringkeeper_server::boot::Server;
+use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
+use ringkeeper_server::{config, logging};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the main thread looks for the end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = logging::init(cli.log_level.as_deref(), cli.log_format) {
+        eprintln!("ringkeeper: {error}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let loaded = match config::load(&cli.sources()) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("ringkeeper: {errors}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    for warning in &loaded.warnings {
+        if cli.check_config {
+            eprintln!("ringkeeper: {warning}");
+        } else {
+            tracing::warn!("{warning}");
+        }
+    }
+    if cli.check_config {
+        println!("ringkeeper: the configuration is usable");
+        return ExitCode::SUCCESS;
+    }
+    serve(loaded.config)
+}
+
+fn serve(config: config::ResolvedConfig) -> ExitCode {
+    let asked_to_end = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&asked_to_end)) {
+            eprintln!("ringkeeper: cannot listen for signal {signal}: {error}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    }
+    let data_dir = std::path::absolute(&config.storage.data_dir).unwrap_or_else(|_| config.storage.data_dir.clone());
+    let server = match Server::start(config) {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("ringkeeper: {error}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
+    let address = server.address();
+    let mut out = std::io::stdout();
+    // Who started the server may not be reading what it prints.
+    let _unread = writeln!(
+        out,
+        "ringkeeper: serving on {address}, data in {}\nringkeeper: connect with  zkCli.sh -server {address}   or  \
+         kazoo.client.KazooClient('{address}')",
+        data_dir.display()
+    )
+    .and_then(|()| out.flush());
+    while !asked_to_end.load(Ordering::Relaxed) {
+        if let Some(why) = server.failure() {
+            eprintln!("ringkeeper: {why}");
+            // Not in order: nothing that is still on its way may be acknowledged.
+            return ExitCode::from(EXIT_FAILURE);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    tracing::info!("asked to end");
+    server.stop();
+    println!("ringkeeper: ended");
+    ExitCode::SUCCESS
+}

@@ -558,7 +558,7 @@ impl ShardState {
             Some(Ok(request)) => self.read(conn, header.xid, &request, tree),
             Some(Err(code)) => self.answer_header(conn, ReplyHeader::error(header.xid, self.position, code)),
             None => {
-                self.answer_header(conn, ReplyHeader::error(header.xid, Zxid::ZERO, ErrorCode::Unimplemented));
+                self.answer_header(conn, ReplyHeader::error(header.xid, watch::NO_ZXID, ErrorCode::Unimplemented));
                 return Step::Stop(Visit::Close(CloseReason::UnknownOperation));
             }
         }
@@ -677,6 +677,13 @@ impl ShardState {
     #[must_use]
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Has it sent something, but neither a handshake nor a four-letter word been dealt with?
+    #[must_use]
+    pub fn awaits_first_frame(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id.slot as usize).and_then(Option::as_deref).filter(|conn| conn.id == id);
+        conn.is_some_and(|conn| conn.phase == Phase::New && !conn.undecoded().is_empty())
     }
 
     /// Counts since the start.

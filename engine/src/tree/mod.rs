@@ -610,6 +610,9 @@ pub enum LoadError {
     /// The same path twice.
     #[error("the znode {0} is there twice")]
     Twice(String),
+    /// A znode whose ACL is not there.
+    #[error("the znode {0} names an ACL that is not there")]
+    NoAcl(String),
     /// A reserved znode is missing.
     #[error("the znode {0} is missing, which every tree has")]
     Missing(&'static str),

@@ -1,0 +1,298 @@
+//! The order in which a server comes up and goes down.
+//!
+//! Up: configuration, preflight with the locks on the directories, recovery, threads, and last the ports. Down: no new connections, the core
+//! finishes what it has, the log is sealed. Any step that fails says why, and nothing is left behind.
+#![forbid(unsafe_code)]
+
+use crate::config::{Listen, ResolvedConfig};
+use crate::consensus::Core;
+use crate::control::{Control, FOUR_LETTER_CALLS_MAX};
+use crate::hub::Hub;
+use crate::image::{ImageRule, ImageStarter, ImageThread};
+use crate::limits::ConnectionLimits;
+use crate::log::LogThread;
+use crate::preflight::{self, cpu::CpuBudget};
+use crate::recovery::{self, Recovered, RecoveryError};
+use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
+use crate::shard::{FourLetterCall, ShardHandler};
+use crate::watchdog;
+use engine::prep::PrepOptions;
+use engine::replica::{Replica, ReplicaOptions};
+use engine::shard::{ShardOptions, ShardState};
+use engine::stream::ShardId;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Why a server did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The configuration asks for what is not there yet.
+    #[error(transparent)]
+    Ensemble(#[from] crate::config::EnsemblesComeLater),
+    /// No port.
+    #[error("the configuration names no clientPort: set one, or use 2181")]
+    NoClientPort,
+    /// The machine lacks something.
+    #[error(transparent)]
+    Preflight(#[from] preflight::PreflightErrors),
+    /// The data.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Ports and threads.
+    #[error(transparent)]
+    Runtime(#[from] rt::Error),
+    /// The control socket.
+    #[error("cannot make the control socket {path}: {source}", path = path.display())]
+    ControlSocket {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Server {
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    shards: Vec<ShardHandle>,
+    core: JoinHandle<()>,
+    log: JoinHandle<()>,
+    images: JoinHandle<()>,
+    control_socket: PathBuf,
+    /// Held until the end: nobody else may use the directories.
+    _ready: preflight::Ready,
+}
+
+impl Server {
+    /// Brings a server up.
+    ///
+    /// # Errors
+    /// [`BootError`]: what stood in the way.
+    pub fn start(config: ResolvedConfig) -> Result<Server, BootError> {
+        config.require_standalone()?;
+        let listen = config.clients.listen.ok_or(BootError::NoClientPort)?;
+        let cpus = CpuBudget::probe();
+        let shard_count = cpus.shards(config.ring.shards);
+        let connections_max = config.clients.connections_max.map(NonZeroU32::get);
+        let ready = preflight::run(&config, preflight::Needs { shards: shard_count, connections_max })?;
+        for warning in &ready.warnings {
+            tracing::warn!("{warning}");
+        }
+        let recovered = recovery::recover(&config)?;
+        let pins = Pins::new(&cpus, cpus.pins(config.ring.pin, shard_count));
+        Server::start_threads(Arc::new(config), listen, shard_count, &pins, recovered, ready)
+    }
+
+    fn start_threads(
+        config: Arc<ResolvedConfig>,
+        listen: Listen,
+        shard_count: u32,
+        pins: &Pins,
+        recovered: Recovered,
+        ready: preflight::Ready,
+    ) -> Result<Server, BootError> {
+        let Recovered { tree, log, control, .. } = recovered;
+        let (core_parker, log_parker) = (Parker::new(Duration::ZERO), Parker::new(Duration::ZERO));
+        let position = tree.last_zxid();
+        let count = usize::try_from(shard_count).unwrap_or(1);
+        let hub = Arc::new(Hub::new(tree, count, core_parker.bell(), log_parker.bell()));
+        let replica = Replica::new(replica_options(&config), &hub.read_tree(), Core::now(&hub));
+        let (starter, frozen, busy) = ImageStarter::new(image_rule(&config));
+        let image_request = starter.request(Arc::clone(&hub));
+
+        let log = LogThread::new(Arc::clone(&hub), log, log_parker, config.storage.fsync_warning);
+        let log = spawn_pinned("rk-log", pins.log(), move || log.run())?;
+        let core = Core::new(Arc::clone(&hub), replica, core_parker, starter);
+        let core = spawn_pinned("rk-core", pins.core(), move || core.run())?;
+        let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
+        let data_dir = config.storage.data_dir.clone();
+        let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, frozen, busy);
+        let images = spawn_pinned("rk-image", None, move || images.run())?;
+
+        let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
+        let per_address_max = config.clients.per_address_max.map(NonZeroU32::get);
+        let total_max = config.clients.connections_max.map(NonZeroU32::get);
+        let limits = Arc::new(ConnectionLimits::new(per_address_max, total_max));
+        let starts =
+            ShardStarts { config: &config, hub: &hub, limits: &limits, calls, position, backend: Backend::Ring };
+        let (shards, address) = starts.start(listen, count, pins)?;
+
+        let client_port = address.port();
+        let control =
+            Control { hub: Arc::clone(&hub), config: Arc::clone(&config), client_port, images: image_request };
+        let (listener, control_socket) = Control::bind(&data_dir)
+            .map_err(|source| BootError::ControlSocket { path: data_dir.join("control.sock"), source })?;
+        let for_words = control.clone();
+        spawn_pinned("rk-words", None, move || for_words.answer_words(&words))?;
+        spawn_pinned("rk-control", None, move || control.serve(&listener))?;
+        if let Some(limit) = config.ring.watchdog {
+            let hub = Arc::clone(&hub);
+            spawn_pinned("rk-watchdog", None, move || watchdog::watch(&hub, limit))?;
+        }
+        Ok(Server { hub, address, shards, core, log, images, control_socket, _ready: ready })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Why the server cannot go on, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.hub.failure()
+    }
+
+    /// Takes the server down in order. What was acknowledged is durable; what was not may be lost.
+    pub fn stop(self) {
+        for shard in &self.shards {
+            shard.ask_stop();
+        }
+        for shard in self.shards {
+            if let Err(error) = shard.join() {
+                tracing::error!(%error, "a shard did not end in order");
+            }
+        }
+        self.hub.stop();
+        for (name, thread) in [("core", self.core), ("log", self.log), ("image", self.images)] {
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread did not end in order");
+            }
+        }
+        // It is of no use without the server; a leftover is replaced at the next start.
+        let _leftover = std::fs::remove_file(&self.control_socket);
+    }
+}
+
+/// What all shards are started with.
+struct ShardStarts<'a> {
+    config: &'a Arc<ResolvedConfig>,
+    hub: &'a Arc<Hub>,
+    limits: &'a Arc<ConnectionLimits>,
+    calls: SyncSender<FourLetterCall>,
+    position: proto::Zxid,
+    backend: Backend,
+}
+
+impl ShardStarts<'_> {
+    /// Starts all shards on the first address that the machine has. The first shard tells the port if it was to be a free one.
+    fn start(mut self, listen: Listen, count: usize, pins: &Pins) -> Result<(Vec<ShardHandle>, SocketAddr), BootError> {
+        let first = match self.start_first(listen, pins) {
+            // The raw ring needs a newer kernel than glommio does (docs/decisions/001).
+            Err(BootError::Runtime(rt::Error::Backend { why, .. })) if self.backend == Backend::Ring => {
+                tracing::warn!(
+                    why,
+                    "the shards cannot use a ring of their own: they run on glommio, at a higher cost per request"
+                );
+                self.backend = Backend::Glommio;
+                self.start_first(listen, pins)?
+            }
+            first => first?,
+        };
+        let address = first.addrs().first().copied().ok_or(BootError::NoClientPort)?;
+        let mut shards = vec![first];
+        for number in 1..count {
+            shards.push(self.start_one(number, address, pins)?);
+        }
+        Ok((shards, address))
+    }
+
+    /// The first shard, on the first address that the machine has.
+    fn start_first(&self, listen: Listen, pins: &Pins) -> Result<ShardHandle, BootError> {
+        let mut outcome = Err(BootError::NoClientPort);
+        for candidate in listen.candidates() {
+            outcome = self.start_one(0, candidate, pins);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn start_one(&self, number: usize, address: SocketAddr, pins: &Pins) -> Result<ShardHandle, BootError> {
+        let backlog = self.config.clients.backlog.and_then(|backlog| i32::try_from(backlog).ok());
+        let mut shard = ShardConfig::new(format!("rk-shard-{number}"));
+        shard.listen = vec![address];
+        shard.backlog = backlog.unwrap_or(shard.backlog);
+        shard.cpu = pins.shard(number);
+        let options = shard_options(self.config, number);
+        let (hub, limits, calls) = (Arc::clone(self.hub), Arc::clone(self.limits), self.calls.clone());
+        let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
+        let position = self.position;
+        let handle = spawn_shard(shard, self.backend, move |bell| {
+            if let Some(link) = hub.shards.get(number) {
+                link.set_bell(bell);
+            }
+            ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick)
+        })?;
+        Ok(handle)
+    }
+}
+
+/// How often in a tick a shard tells the core who was heard of. A session's timeout is at least two ticks.
+const TICK_PARTS: u64 = 4;
+const TICK_MIN: Duration = Duration::from_millis(5);
+
+fn shard_options(config: &ResolvedConfig, number: usize) -> ShardOptions {
+    ShardOptions {
+        shard: ShardId(u16::try_from(number).expect("there are fewer shards than processors fit a u16")),
+        frame_bytes_max: usize::try_from(config.clients.frame_bytes_max).unwrap_or(usize::MAX),
+        in_flight_max: usize::try_from(config.ring.connection_requests_max).unwrap_or(usize::MAX),
+        output_bytes_max: config.ring.connection_output_bytes_max,
+        reply_bytes_max: usize::try_from(config.ring.reply_bytes_max).unwrap_or(usize::MAX),
+        handshake_us_max: u64::try_from(config.clients.sessionless_timeout.as_micros()).unwrap_or(u64::MAX),
+        super_digest: config.tree.super_digest.as_ref().map(|secret| secret.expose().to_owned()),
+        ..ShardOptions::default()
+    }
+}
+
+fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    ReplicaOptions {
+        server: config.server_id(),
+        tick_ms: i64::from(config.sessions.tick_ms),
+        session_timeout_ms_min: i32::try_from(config.sessions.timeout_ms_min).unwrap_or(i32::MAX),
+        session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),
+        prep: PrepOptions { extended_types: config.tree.extended_types },
+        container_check_ms: ms(config.tree.containers.check_interval).max(1),
+        containers_per_minute_max: i64::from(config.tree.containers.per_minute_max),
+        container_never_used_ms_max: config.tree.containers.never_used_max.map_or(0, ms),
+    }
+}
+
+fn image_rule(config: &ResolvedConfig) -> ImageRule {
+    let bytes_max = config.storage.snap_log_bytes.map_or(u64::MAX, std::num::NonZeroU64::get);
+    ImageRule { txns_max: config.storage.snap_count, bytes_max }
+}
+
+/// Which processor each thread stays on. Shards have one each; core and log take the last two.
+#[derive(Debug)]
+struct Pins {
+    cpus: Vec<usize>,
+}
+
+impl Pins {
+    fn new(budget: &CpuBudget, on: bool) -> Pins {
+        Pins { cpus: if on { budget.cpus.clone() } else { Vec::new() } }
+    }
+
+    fn shard(&self, number: usize) -> Option<usize> {
+        self.cpus.get(number % self.cpus.len().max(1)).copied()
+    }
+
+    fn core(&self) -> Option<usize> {
+        self.cpus.iter().rev().nth(1).or(self.cpus.last()).copied()
+    }
+
+    fn log(&self) -> Option<usize> {
+        self.cpus.last().copied()
+    }
+}

@@ -1,0 +1,215 @@
+//! What the threads share: the tree behind its lock, the bounded queues between them, and their bells.
+//!
+//! Owns no thread. Every queue is bounded, and none can deadlock: the core makes sure that there is room in every shard's stream before it
+//! takes the tree's lock, shards drain their streams without the lock, and the log reports by a number that cannot overflow.
+//!
+//! | from → to | queue | when it is full |
+//! |---|---|---|
+//! | shard → core | [`ShardLink::inbox`] | the shard stops decoding requests, then reading sockets |
+//! | core → shard | [`ShardLink::stream`] | the core stops applying, and with it taking requests |
+//! | core → log | [`Hub::log_queue`] | the core stops taking requests |
+//! | log → core | [`Hub::durable`] | (one number) |
+#![forbid(unsafe_code)]
+
+use crate::rt::{Doorbell, ThreadBell};
+use crate::stats::{CoreStats, ShardStats};
+use crossbeam::queue::ArrayQueue;
+use crossbeam::sync::ShardedLock;
+use crossbeam::utils::CachePadded;
+use engine::replica::{ForwardBatch, TxnBatch};
+use engine::shard::ConnInfo;
+use engine::stream::StreamBatch;
+use engine::tree::Tree;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Instant;
+
+/// Batches that may wait in each of the queues: a turn's work each, so this is turns that one thread may be ahead of another.
+pub const QUEUE_BATCHES: usize = 64;
+
+/// A shard's side of the hub.
+#[derive(Debug)]
+pub struct ShardLink {
+    /// Requests for the core.
+    pub inbox: ArrayQueue<ForwardBatch>,
+    /// What the core has done.
+    pub stream: ArrayQueue<Arc<StreamBatch>>,
+    /// Questions of the control plane.
+    pub queries: ArrayQueue<Query>,
+    /// Has the shard watches, so that every change concerns it? Written under the tree's lock.
+    pub has_watches: AtomicBool,
+    /// Does the shard wait for room in its inbox?
+    pub waits_for_room: AtomicBool,
+    /// Its counters.
+    pub stats: CachePadded<ShardStats>,
+    bell: OnceLock<Doorbell>,
+}
+
+impl ShardLink {
+    fn new() -> ShardLink {
+        ShardLink {
+            inbox: ArrayQueue::new(QUEUE_BATCHES),
+            stream: ArrayQueue::new(QUEUE_BATCHES),
+            queries: ArrayQueue::new(QUERIES_MAX),
+            has_watches: AtomicBool::new(false),
+            waits_for_room: AtomicBool::new(false),
+            stats: CachePadded::default(),
+            bell: OnceLock::new(),
+        }
+    }
+
+    /// Wakes the shard, if it has started.
+    pub fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
+    }
+
+    /// The shard has started and hears this bell.
+    pub fn set_bell(&self, bell: Doorbell) {
+        let first = self.bell.set(bell).is_ok();
+        assert!(first, "a shard starts once");
+    }
+}
+
+/// A question to a shard, answered between two of its turns.
+#[derive(Debug)]
+pub enum Query {
+    /// Every connection.
+    Connections(mpsc::SyncSender<Vec<ConnInfo>>),
+    /// Forget the counts of packets and latency (`srst`, `crst`).
+    ResetCounts,
+}
+
+/// Questions that may wait at one shard; more are refused.
+const QUERIES_MAX: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Hub {
+    /// All replicated state. The core alone writes it; a shard reads it, once a turn.
+    pub tree: ShardedLock<Tree>,
+    /// The shards, by number.
+    pub shards: Vec<ShardLink>,
+    /// Txns for the log.
+    pub log_queue: ArrayQueue<Arc<TxnBatch>>,
+    /// Is the core held up by a full stream?
+    pub core_waits_for_room: AtomicBool,
+    /// The core's counters.
+    pub core_stats: CachePadded<CoreStats>,
+    /// Txns up to here may be purged from the log: an image holds them.
+    pub purge_below: AtomicU64,
+    durable: CachePadded<AtomicU64>,
+    core_bell: ThreadBell,
+    log_bell: ThreadBell,
+    stopping: AtomicBool,
+    fatal: Mutex<Option<String>>,
+    started: Instant,
+}
+
+impl Hub {
+    /// A hub over a recovered tree, whose log is durable up to where the tree is.
+    #[must_use]
+    pub fn new(tree: Tree, shards: usize, core_bell: ThreadBell, log_bell: ThreadBell) -> Hub {
+        let durable = CachePadded::new(AtomicU64::new(tree.last_zxid().0));
+        Hub {
+            tree: ShardedLock::new(tree),
+            shards: (0..shards).map(|_| ShardLink::new()).collect(),
+            log_queue: ArrayQueue::new(QUEUE_BATCHES),
+            core_waits_for_room: AtomicBool::new(false),
+            core_stats: CachePadded::default(),
+            purge_below: AtomicU64::new(0),
+            durable,
+            core_bell,
+            log_bell,
+            stopping: AtomicBool::new(false),
+            fatal: Mutex::new(None),
+            started: Instant::now(),
+        }
+    }
+
+    /// The tree, to be read.
+    ///
+    /// # Panics
+    /// If a thread panicked while it changed the tree. The process aborts on panics, so nobody sees that.
+    pub fn read_tree(&self) -> crossbeam::sync::ShardedLockReadGuard<'_, Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log is durable up to here: only the log thread says so.
+    pub fn set_durable(&self, zxid: u64) {
+        self.durable.store(zxid, Ordering::Release);
+        self.core_bell.ring();
+    }
+
+    /// The log is durable up to here.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Wakes the core.
+    pub fn ring_core(&self) {
+        self.core_bell.ring();
+    }
+
+    /// Wakes the log thread.
+    pub fn ring_log(&self) {
+        self.log_bell.ring();
+    }
+
+    /// Time since the hub was made, which all threads count from, in µs.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks core and log to finish what they have and end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.core_bell.ring();
+        self.log_bell.ring();
+    }
+
+    /// Has the end been asked for?
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The server cannot go on (law 8). The first reason is kept; the main thread sees it and ends the process.
+    pub fn fail(&self, why: String) {
+        tracing::error!("{why}");
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    /// Why the server cannot go on, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections of all shards.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnInfo> {
+        let mut all = Vec::new();
+        let answers: Vec<_> = self
+            .shards
+            .iter()
+            .filter_map(|link| {
+                let (answer, answers) = mpsc::sync_channel(1);
+                link.queries.push(Query::Connections(answer)).ok()?;
+                link.ring();
+                Some(answers)
+            })
+            .collect();
+        for answer in answers {
+            // A shard that is stopping does not answer any more.
+            all.extend(answer.recv_timeout(QUERY_TIMEOUT).unwrap_or_default());
+        }
+        all
+    }
+}
+
+/// How long the control plane waits for a shard.
+const QUERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,190 @@
+//! When an image is due, and the thread that writes it.
+//!
+//! Owns the rule (ZooKeeper's `snapCount` and `snapSizeLimitInKb`), the frozen tree on its way, and what follows a published image: the
+//! control file, retention, and the point below which the log may be purged. Freezing takes microseconds under the lock; the rest
+//! happens on a thread of low priority. An image that fails is reported and tried again later: the log has everything.
+#![forbid(unsafe_code)]
+
+use crate::hub::Hub;
+use crate::stats;
+use engine::replica::TxnBatch;
+use engine::tree::{FrozenTree, Tree};
+use proto::Zxid;
+use snapshot::control::{Control, ImageRef};
+use snapshot::image::{AclRecord, ImageOptions, ImageTotals, ImageWriter, NodeRecord, SessionRecord};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::SystemTime;
+
+/// When an image is due.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRule {
+    /// After so many txns.
+    pub txns_max: u64,
+    /// After so many bytes of them.
+    pub bytes_max: u64,
+}
+
+/// The core's side: counts txns, freezes the tree when it is time.
+#[derive(Debug)]
+pub struct ImageStarter {
+    rule: ImageRule,
+    txns: u64,
+    bytes: u64,
+    busy: Arc<AtomicBool>,
+    asked: Arc<AtomicBool>,
+    frozen: SyncSender<FrozenTree>,
+}
+
+/// Where others ask for an image at once.
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    asked: Arc<AtomicBool>,
+    hub: Arc<Hub>,
+}
+
+impl ImageRequest {
+    /// Asks for an image of the tree as it is now; it is written as soon as the one under way, if any, is done.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.hub.ring_core();
+    }
+}
+
+impl ImageStarter {
+    /// A starter, the receiving end for the image thread, and the flag that it lowers after each image.
+    #[must_use]
+    pub fn new(rule: ImageRule) -> (ImageStarter, Receiver<FrozenTree>, Arc<AtomicBool>) {
+        let (frozen, receiver) = mpsc::sync_channel(1);
+        let busy = Arc::new(AtomicBool::new(false));
+        let starter = ImageStarter { rule, txns: 0, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
+        (starter, receiver, busy)
+    }
+
+    /// A handle by which others ask for an image.
+    #[must_use]
+    pub fn request(&self, hub: Arc<Hub>) -> ImageRequest {
+        ImageRequest { asked: Arc::clone(&self.asked), hub }
+    }
+
+    /// Txns go to the log.
+    pub fn appended(&mut self, batch: &TxnBatch) {
+        self.txns += batch.len() as u64;
+        self.bytes += batch.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    }
+
+    /// Has somebody asked for an image now?
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Freezes the tree if an image is due and none is under way.
+    pub fn consider(&mut self, tree: &Tree) {
+        let due = self.txns >= self.rule.txns_max || self.bytes >= self.rule.bytes_max || self.is_asked();
+        if !due || self.busy.load(Ordering::Acquire) {
+            return;
+        }
+        self.asked.store(false, Ordering::Release);
+        self.busy.store(true, Ordering::Release);
+        (self.txns, self.bytes) = (0, 0);
+        let sent = self.frozen.try_send(tree.freeze()).is_ok();
+        assert!(sent, "the image thread is idle and has room for one");
+    }
+}
+
+/// The image thread.
+#[derive(Debug)]
+pub struct ImageThread {
+    hub: Arc<Hub>,
+    data_dir: PathBuf,
+    control: Control,
+    retain: Option<usize>,
+    frozen: Receiver<FrozenTree>,
+    busy: Arc<AtomicBool>,
+}
+
+impl ImageThread {
+    /// `retain`: how many images are kept; `None`: all.
+    #[must_use]
+    pub fn new(
+        hub: Arc<Hub>,
+        data_dir: PathBuf,
+        control: Control,
+        retain: Option<usize>,
+        frozen: Receiver<FrozenTree>,
+        busy: Arc<AtomicBool>,
+    ) -> ImageThread {
+        ImageThread { hub, data_dir, control, retain, frozen, busy }
+    }
+
+    /// Runs until the core has gone.
+    pub fn run(mut self) {
+        // Below everything else; where that is not allowed it runs like everybody.
+        let _best_effort = rustix::process::nice(IMAGE_NICE);
+        while let Ok(frozen) = self.frozen.recv() {
+            let zxid = frozen.zxid;
+            match self.write(&frozen) {
+                Ok(()) => stats::add(&self.hub.core_stats.images_written, 1),
+                Err(error) => tracing::error!(
+                    "the image at {zxid} was not written: {error}. Nothing is lost, the log has everything; it is tried again \
+                     when the next one is due"
+                ),
+            }
+            drop(frozen);
+            self.busy.store(false, Ordering::Release);
+            self.hub.ring_core();
+        }
+    }
+
+    fn write(&mut self, frozen: &FrozenTree) -> Result<(), snapshot::Error> {
+        let started = std::time::Instant::now();
+        write_image(&self.data_dir, frozen)?;
+        let control = Control {
+            image: Some(ImageRef::at(frozen.zxid)),
+            history_zxid: self.control.history_zxid.max(Zxid(self.hub.durable())),
+            ..self.control.clone()
+        };
+        control.replace(&self.data_dir)?;
+        self.control = control;
+        tracing::info!(
+            zxid = %frozen.zxid,
+            znodes = frozen.node_count,
+            took_ms = started.elapsed().as_millis(),
+            "image written"
+        );
+        if let Some(retain) = self.retain {
+            let oldest = snapshot::image::purge(&self.data_dir, retain, &ImageRef::at(frozen.zxid))?;
+            self.hub.purge_below.store(oldest.0, Ordering::Release);
+            self.hub.ring_log();
+        }
+        Ok(())
+    }
+}
+
+const IMAGE_NICE: i32 = 10;
+
+fn write_image(dir: &std::path::Path, frozen: &FrozenTree) -> Result<(), snapshot::Error> {
+    let mut writer = ImageWriter::create(dir, frozen.zxid, ImageOptions::default())?;
+    for (id, acl) in frozen.acls() {
+        writer.add_acl(AclRecord { id: id.0, acls: acl.to_vec() })?;
+    }
+    for (id, timeout_ms) in frozen.sessions() {
+        writer.add_session(SessionRecord { id: *id, timeout_ms: *timeout_ms })?;
+    }
+    for node in frozen.nodes() {
+        writer.add_node(NodeRecord { path: node.path, data: node.data, acl_id: node.acl.0, stat: *node.stat })?;
+    }
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    writer.finish(ImageTotals {
+        zxid: frozen.zxid,
+        time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
+        node_count: frozen.node_count as u64,
+        data_bytes: frozen.data_bytes,
+        ephemeral_count: frozen.ephemeral_count as u64,
+        tree_digest: frozen.digest,
+    })?;
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Recovery: the control file names the base image, the log has what came after it. Together they give the tree that was acknowledged.
+//!
+//! Owns the order of reading and the checks between the parts (law 9 and what of law 10 a standalone server needs): an image that
+//! the control file names must be there and whole, the log must reach as far as was known durable. It never repairs or skips anything: what does
+//! not fit stops the start with a name. `tests/tests/crash.rs` and the log's and image's own tests would catch a mistake.
+#![forbid(unsafe_code)]
+
+use crate::config::ResolvedConfig;
+use engine::apply;
+use engine::tree::{LoadError, Tree};
+use proto::txn::TxnRecord;
+use proto::{Acl, Epoch, Zxid};
+use snapshot::control::Control;
+use snapshot::image::Image;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use wal::{Generation, Log, Options, UringDisk, UringOptions};
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The tree, with every txn that was durable.
+    pub tree: Tree,
+    /// The log, open for appending.
+    pub log: Log<UringDisk>,
+    /// The control file.
+    pub control: Control,
+    /// Was there nothing at all?
+    pub first_start: bool,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// Control file or image.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The log.
+    #[error("the log in {dir}: {source}", dir = dir.display())]
+    Log {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        source: wal::Error,
+    },
+    /// The log's directory.
+    #[error("cannot open the log directory {dir}: {source}", dir = dir.display())]
+    LogDir {
+        /// Which.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The image does not make a tree.
+    #[error("the image {file} does not make a tree: {source}; restore it from a backup, or start from another image", file = file.display())]
+    Tree {
+        /// The image.
+        file: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+    /// A record that this version cannot read.
+    #[error(
+        "the log has a record at {zxid} that is not a txn ({source}); it was written by another version, or by another program"
+    )]
+    Record {
+        /// Its zxid.
+        zxid: Zxid,
+        /// Why.
+        source: proto::DecodeError,
+    },
+    /// Less is there than was acknowledged.
+    #[error(
+        "{dir} has lost history: image and log reach {found}, but {known} was durable once. The newest part of the log is missing; \
+         restore it, or remove the directory if you can do without its data",
+        dir = dir.display()
+    )]
+    LostHistory {
+        /// The data directory.
+        dir: PathBuf,
+        /// How far it reaches.
+        found: Zxid,
+        /// How far it once reached.
+        known: Zxid,
+    },
+    /// A directory of ZooKeeper's own.
+    #[error(
+        "{dir} holds data of a ZooKeeper server (version-2), which this version cannot import yet. Give RingKeeper a dataDir of its own",
+        dir = dir.display()
+    )]
+    ForeignData {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// The subdirectory of `dataLogDir` that has the log.
+const LOG_DIR: &str = "log";
+/// While a long replay runs, it says how far it is this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Recovers everything.
+///
+/// # Errors
+/// Everything that does not fit: see [`RecoveryError`].
+pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
+    let started = Instant::now();
+    let storage = &config.storage;
+    let found = Control::load(&storage.data_dir)?;
+    let first_start = found.is_none();
+    if first_start {
+        refuse_foreign_data(&[&storage.data_dir, &storage.data_log_dir])?;
+    }
+    let control = found.unwrap_or_else(|| Control {
+        server_id: config.server_id(),
+        log_generation: 1,
+        accepted_epoch: Epoch(0),
+        current_epoch: Epoch(0),
+        ..Control::default()
+    });
+    let tree = match &control.image {
+        Some(image) => load_image(&storage.data_dir.join(&image.file_name))?,
+        None => Tree::new(),
+    };
+    let dir = storage.data_log_dir.join(LOG_DIR);
+    let (tree, log) = replay(config, &control, tree, &dir)?;
+    if tree.last_zxid() < control.history_zxid {
+        let (found, known) = (tree.last_zxid(), control.history_zxid);
+        return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
+    }
+    if first_start {
+        control.replace(&storage.data_dir)?;
+    }
+    tracing::info!(
+        zxid = %tree.last_zxid(),
+        znodes = tree.node_count(),
+        sessions = tree.sessions().len(),
+        took_ms = started.elapsed().as_millis(),
+        "recovered"
+    );
+    Ok(Recovered { tree, log, control, first_start })
+}
+
+fn load_image(file: &Path) -> Result<Tree, RecoveryError> {
+    let image = Image::open(file)?;
+    let totals = *image.totals();
+    let mut acls: HashMap<u32, Vec<Acl>> = HashMap::new();
+    for record in image.acls() {
+        let record = record?;
+        acls.insert(record.id, record.acls);
+    }
+    let mut loader = Tree::loader();
+    for session in image.sessions() {
+        let session = session?;
+        loader.session(session.id, session.timeout_ms);
+    }
+    let tree_error = |source| RecoveryError::Tree { file: file.to_owned(), source };
+    let mut nodes = image.nodes();
+    while let Some(node) = nodes.next_node()? {
+        let acl = acls.get(&node.acl_id).ok_or_else(|| tree_error(LoadError::NoAcl(node.path.to_owned())))?;
+        loader.node(node.path, node.data, acl, node.stat).map_err(tree_error)?;
+    }
+    let tree = loader.finish(totals.zxid, totals.tree_digest).map_err(tree_error)?;
+    tracing::info!(zxid = %totals.zxid, znodes = totals.node_count, file = %file.display(), "image loaded");
+    Ok(tree)
+}
+
+fn replay(
+    config: &ResolvedConfig,
+    control: &Control,
+    mut tree: Tree,
+    dir: &Path,
+) -> Result<(Tree, Log<UringDisk>), RecoveryError> {
+    let log_error = |source| RecoveryError::Log { dir: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
+    let disk = UringDisk::open(dir, UringOptions::default())
+        .map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
+    let frame_bytes_max = usize::try_from(config.clients.frame_bytes_max).unwrap_or(usize::MAX);
+    let options = Options {
+        segment_bytes: config.storage.log_prealloc_bytes.clamp(LOG_SEGMENT_BYTES_MIN, LOG_SEGMENT_BYTES_MAX),
+        // A txn is its request with a header, an expanded ACL and a digest; closing a session can list many paths.
+        max_record_bytes: wal::MAX_RECORD_BYTES_DEFAULT.max(frame_bytes_max.saturating_mul(2)),
+        generation: Generation(control.log_generation),
+        replay_after: tree.last_zxid().0,
+        ..Options::new()
+    };
+    let (log, mut records) = Log::open(disk, options).map_err(log_error)?;
+    let (mut changes, mut count, mut said) = (Vec::new(), 0_u64, Instant::now());
+    while let Some((zxid, bytes)) = records.next_record().map_err(log_error)? {
+        let zxid = Zxid(zxid);
+        let record = TxnRecord::decode(bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
+        apply::apply(&mut tree, &record, &mut changes, None);
+        changes.clear();
+        count += 1;
+        if said.elapsed() >= PROGRESS_EVERY {
+            said = Instant::now();
+            tracing::info!(txns = count, %zxid, "replaying the log");
+        }
+    }
+    tracing::debug!(txns = count, "replayed the log");
+    Ok((tree, log))
+}
+
+/// ZooKeeper's own data is neither ignored nor started beside: that would look like an empty server.
+fn refuse_foreign_data(dirs: &[&Path]) -> Result<(), RecoveryError> {
+    for dir in dirs {
+        let version_2 = dir.join("version-2");
+        let has_any = std::fs::read_dir(&version_2).is_ok_and(|mut entries| entries.next().is_some());
+        if has_any {
+            return Err(RecoveryError::ForeignData { dir: version_2 });
+        }
+    }
+    Ok(())
+}
+
+const LOG_SEGMENT_BYTES_MIN: u64 = 32 << 20;
+const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;

@@ -1,0 +1,248 @@
+//! A shard's thread: turns the completions of [`crate::rt`] into calls of [`ShardState`], and what comes out of it into commands.
+//!
+//! Owns the order of a turn: work off the stream; then, under the shard's side of the tree's lock, work off what the tree shows and serve
+//! requests; let go; hand requests to the core; send. The lock is held for a bounded number of requests and bytes (see
+//! [`ShardState::serve`]), several times a turn if there is more. It decides nothing about the protocol.
+#![forbid(unsafe_code)]
+
+use crate::hub::{Hub, Query, ShardLink};
+use crate::limits::ConnectionLimits;
+use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Handler, Io};
+use crate::stats;
+use engine::shard::{Action, Served, ShardState};
+use engine::stream;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+/// Times that a turn takes the lock before it lets its connections' replies go.
+const ROUNDS_PER_TURN: usize = 8;
+
+/// A socket that sent a four-letter word: the control plane answers and closes it.
+#[derive(Debug)]
+pub struct FourLetterCall {
+    /// The socket, blocking.
+    pub socket: OwnedFd,
+    /// The word.
+    pub word: [u8; 4],
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ShardHandler {
+    state: ShardState,
+    hub: Arc<Hub>,
+    number: usize,
+    limits: Arc<ConnectionLimits>,
+    control: SyncSender<FourLetterCall>,
+    /// Where each connection comes from, by slot: for the limits.
+    peers: Vec<Option<IpAddr>>,
+    /// Connections whose socket had not taken everything when they were last looked at.
+    lagging: Vec<ConnId>,
+    tick: Duration,
+    next_tick: Instant,
+}
+
+impl ShardHandler {
+    /// A shard's handler. `tick`: how often sessions that were heard of are reported.
+    #[must_use]
+    pub fn new(
+        state: ShardState,
+        hub: Arc<Hub>,
+        number: usize,
+        limits: Arc<ConnectionLimits>,
+        control: SyncSender<FourLetterCall>,
+        tick: Duration,
+    ) -> ShardHandler {
+        let next_tick = Instant::now() + tick;
+        ShardHandler { state, hub, number, limits, control, peers: Vec::new(), lagging: Vec::new(), tick, next_tick }
+    }
+
+    fn link(&self) -> &ShardLink {
+        self.hub.shards.get(self.number).expect("a shard's number is below the count of shards")
+    }
+
+    /// Works off everything that the core has pushed. Never needs the lock.
+    fn drain_stream(&mut self, now_us: u64) {
+        let mut any = false;
+        while let Some(batch) = self.link().stream.pop() {
+            self.state.on_stream(&batch, now_us);
+            any = true;
+        }
+        if any && self.hub.core_waits_for_room.swap(false, Ordering::SeqCst) {
+            self.hub.ring_core();
+        }
+    }
+
+    fn serve(&mut self, now_us: u64) -> Served {
+        let hub = Arc::clone(&self.hub);
+        let tree = hub.read_tree();
+        let held_from_us = hub.now_us();
+        self.drain_stream(now_us);
+        let has_room = !self.link().inbox.is_full();
+        let served = self.state.serve(&tree, has_room, now_us);
+        // Before the lock goes: the core looks at it under its own.
+        self.link().has_watches.store(self.state.watch_count() > 0, Ordering::Release);
+        drop(tree);
+        stats::max(&self.link().stats.lock_us_max, hub.now_us() - held_from_us);
+        served
+    }
+
+    /// Hands over what has gathered. True if it could.
+    fn hand_over(&mut self) -> bool {
+        // This shard alone pushes, so room stays room.
+        if self.link().inbox.is_full() {
+            self.link().waits_for_room.store(true, Ordering::SeqCst);
+            if self.link().inbox.is_full() {
+                self.hub.ring_core();
+                return false;
+            }
+        }
+        if let Some(batch) = self.state.take_forwards() {
+            let pushed = self.link().inbox.push(batch).is_ok();
+            assert!(pushed, "there was room");
+            self.hub.ring_core();
+        }
+        true
+    }
+
+    fn perform(&mut self, io: &mut Io<'_>) {
+        for action in self.state.take_actions() {
+            match action {
+                Action::Send(id) => self.send(io, id),
+                Action::CloseAfterFlush(id, reason) => {
+                    self.send(io, id);
+                    tracing::debug!(conn = ?id, ?reason, "closing");
+                    io.close_after_flush(rt_id(id));
+                }
+                Action::Abort(id, reason) => {
+                    tracing::debug!(conn = ?id, ?reason, "closing at once");
+                    io.abort(rt_id(id));
+                }
+                Action::Pause(id) => io.pause_recv(rt_id(id)),
+                Action::Resume(id) => io.resume_recv(rt_id(id)),
+                Action::FourLetterWord(id, word) => {
+                    if let Some(socket) = io.detach(rt_id(id)) {
+                        // A control plane that is not keeping up sheds load: the socket closes unanswered.
+                        let _shed = self.control.try_send(FourLetterCall { socket, word });
+                    }
+                    self.gone(rt_id(id));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, io: &mut Io<'_>, id: stream::ConnId) {
+        let Some(out) = self.state.take_output(id) else { return };
+        if out.is_empty() {
+            return;
+        }
+        io.send(rt_id(id), out);
+        self.lagging.push(rt_id(id));
+    }
+
+    /// Tells the state what the sockets have taken since the last turn.
+    fn look_at_lagging(&mut self, io: &mut Io<'_>) {
+        let mut lagging = std::mem::take(&mut self.lagging);
+        lagging.retain(|conn| {
+            let unsent_bytes = io.unsent_bytes(*conn);
+            self.state.sent(engine_id(*conn), unsent_bytes);
+            unsent_bytes > 0
+        });
+        self.lagging = lagging;
+    }
+
+    fn gone(&mut self, conn: ConnId) {
+        self.state.closed(engine_id(conn));
+        if let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) {
+            self.limits.leave(peer);
+        }
+    }
+
+    fn answer_queries(&mut self) {
+        while let Some(query) = self.link().queries.pop() {
+            match query {
+                // Who asked may have given up.
+                Query::Connections(answer) => drop(answer.try_send(self.state.connections().collect())),
+                Query::ResetCounts => self.state.reset_counts(),
+            }
+        }
+    }
+}
+
+impl Handler for ShardHandler {
+    fn on_accept(&mut self, conn: ConnId, peer: SocketAddr) -> Accept {
+        if let Err(limit) = self.limits.enter(peer.ip()) {
+            stats::add(&self.link().stats.connections_refused, 1);
+            tracing::warn!(%peer, ?limit, "connection refused: over the limit");
+            return Accept::Refuse;
+        }
+        let slot = conn.slot as usize;
+        if self.peers.len() <= slot {
+            self.peers.resize(slot + 1, None);
+        }
+        if let Some(place) = self.peers.get_mut(slot) {
+            *place = Some(peer.ip());
+        }
+        self.state.accept(engine_id(conn), peer, self.hub.now_us());
+        Accept::Yes
+    }
+
+    fn on_recv(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.state.receive(engine_id(conn), bytes, self.hub.now_us());
+    }
+
+    fn on_eof(&mut self, conn: ConnId) -> AfterEof {
+        // `echo ruok | nc` ends its side at once and still wants its answer.
+        if self.state.awaits_first_frame(engine_id(conn)) { AfterEof::Keep } else { AfterEof::Close }
+    }
+
+    fn on_close(&mut self, conn: ConnId, reason: CloseReason) {
+        tracing::debug!(?conn, ?reason, "closed");
+        self.gone(conn);
+    }
+
+    fn on_turn(&mut self, io: &mut Io<'_>) {
+        let now_us = self.hub.now_us();
+        self.look_at_lagging(io);
+        self.drain_stream(now_us);
+        if io.now() >= self.next_tick {
+            self.next_tick = io.now() + self.tick;
+            self.state.tick(now_us);
+        }
+        let mut rounds = 0;
+        while self.state.has_ready() {
+            let served = self.serve(now_us);
+            let handed_over = self.hand_over();
+            rounds += 1;
+            match served {
+                Served::All => break,
+                // The core rings when it has room.
+                Served::NoRoom if !handed_over => break,
+                Served::More | Served::NoRoom if rounds >= ROUNDS_PER_TURN => {
+                    io.wake_at(io.now());
+                    break;
+                }
+                Served::More | Served::NoRoom => {}
+            }
+        }
+        self.hand_over();
+        self.perform(io);
+        self.answer_queries();
+        let link = self.link();
+        link.stats.publish(self.state.counts(), self.state.conn_count(), self.state.watch_count());
+        stats::add(&link.stats.turns, 1);
+        io.wake_at(self.next_tick);
+    }
+}
+
+fn rt_id(id: stream::ConnId) -> ConnId {
+    ConnId { slot: id.slot, generation: id.generation }
+}
+
+fn engine_id(id: ConnId) -> stream::ConnId {
+    stream::ConnId { slot: id.slot, generation: id.generation }
+}
