@@ -99,7 +99,7 @@ impl Harness {
 
     /// The oldest `count` txns in the log become durable.
     pub(crate) fn durable(&mut self, count: usize) {
-        if let Some(last) = self.volatile.drain(..count.min(self.volatile.len())).last() {
+        if let Some(last) = self.volatile.drain(..count.min(self.volatile.len())).next_back() {
             self.replica.durable(last);
         }
     }

@@ -78,6 +78,11 @@ pub(crate) fn container(path: &str) -> Op {
     Op::Create(CreateOp { code: OpCode::CreateContainer, flags: 4, path, data: None, acl, ttl_ms: 0 })
 }
 
+pub(crate) fn with_ttl(path: &str, ttl_ms: i64) -> Op {
+    let (path, acl) = (path.to_owned(), Some(vec![OPEN]));
+    Op::Create(CreateOp { code: OpCode::CreateTtl, flags: 5, path, data: None, acl, ttl_ms })
+}
+
 pub(crate) fn delete(path: &str) -> Op {
     Op::Delete { path: path.to_owned(), version: -1 }
 }
