@@ -1,0 +1,180 @@
+//! The data directory: which files have which names.
+//!
+//! | name | what |
+//! |---|---|
+//! | `control` | the control file |
+//! | `control.tmp` | one being written |
+//! | `image.<zxid, 16 hex digits>` | a published image |
+//! | `image.<zxid, 16 hex digits>.tmp` | one being written |
+//!
+//! Owns these names. It must never touch a file with any other name: a data directory also holds `myid`, ZooKeeper's own
+//! `version-2`, and what an operator put there. It fails with [`Error::Io`]; the tests below would catch a mistake.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proto::Zxid;
+
+use crate::disk::{Disk as _, RealDisk};
+use crate::{Error, Result};
+
+/// A data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+/// A published image, by its name alone: nothing of it has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The zxid in its name.
+    pub zxid: Zxid,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+impl DataDir {
+    /// The directory at this path; it is not touched.
+    pub fn new(path: impl Into<PathBuf>) -> DataDir {
+        DataDir { path: path.into() }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The control file.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.path.join(CONTROL)
+    }
+
+    /// The control file while it is being written.
+    #[must_use]
+    pub fn control_temp(&self) -> PathBuf {
+        self.path.join(CONTROL_TEMP)
+    }
+
+    /// The published image at this zxid.
+    #[must_use]
+    pub fn image(&self, zxid: Zxid) -> PathBuf {
+        self.path.join(image_name(zxid))
+    }
+
+    /// The image at this zxid while it is being written.
+    #[must_use]
+    pub fn image_temp(&self, zxid: Zxid) -> PathBuf {
+        self.path.join(format!("{}{TEMP_SUFFIX}", image_name(zxid)))
+    }
+
+    /// The published images, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be read.
+    pub fn images(&self) -> Result<Vec<ImageFile>> {
+        let mut images = Vec::new();
+        for name in self.names()? {
+            if let Some(zxid) = parse_image_name(&name) {
+                images.push(ImageFile { zxid, path: self.path.join(&name) });
+            }
+        }
+        images.sort_by_key(|image| std::cmp::Reverse(image.zxid));
+        Ok(images)
+    }
+
+    /// Removes what a crash left half written; to be called at start, before anything writes here. Returns what it removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be read or a file cannot be removed.
+    pub fn clean_temporaries(&self) -> Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        for name in self.names()? {
+            let is_ours = name == CONTROL_TEMP
+                || name.strip_suffix(TEMP_SUFFIX).is_some_and(|name| parse_image_name(name).is_some());
+            if is_ours {
+                let path = self.path.join(&name);
+                RealDisk.remove(&path).map_err(|source| Error::io("remove", &path, source))?;
+                removed.push(path);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The names of the plain files in it, sorted. A name that is not UTF-8 is none of ours.
+    fn names(&self) -> Result<Vec<String>> {
+        let fail = |source| Error::io("list", &self.path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let is_file = entry.file_type().map_err(fail)?.is_file();
+            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// The name of the image at this zxid.
+#[must_use]
+pub fn image_name(zxid: Zxid) -> String {
+    format!("{IMAGE_PREFIX}{:016x}", zxid.0)
+}
+
+/// The zxid in an image's name; `None` if it is not exactly such a name.
+#[must_use]
+pub fn parse_image_name(name: &str) -> Option<Zxid> {
+    let digits = name.strip_prefix(IMAGE_PREFIX)?;
+    let zxid = Zxid(u64::from_str_radix(digits, 16).ok()?);
+    // Only the one spelling that we write: no sign, no capitals, no other length.
+    (image_name(zxid) == name).then_some(zxid)
+}
+
+const CONTROL: &str = "control";
+const CONTROL_TEMP: &str = "control.tmp";
+const IMAGE_PREFIX: &str = "image.";
+const TEMP_SUFFIX: &str = ".tmp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_names_that_we_write_are_ours() {
+        assert_eq!(parse_image_name("image.00000001000000ff"), Some(Zxid(0x1_0000_00ff)));
+        assert_eq!(parse_image_name("image.ffffffffffffffff"), Some(Zxid(u64::MAX)));
+        for foreign in [
+            "image.00000001000000FF",
+            "image.ff",
+            "image.+0000001000000ff",
+            "image.00000001000000ff.tmp",
+            "image.00000001000000ff.bak",
+            "image.",
+            "snapshot.ff",
+            "",
+        ] {
+            assert_eq!(parse_image_name(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn images_are_listed_newest_first_and_only_our_temporaries_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path());
+        let kept = ["image.0000000000000003", "image.000000010000000a", "control", "myid", "other.tmp", "image.ff.tmp"];
+        let temps = ["control.tmp", "image.0000000000000007.tmp"];
+        for name in kept.iter().chain(&temps) {
+            fs::write(dir.path().join(name), b"x").unwrap();
+        }
+        fs::create_dir(dir.path().join("image.0000000000000009")).unwrap();
+        let images: Vec<_> = data.images().unwrap().iter().map(|image| image.zxid).collect();
+        assert_eq!(images, [Zxid(0x1_0000_000a), Zxid(3)]);
+        let removed: Vec<_> = temps.iter().map(|name| dir.path().join(name)).collect();
+        assert_eq!(data.clean_temporaries().unwrap(), removed);
+        assert!(kept.iter().all(|name| dir.path().join(name).exists()));
+        assert!(data.clean_temporaries().unwrap().is_empty());
+    }
+}

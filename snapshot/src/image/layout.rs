@@ -1,0 +1,266 @@
+//! The bytes of an image around its records.
+//!
+//! Owns the places of everything in the file; must never look into a segment's payload. It fails with [`Damage`] at an
+//! offset; `tests/flips.rs` and the committed `tests/fixtures/image-v1.bin` would catch a mistake.
+//!
+//! Format version 1. Numbers are little-endian; every part begins at a multiple of 64 bytes; the parts follow each other
+//! without gaps, and each byte is covered by a crc32c.
+//!
+//! | part | bytes | covered by |
+//! |---|---|---|
+//! | header | 128 | its own checksum |
+//! | segments, each: segment header | 64 | its own checksum |
+//! | … and payload, padded with zeros to 64 | | the payload checksum in segment header and directory |
+//! | directory, padded with zeros to 64 | 32 a segment | the directory checksum in the footer |
+//! | footer | 192 | its own checksum |
+//!
+//! Header: magic `RKIMAGE\n`, version u32, 128 u32, zxid u64, ensemble id u128 (0 unknown), archive layout u32 (see
+//! `record`), alignment u32 (64), zeros, crc32c.
+//!
+//! Segment header: magic u32, kind u32, number u32, records u32, zxid u64, payload bytes u64, crc32c of the padded payload
+//! u32, zeros, crc32c.
+//!
+//! Directory entry: offset u64 (of the segment header), payload bytes u64, payload crc32c u32, kind u32, records u32, 0 u32.
+//!
+//! Footer: magic `RKIMGEND`, version u32, 192 u32, zxid u64, file bytes u64, directory offset u64, directory bytes u64
+//! (padded), directory crc32c u32, segments u32, nodes u64, data bytes u64, ephemerals u64, tree digest u64, time i64,
+//! ACLs u64, sessions u64, zeros, crc32c.
+
+use proto::Zxid;
+
+use crate::Damage;
+use crate::block::{BlockReader, BlockWriter};
+
+/// What an image holds, for a start that does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImageTotals {
+    /// The last txn that the image contains.
+    pub zxid: Zxid,
+    /// When it was taken, ms since 1970.
+    pub time_ms: i64,
+    /// Count of znodes.
+    pub node_count: u64,
+    /// Bytes of the znodes as the tree counts them (ZooKeeper's approximate data size: paths and data).
+    pub data_bytes: u64,
+    /// Count of znodes that go with a session.
+    pub ephemeral_count: u64,
+    /// The tree's digest at `zxid`.
+    pub tree_digest: u64,
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SegmentKind {
+    /// ACL lists by id.
+    Acls,
+    /// Sessions.
+    Sessions,
+    /// Znodes.
+    Nodes,
+}
+
+impl SegmentKind {
+    const fn to_disk(self) -> u32 {
+        match self {
+            SegmentKind::Acls => 1,
+            SegmentKind::Sessions => 2,
+            SegmentKind::Nodes => 3,
+        }
+    }
+
+    fn from_disk(value: u32) -> Result<SegmentKind, Damage> {
+        match value {
+            1 => Ok(SegmentKind::Acls),
+            2 => Ok(SegmentKind::Sessions),
+            3 => Ok(SegmentKind::Nodes),
+            _ => Err(Damage::Field("the segment's kind")),
+        }
+    }
+}
+
+/// The first block of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) zxid: Zxid,
+    pub(crate) ensemble_id: Option<u128>,
+    pub(crate) archive_layout: u32,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        BlockWriter::versioned(HEADER_BYTES, HEADER_MAGIC, FORMAT_VERSION)
+            .u64(self.zxid.0)
+            .u128(self.ensemble_id.unwrap_or(0))
+            .u32(self.archive_layout)
+            .u32(ALIGNMENT_FIELD)
+            .seal()
+    }
+
+    /// Reads the version of the file at `bytes` and, if it is ours, its header.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(u32, Option<Header>), Damage> {
+        let (version, mut block) = BlockReader::open_versioned(bytes, HEADER_MAGIC)?;
+        if version > FORMAT_VERSION {
+            return Ok((version, None));
+        }
+        if block.len() != HEADER_BYTES - VERSIONED_OVERHEAD_BYTES {
+            return Err(Damage::Field("the header's length"));
+        }
+        let zxid = Zxid(block.u64());
+        let ensemble_id = Some(block.u128()).filter(|&id| id != 0);
+        let archive_layout = block.u32();
+        if block.u32() != ALIGNMENT_FIELD {
+            return Err(Damage::Field("the alignment"));
+        }
+        block.finish()?;
+        Ok((version, Some(Header { zxid, ensemble_id, archive_layout })))
+    }
+}
+
+/// A segment, as the directory and its own header describe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Where its header begins.
+    pub(crate) offset: u64,
+    /// Bytes of the archive, without padding.
+    pub(crate) payload_bytes: u64,
+    /// Checksum of the archive and its padding.
+    pub(crate) payload_crc: u32,
+    pub(crate) kind: SegmentKind,
+    pub(crate) records: u32,
+}
+
+impl Segment {
+    /// Bytes with header and padding. Saturates, so that a damaged length is found when it is compared with the file's.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        padded(self.payload_bytes).saturating_add(SEGMENT_HEADER_BYTES as u64)
+    }
+
+    /// The segment header.
+    pub(crate) fn encode_header(&self, zxid: Zxid, number: u32) -> Vec<u8> {
+        BlockWriter::new(SEGMENT_HEADER_BYTES)
+            .raw(&SEGMENT_MAGIC)
+            .u32(self.kind.to_disk())
+            .u32(number)
+            .u32(self.records)
+            .u64(zxid.0)
+            .u64(self.payload_bytes)
+            .u32(self.payload_crc)
+            .seal()
+    }
+
+    /// The directory entry.
+    pub(crate) fn encode_entry(&self, directory: &mut Vec<u8>) {
+        directory.extend_from_slice(&self.offset.to_le_bytes());
+        directory.extend_from_slice(&self.payload_bytes.to_le_bytes());
+        directory.extend_from_slice(&self.payload_crc.to_le_bytes());
+        directory.extend_from_slice(&self.kind.to_disk().to_le_bytes());
+        directory.extend_from_slice(&self.records.to_le_bytes());
+        directory.extend_from_slice(&0u32.to_le_bytes());
+    }
+
+    /// Reads a directory entry; the directory's checksum has held.
+    pub(crate) fn decode_entry(entry: &[u8; DIRECTORY_ENTRY_BYTES]) -> Result<Segment, Damage> {
+        let mut entry = BlockReader::checked_elsewhere(entry);
+        let (offset, payload_bytes, payload_crc) = (entry.u64(), entry.u64(), entry.u32());
+        let kind = SegmentKind::from_disk(entry.u32())?;
+        let records = entry.u32();
+        entry.finish()?;
+        Ok(Segment { offset, payload_bytes, payload_crc, kind, records })
+    }
+}
+
+/// The last block of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) totals: ImageTotals,
+    pub(crate) file_bytes: u64,
+    pub(crate) directory_offset: u64,
+    /// With padding.
+    pub(crate) directory_bytes: u64,
+    pub(crate) directory_crc: u32,
+    pub(crate) segments: u32,
+    pub(crate) acl_count: u64,
+    pub(crate) session_count: u64,
+}
+
+impl Footer {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        BlockWriter::versioned(FOOTER_BYTES, FOOTER_MAGIC, FORMAT_VERSION)
+            .u64(self.totals.zxid.0)
+            .u64(self.file_bytes)
+            .u64(self.directory_offset)
+            .u64(self.directory_bytes)
+            .u32(self.directory_crc)
+            .u32(self.segments)
+            .u64(self.totals.node_count)
+            .u64(self.totals.data_bytes)
+            .u64(self.totals.ephemeral_count)
+            .u64(self.totals.tree_digest)
+            .i64(self.totals.time_ms)
+            .u64(self.acl_count)
+            .u64(self.session_count)
+            .seal()
+    }
+
+    /// Reads the last [`FOOTER_BYTES`] of a file whose header is of our version.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Footer, Damage> {
+        let (version, mut block) = BlockReader::open_versioned(bytes, FOOTER_MAGIC)?;
+        if version != FORMAT_VERSION || block.len() != FOOTER_BYTES - VERSIONED_OVERHEAD_BYTES {
+            return Err(Damage::Field("the footer's version and length"));
+        }
+        let zxid = Zxid(block.u64());
+        let (file_bytes, directory_offset, directory_bytes) = (block.u64(), block.u64(), block.u64());
+        let (directory_crc, segments) = (block.u32(), block.u32());
+        let totals = ImageTotals {
+            zxid,
+            node_count: block.u64(),
+            data_bytes: block.u64(),
+            ephemeral_count: block.u64(),
+            tree_digest: block.u64(),
+            time_ms: block.i64(),
+        };
+        let (acl_count, session_count) = (block.u64(), block.u64());
+        block.finish()?;
+        Ok(Footer {
+            totals,
+            file_bytes,
+            directory_offset,
+            directory_bytes,
+            directory_crc,
+            segments,
+            acl_count,
+            session_count,
+        })
+    }
+}
+
+/// The length up to the next multiple of [`ALIGNMENT`]; saturates.
+pub(crate) const fn padded(bytes: u64) -> u64 {
+    match bytes.checked_next_multiple_of(ALIGNMENT as u64) {
+        Some(bytes) => bytes,
+        None => u64::MAX,
+    }
+}
+
+/// The newest format version that this program reads, and the one it writes.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Every part of the file begins at a multiple of it: enough for any archived type.
+pub(crate) const ALIGNMENT: usize = 64;
+pub(crate) const HEADER_BYTES: usize = 128;
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 32;
+pub(crate) const FOOTER_BYTES: usize = 192;
+
+const ALIGNMENT_FIELD: u32 = 64;
+/// Preamble and checksum of a versioned block.
+const VERSIONED_OVERHEAD_BYTES: usize = 16 + 4;
+const HEADER_MAGIC: [u8; 8] = *b"RKIMAGE\n";
+const SEGMENT_MAGIC: [u8; 4] = *b"RKSG";
+const FOOTER_MAGIC: [u8; 8] = *b"RKIMGEND";
+
+const _: () = assert!(
+    HEADER_BYTES.is_multiple_of(ALIGNMENT)
+        && SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT)
+        && FOOTER_BYTES.is_multiple_of(ALIGNMENT)
+        && ALIGNMENT == ALIGNMENT_FIELD as usize
+);

@@ -1,0 +1,93 @@
+//! Which images are kept.
+//!
+//! Owns the removal of published images. It must never remove the one that the control file names, nor a newer one (it may be on
+//! its way into the control file). It fails with [`Error::Io`]; the tests below would catch a mistake.
+
+use std::io;
+use std::path::Path;
+
+use proto::Zxid;
+
+use crate::control::ImageRef;
+use crate::dirs::DataDir;
+use crate::disk::{Disk as _, RealDisk};
+use crate::{Error, Result};
+
+/// Removes the oldest images, so that `keep` of those up to the referenced one are left (at least that one). Returns the zxid of
+/// the oldest image that is left: what the log has up to there may go.
+///
+/// # Errors
+/// [`Error::Io`]: if the referenced image is not there, before anything was removed; if the directory or a file refuses.
+pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+    let images = DataDir::new(dir).images()?;
+    // Newest first: the referenced one leads those that it may outlive.
+    let at = images.iter().position(|image| image.zxid == referenced.zxid).ok_or_else(|| {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "the control file names it, but it is not there");
+        Error::io("keep", &dir.join(&referenced.file_name), missing)
+    })?;
+    let kept = at.saturating_add(keep.max(1)).min(images.len());
+    let (left, surplus) = images.split_at(kept);
+    // Oldest first: what a failure leaves has no gap.
+    for image in surplus.iter().rev() {
+        RealDisk.remove(&image.path).map_err(|source| Error::io("remove", &image.path, source))?;
+    }
+    if !surplus.is_empty() {
+        // The log is purged next: it must not be gone while an image that needs it can come back.
+        RealDisk.sync_dir(dir).map_err(|source| Error::io("make durable", dir, source))?;
+    }
+    Ok(left.last().map_or(referenced.zxid, |image| image.zxid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(zxids: &[u64]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for &zxid in zxids {
+            std::fs::write(DataDir::new(dir.path()).image(Zxid(zxid)), b"x").unwrap();
+        }
+        dir
+    }
+
+    fn left(dir: &tempfile::TempDir) -> Vec<u64> {
+        DataDir::new(dir.path()).images().unwrap().iter().map(|image| image.zxid.0).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_and_the_oldest_left_is_told() {
+        let dir = images(&[1, 2, 3, 4, 5]);
+        assert_eq!(purge(dir.path(), 3, &ImageRef::at(Zxid(5))).unwrap(), Zxid(3));
+        assert_eq!(left(&dir), [5, 4, 3]);
+        assert_eq!(purge(dir.path(), 9, &ImageRef::at(Zxid(5))).unwrap(), Zxid(3));
+        assert_eq!(left(&dir), [5, 4, 3]);
+    }
+
+    #[test]
+    fn the_referenced_one_and_newer_ones_stay_whatever_is_asked() {
+        let dir = images(&[1, 2, 3, 4, 5]);
+        assert_eq!(purge(dir.path(), 2, &ImageRef::at(Zxid(3))).unwrap(), Zxid(2));
+        assert_eq!(left(&dir), [5, 4, 3, 2]);
+        assert_eq!(purge(dir.path(), 0, &ImageRef::at(Zxid(3))).unwrap(), Zxid(3));
+        assert_eq!(left(&dir), [5, 4, 3]);
+    }
+
+    #[test]
+    fn nothing_is_removed_when_the_referenced_one_is_missing() {
+        let dir = images(&[1, 2, 4]);
+        let error = purge(dir.path(), 1, &ImageRef::at(Zxid(3))).unwrap_err();
+        assert!(error.to_string().contains("image.0000000000000003"), "{error}");
+        assert_eq!(left(&dir), [4, 2, 1]);
+    }
+
+    #[test]
+    fn other_files_are_not_counted_and_not_touched() {
+        let dir = images(&[1, 2, 3]);
+        for name in ["image.0000000000000000.tmp", "image.old", "control", "image.0000000000000001.bak"] {
+            std::fs::write(dir.path().join(name), b"x").unwrap();
+        }
+        assert_eq!(purge(dir.path(), 1, &ImageRef::at(Zxid(3))).unwrap(), Zxid(3));
+        assert_eq!(left(&dir), [3]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
+    }
+}
