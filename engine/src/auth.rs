@@ -20,10 +20,15 @@ pub struct AuthId {
 }
 
 impl AuthId {
-    /// Where a connection comes from: every connection has this one.
+    /// Where a connection comes from: every connection has this one. As Java writes addresses: all eight groups of an IPv6 one, and an
+    /// IPv4 one as such though it came in on an IPv6 socket.
     #[must_use]
     pub fn of_address(address: IpAddr) -> AuthId {
-        AuthId { scheme: "ip".into(), id: address.to_string().into() }
+        let id = match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join(":"),
+        };
+        AuthId { scheme: "ip".into(), id: id.into() }
     }
 
     /// The user's name, as whoAmI tells it: without the digest.
@@ -278,6 +283,22 @@ mod tests {
         for bad in ["10.0.0.0/33", "10.0.0", "10.0.0.256", "10.0.0.0/x", "::1/129", "host", "1.2.3.4.5"] {
             assert_eq!(fix(&[acl(Perms::READ, "ip", bad)], &[]), Err(ErrorCode::InvalidAcl), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address() {
+        for (address, id) in [
+            ("::ffff:10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("::1", "0:0:0:0:0:0:0:1"),
+            ("2001:db8::a:0", "2001:db8:0:0:0:0:a:0"),
+        ] {
+            assert_eq!(&*AuthId::of_address(address.parse().unwrap()).id, id);
+        }
+        let own = [AuthId::of_address("::ffff:10.1.2.3".parse().unwrap())];
+        assert_eq!(check_acl(&[acl(Perms::READ, "ip", "10.0.0.0/8")], Perms::READ, &own), Ok(()));
+        let own = [AuthId::of_address("::1".parse().unwrap())];
+        assert_eq!(check_acl(&[acl(Perms::READ, "ip", "::1")], Perms::READ, &own), Ok(()));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use zab::{Input, Peer};
 
 /// Txns on their way, at the most. With more the core stops taking requests, the shards' queues fill, and the sockets are not read.
 pub const PENDING_MAX: usize = 20_000;
-/// Bytes of txns on their way, at the most.
+/// Bytes of txns and of syncs' paths on their way, at the most.
 pub const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Sessions that one tick of the core closes at the most, so that a wave of expiries does not hold up requests.
 pub const EXPIRIES_PER_STEP: usize = 256;
@@ -296,6 +296,7 @@ impl Replica {
                 Some(Pending::Reply { to, xid, err, path }) => {
                     let start = out.bytes.len();
                     if let Some(path) = &path {
+                        self.pending_bytes -= path.len();
                         proto::Writer::new(&mut out.bytes).string(path);
                     }
                     let err = err.map_or(0, ErrorCode::to_wire);
@@ -411,6 +412,8 @@ impl Replica {
         let decoded = Request::read(op, &mut Reader::new(body));
         match decoded {
             Ok(Some(Request::Sync(path))) => {
+                // Handed back only later: it counts like a txn's bytes.
+                self.pending_bytes += path.len();
                 self.pending.push_back(Pending::Reply { to: from, xid, err: None, path: Some(path.into()) });
             }
             Ok(Some(Request::CloseSession)) => self.close_session(now, tree, session, xid, waiter),

@@ -309,6 +309,15 @@ fn the_replica_is_full_at_its_bound_of_bytes() {
     world.answers();
     assert!(!world.h.replica.is_full());
     assert_eq!(world.h.replica.pending_len(), 0);
+    // A sync waits with its path, which may be as long as a frame.
+    let sync = Op::Sync { path: "/".repeat(piece) };
+    for _ in 0..PENDING_BYTES_MAX / piece {
+        assert!(!world.h.replica.is_full());
+        world.ask(0, &sync);
+    }
+    assert!(world.h.replica.is_full());
+    world.answers();
+    assert!(!world.h.replica.is_full());
 }
 
 #[test]
