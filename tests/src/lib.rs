@@ -1,1 +1,264 @@
-//! Placeholder: filled in by the next commits.
+//! End-to-end tests: the harness that starts the built `ringkeeper` and ends it again. The tests are in `tests/tests/`.
+//!
+//! Owns the processes that it starts and their temporary directories; it ends them by id. It fails with a panic that shows the server's own
+//! words. The binary is the one that `cargo xtask ci` built beside the test (`RINGKEEPER_BIN` names another).
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a server may take to serve or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the built binary `name` is.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os("RINGKEEPER_BIN").filter(|_| name == "ringkeeper") {
+        return path.into();
+    }
+    // target/<profile>/deps/<test> → target/<profile>/<name>
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is not built: cargo build --profile ci -p ringkeeper -p rkbench", path.display());
+    path
+}
+
+/// How a server is to be started.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    dir: Arc<TempDir>,
+    settings: Vec<(String, String)>,
+    wrapper: Vec<String>,
+}
+
+/// A running server, ended when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    address: SocketAddr,
+    builder: Builder,
+}
+
+impl Server {
+    /// A server with a fresh data directory, one shard, all four-letter words, extended types, ticks of 500 ms.
+    ///
+    /// # Panics
+    /// If there is no room for a directory.
+    #[must_use]
+    pub fn builder() -> Builder {
+        let dir = Arc::new(tempfile::Builder::new().prefix("rk-e2e-").tempdir().expect("a temporary directory"));
+        let builder = Builder { dir, settings: Vec::new(), wrapper: Vec::new() };
+        builder
+            .set("clientPortAddress", "127.0.0.1")
+            .set("clientPort", "0")
+            .set("tickTime", "500")
+            .set("ringkeeper.shards", "1")
+            .set("extendedTypesEnabled", "true")
+            .set("4lw.commands.whitelist", "*")
+            .set("maxClientCnxns", "0")
+            .set("preAllocSize", "32768")
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.builder.data_dir()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.builder.log_file()).unwrap_or_default()
+    }
+
+    /// Kills it as a power switch would, and waits for its end.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _gone = child.kill();
+            child.wait().expect("a killed child can be waited for");
+        }
+    }
+
+    /// Asks it to end and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn sigterm(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
+        signal(child.id(), rustix::process::Signal::TERM);
+        let started = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            if started.elapsed() > PATIENCE {
+                let _gone = child.kill();
+                panic!("the server did not end after SIGTERM; its log:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again on the same directory; the port may be another.
+    pub fn restart(&mut self) {
+        self.kill9();
+        let builder = self.builder.clone();
+        *self = builder.start();
+    }
+
+    /// Has it ended by itself? Then how.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server's log:\n{}", self.log());
+        }
+        self.kill9();
+    }
+}
+
+impl Builder {
+    /// Sets a key of `zoo.cfg`; the last one wins.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Builder {
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// That many shards.
+    #[must_use]
+    pub fn shards(self, count: usize) -> Builder {
+        self.set("ringkeeper.shards", &count.to_string())
+    }
+
+    /// Starts it through another program (`strace -f …`), which gets the server's command line appended.
+    #[must_use]
+    pub fn wrapped(mut self, wrapper: &[&str]) -> Builder {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The configuration file, written.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    #[must_use]
+    pub fn write_config(&self) -> PathBuf {
+        let file = self.dir.path().join("zoo.cfg");
+        let mut text: String = self.settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        if !self.settings.iter().any(|(key, _)| key == "dataDir") {
+            text.push_str(&format!("dataDir={}\n", self.data_dir().display()));
+        }
+        std::fs::write(&file, text).expect("the configuration can be written");
+        file
+    }
+
+    /// The server's command line.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let binary = binary("ringkeeper");
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(binary),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary);
+                command
+            }
+        };
+        command.arg(self.write_config());
+        command
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not; with its own words.
+    #[must_use]
+    pub fn start(self) -> Server {
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("the log can be opened");
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the server can be started");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
+        let address = loop {
+            match lines.next() {
+                Some(Ok(line)) => {
+                    let after = line.split_once("serving on ").map(|(_, rest)| rest);
+                    if let Some(address) = after.and_then(|rest| rest.split(',').next()) {
+                        break address.parse().expect("the server prints its address");
+                    }
+                }
+                _ => {
+                    let status = child.wait().expect("a child can be waited for");
+                    let words = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+                    panic!("the server did not start ({status}, signal {:?}):\n{words}", status.signal());
+                }
+            }
+        };
+        Server { child: Some(child), address, builder: self }
+    }
+}
+
+/// Sends a signal to a process that this test has started.
+///
+/// # Panics
+/// If there is no such process.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("the process can be signalled");
+}
+
+/// The top of the checkout.
+#[must_use]
+pub fn top() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
