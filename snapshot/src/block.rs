@@ -112,7 +112,7 @@ impl<'a> BlockReader<'a> {
         }
         let version = preamble.u32();
         let block_bytes = preamble.u32() as usize;
-        if block_bytes < PREAMBLE_BYTES + CRC_BYTES || block_bytes > BLOCK_BYTES_MAX {
+        if !(PREAMBLE_BYTES + CRC_BYTES..=BLOCK_BYTES_MAX).contains(&block_bytes) {
             return Err(Damage::Field("the block's length"));
         }
         let short = Damage::Length { found: bytes.len() as u64, expected: block_bytes as u64 };

@@ -162,8 +162,9 @@ impl<'a, R: Row> Rows<'a, R> {
 
     fn next_record(&mut self) -> Result<Option<R::Record<'a>>> {
         loop {
-            if let Some(row) = self.rows.next() {
+            if let Some((row, rows)) = self.rows.as_slice().split_first() {
                 self.remaining = self.remaining.checked_sub(1).ok_or_else(|| self.miscounted())?;
+                self.rows = rows.iter();
                 return Ok(Some(R::record(row)));
             }
             // A damaged segment is not skipped: it is met again at the next call.
