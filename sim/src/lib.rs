@@ -1,1 +1,2 @@
-//! Placeholder: filled in by the next commits.
+//! The deterministic cluster simulator: comes with the ensemble issue. Nothing of it is here yet.
+#![forbid(unsafe_code)]

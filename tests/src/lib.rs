@@ -28,7 +28,9 @@ pub fn binary(name: &str) -> PathBuf {
     }
     // target/<profile>/deps/<test> → target/<profile>/<name>
     let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    // A test lies in target/<profile>/deps, a program in target/<profile>.
+    let dir = test.parent().expect("a program lies in a directory");
+    let profile = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
     let path = profile.join(name);
     assert!(path.exists(), "{} is not built: cargo build --profile ci -p ringkeeper -p rkbench", path.display());
     path

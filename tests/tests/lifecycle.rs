@@ -1,6 +1,6 @@
 //! A server starts, serves, ends in order, and finds its data again.
 
-use ringkeeper_client::{ConnectOptions, Connection};
+use client::{ConnectOptions, Connection};
 use ringkeeper_tests::Server;
 
 #[test]

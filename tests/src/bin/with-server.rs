@@ -1,0 +1,57 @@
+//! Runs a command against a server of its own: `with-server [--shards N] -- COMMAND … {addr} …`.
+//!
+//! The server gets a fresh directory and goes with the command; `{addr}` stands for its address. The exit code is the command's; a server
+//! that ended meanwhile makes it 1.
+#![forbid(unsafe_code)]
+
+use ringkeeper_tests::Server;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: with-server [--shards N] -- COMMAND [ARGUMENTS, {addr} for the server's address]\n\
+                     example: with-server --shards 2 -- tests/clients/all.sh {addr}";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(split) = arguments.iter().position(|word| word == "--") else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let (options, command) = arguments.split_at(split);
+    let shards = match options {
+        [] => 1,
+        [name, count] if name == "--shards" => match count.parse() {
+            Ok(count) => count,
+            Err(error) => {
+                eprintln!("with-server: --shards {count}: {error}\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut server = Server::builder()
+        .shards(shards)
+        .set("tickTime", "2000")
+        .set("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+        .start();
+    let address = server.address().to_string();
+    let words: Vec<String> = command.iter().skip(1).map(|word| word.replace("{addr}", &address)).collect();
+    let Some((program, rest)) = words.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let status = match Command::new(program).args(rest).status() {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("with-server: {program} could not be started: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    if let Some(end) = server.ended() {
+        eprintln!("with-server: the server ended by itself ({end}); its log:\n{}", server.log());
+        return ExitCode::from(1);
+    }
+    ExitCode::from(u8::from(!status.success()))
+}
