@@ -128,7 +128,11 @@ impl ImageThread {
             let zxid = frozen.zxid;
             match self.write(&frozen) {
                 Ok(()) => stats::add(&self.hub.core_stats.images_written, 1),
-                Err(error) => tracing::error!(
+                // Whether the old or the new control file stands is not known: going on could contradict either.
+                Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(
+                    "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"
+                )),
+                Err(WriteError::Control(error) | WriteError::Image(error)) => tracing::error!(
                     "the image at {zxid} was not written: {error}. Nothing is lost, the log has everything; it is tried again \
                      when the next one is due"
                 ),
@@ -139,15 +143,15 @@ impl ImageThread {
         }
     }
 
-    fn write(&mut self, frozen: &FrozenTree) -> Result<(), snapshot::Error> {
+    fn write(&mut self, frozen: &FrozenTree) -> Result<(), WriteError> {
         let started = std::time::Instant::now();
-        write_image(&self.data_dir, frozen)?;
+        write_image(&self.data_dir, frozen).map_err(WriteError::Image)?;
         let control = Control {
             image: Some(ImageRef::at(frozen.zxid)),
             history_zxid: self.control.history_zxid.max(Zxid(self.hub.durable())),
             ..self.control.clone()
         };
-        control.replace(&self.data_dir)?;
+        control.replace(&self.data_dir).map_err(WriteError::Control)?;
         self.control = control;
         tracing::info!(
             zxid = %frozen.zxid,
@@ -156,12 +160,22 @@ impl ImageThread {
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::image::purge(&self.data_dir, retain, &ImageRef::at(frozen.zxid))?;
+            let oldest = snapshot::image::purge(&self.data_dir, retain, &ImageRef::at(frozen.zxid))
+                .map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }
         Ok(())
     }
+}
+
+/// Which part of an image's way failed.
+#[derive(Debug)]
+enum WriteError {
+    /// The image itself: the former one stands.
+    Image(snapshot::Error),
+    /// The control file that was to name it.
+    Control(snapshot::Error),
 }
 
 const IMAGE_NICE: i32 = 10;

@@ -101,5 +101,6 @@ pub(crate) fn publish(
         let _ = disk.remove(temp);
     }
     renamed?;
-    disk.sync_dir(dir).map_err(|source| Error::io("make durable", dir, source))
+    // The new state has its name by now, durable or not: not even a full disk means that the former one stands.
+    disk.sync_dir(dir).map_err(|source| Error::Io { action: "make durable", file: dir.to_path_buf(), source })
 }

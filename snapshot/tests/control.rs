@@ -1,4 +1,5 @@
 //! The control file comes back as it was written, or not at all.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! A power loss before any call of publishing an image and replacing the control file leaves the old state or the new one, and a
 //! full disk leaves the old one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 #[path = "common/model_disk.rs"]

@@ -2,6 +2,7 @@
 //!
 //! The committed fixtures were written by `cargo test -p ringkeeper-snapshot --test format_version_1 -- --ignored`. They are never
 //! written again: another format is another version with fixtures of its own.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Writing an image needs the memory of a segment or two, however large the image is.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 

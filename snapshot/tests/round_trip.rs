@@ -1,4 +1,5 @@
 //! What goes into an image comes out of it: every path, every kind of data, every number.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 
