@@ -200,6 +200,7 @@ pub struct Replica {
     current: TxnBatch,
     batches: VecDeque<Arc<TxnBatch>>,
     containers: VecDeque<Arc<str>>,
+    expired_count: u64,
     next_container_check_ms: i64,
     next_container_ms: i64,
 }
@@ -222,6 +223,7 @@ impl Replica {
             current: TxnBatch::default(),
             batches: VecDeque::new(),
             containers: VecDeque::new(),
+            expired_count: 0,
             next_container_check_ms: now.mono_ms + options.container_check_ms,
             next_container_ms: now.mono_ms,
         }
@@ -317,6 +319,7 @@ impl Replica {
             return;
         }
         for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP) {
+            self.expired_count += 1;
             self.close_session(now, tree, session, Xid(0), Waiter::Nobody);
         }
         self.look_for_containers(now, tree);
@@ -340,6 +343,12 @@ impl Replica {
     #[must_use]
     pub fn pending_len(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Sessions that have expired since the start.
+    #[must_use]
+    pub const fn expired_count(&self) -> u64 {
+        self.expired_count
     }
 
     /// The newest proposal.

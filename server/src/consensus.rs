@@ -183,6 +183,7 @@ impl Core {
         let stats = &self.hub.core_stats;
         stats::set(&stats.outstanding, self.replica.pending_len() as u64);
         stats::set(&stats.sessions, self.replica.sessions().len() as u64);
+        stats::set(&stats.sessions_expired, self.replica.expired_count());
     }
 }
 
