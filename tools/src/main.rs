@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         Ok(answer) => {
             print!("{answer}");
             // The server says itself whether it could.
-            let ok = serde_json::from_str::<serde_json::Value>(&answer).is_ok_and(|value| value.get("ok") == Some(&true.into()));
+            let ok = serde_json::from_str::<serde_json::Value>(&answer)
+                .is_ok_and(|value| value.get("ok") == Some(&true.into()));
             ExitCode::from(u8::from(!ok))
         }
         Err(error) => {
