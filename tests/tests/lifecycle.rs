@@ -27,7 +27,7 @@ fn a_session_outlives_a_restart_and_its_ephemerals_with_it() {
     server.restart();
     let mut client = Connection::connect(server.address(), &ConnectOptions::renewing(&session)).unwrap();
     assert_eq!(client.session_id(), session.session_id);
-    assert_eq!(client.exists("/mine", false).unwrap().unwrap().ephemeral_owner, session.session_id.0);
+    assert_eq!(client.exists("/mine", false).unwrap().unwrap().ephemeral_owner, session.session_id);
     client.close().unwrap();
     let mut other = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
     assert_eq!(other.exists("/mine", false).unwrap(), None, "a closed session takes its ephemerals along");
