@@ -27,6 +27,13 @@ pub(crate) fn connect(server: SocketAddr) -> Result<Connection> {
     Connection::connect(server, &connect_options()).map_err(BenchError::client(format!("connecting to {server}")))
 }
 
+/// Opens a session for one piece of work, and ends it.
+pub(crate) fn with_connection(server: SocketAddr, work: impl FnOnce(&mut Connection) -> Result<()>) -> Result<()> {
+    let mut connection = connect(server)?;
+    work(&mut connection)?;
+    connection.close().map_err(BenchError::client("closing a session"))
+}
+
 /// A root that no other run has.
 pub(crate) fn fresh_root() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -85,6 +85,13 @@ impl Link {
         encode_request(&mut self.output, Xid::PING, &Request::Ping);
     }
 
+    /// Ends the session, without waiting for the answer, so that the server need not expire it during a later run.
+    pub(crate) fn hang_up(mut self) {
+        encode_request(&mut self.output, Xid(self.next_xid), &Request::CloseSession);
+        // A connection that takes no more is closed all the same, and its session left to expire.
+        let _ = self.flush();
+    }
+
     /// Writes as much as the socket takes. `self.blocked` says whether something is left.
     ///
     /// # Errors

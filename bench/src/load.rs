@@ -40,12 +40,13 @@ const PING_INTERVAL: Duration = Duration::from_millis(SESSION_TIMEOUT_MS.unsigne
 pub(crate) fn run(spec: &LoadSpec) -> Result<RunReport> {
     let server = *spec.servers.first().ok_or(BenchError::NoOperations)?;
     let root = keyspace::fresh_root();
-    keyspace::prepare(spec, &root, &mut keyspace::connect(server)?)?;
+    keyspace::with_connection(server, |connection| keyspace::prepare(spec, &root, connection))?;
     let mut load = Load::connect(spec, &root)?;
     load.drive()?;
     let created: Vec<u64> = load.links.iter().map(Link::created).collect();
-    let report = load.into_report()?;
-    keyspace::clean_up(spec, &root, &created, &mut keyspace::connect(server)?)?;
+    let report = load.report()?;
+    load.links.into_iter().for_each(Link::hang_up);
+    keyspace::with_connection(server, |connection| keyspace::clean_up(spec, &root, &created, connection))?;
     Ok(report)
 }
 
@@ -232,7 +233,7 @@ impl<'s> Load<'s> {
         BenchError::Broken { connection, server: server.map(ToString::to_string).unwrap_or_default(), reason }
     }
 
-    fn into_report(self) -> Result<RunReport> {
+    fn report(&mut self) -> Result<RunReport> {
         let unfinished: u64 = self.links.iter().map(|link| (link.in_flight() + link.backlog.len()) as u64).sum();
         let [from, to] = self.marks.as_slice() else { return Err(BenchError::NoOperations) };
         let server_cpu_ns = match (&from.server, &to.server) {
@@ -242,8 +243,8 @@ impl<'s> Load<'s> {
         let measured = Measured {
             ops: self.tally.ops_in_window,
             elapsed_ns: to.at_ns - from.at_ns,
-            latency_ns: self.tally.latency_ns,
-            wrong: self.tally.wrong,
+            latency_ns: self.tally.latency_ns.clone(),
+            wrong: self.tally.wrong.clone(),
             unfinished,
             own_cpu_ns: to.own_cpu_ns - from.own_cpu_ns,
             server_cpu_ns,

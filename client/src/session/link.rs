@@ -224,7 +224,8 @@ impl Shared {
             Xid::AUTH => (OpCode::Auth, state.pending_auths.pop_front().flatten()),
             _ => {
                 let expected = state.pending.front().map(|pending| pending.xid);
-                let pending = state.pending.pop_front().filter(|pending| pending.xid == got);
+                // One that does not match stays pending: it fails with the others once the connection is given up.
+                let pending = if expected == Some(got) { state.pending.pop_front() } else { None };
                 let Some(pending) = pending else { return Err(ClientError::ReplyOrder { got, expected }) };
                 if let Some(change) = pending.watch {
                     state.watches.answered(change, split.header.err);
