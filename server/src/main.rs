@@ -77,6 +77,7 @@ fn serve(config: config::ResolvedConfig) -> ExitCode {
     }
     tracing::info!("asked to end");
     server.stop();
-    println!("ringkeeper: ended");
+    // Still nobody may be reading: the end is in order all the same.
+    let _unread = writeln!(std::io::stdout(), "ringkeeper: ended");
     ExitCode::SUCCESS
 }
