@@ -28,13 +28,16 @@ pub(crate) enum Command {
 
 /// `rkbench run`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Example: 64 sessions, 16 requests deep, 1 KiB sets for 10 s, with the server's CPU time:
   rkbench run --servers 127.0.0.1:2181 --connections 64 --depth 16 --workload set --data-bytes 1024 \\
       --duration 10 --warmup 2 --server-pid $(pidof ringkeeper)
 
 The open loop (--rate) counts latency from the moment an operation was meant to start. Every reply is checked; a
-wrong one makes the exit code 1. The znodes of a run lie below /rkbench-<pid>-<time> and are deleted at its end.")]
+wrong one makes the exit code 1. The znodes of a run lie below /rkbench-<pid>-<time> and are deleted at its end."
+)]
 pub(crate) struct RunArgs {
     /// Servers, connections go to them in turn
     #[arg(long, value_name = "HOST:PORT,...", value_parser = parse_servers, default_value = "127.0.0.1:2181")]
@@ -97,14 +100,17 @@ impl RunArgs {
 
 /// `rkbench compare`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Example: Java against RingKeeper, the default rows, Java against itself for the noise, p99 at 70 % of the slower one's best:
   rkbench compare --target java=127.0.0.1:2182,4711 --target rk=127.0.0.1:2181,4712 \\
       --self --equal-load 0.7 --prewarm 20 --pin 1 --json compare.json > compare.md
 
 Rows are WORKLOAD:BYTES:CONNECTIONSxDEPTH, as in set:1024:64x16. Without --row they are set and get of 1 KiB at 1x1, 16x1
 and 64x16, and create of 100 B at 64x16. Progress goes to stderr, the Markdown to stdout.
-bench/compare-java.sh starts both servers on one core and runs this.")]
+bench/compare-java.sh starts both servers on one core and runs this."
+)]
 pub(crate) struct CompareArgs {
     /// A server to measure, repeatable; the first is the yardstick
     #[arg(long = "target", value_name = "NAME=HOST:PORT[,PID]", value_parser = parse_target, required = true)]

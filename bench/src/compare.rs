@@ -47,6 +47,7 @@ const P99: Column = Column { title: "p99 µs", digits: 0, figure: |run| Some(run
 const P99_9: Column = Column { title: "p99.9 µs", digits: 0, figure: |run| Some(run.latency_us.p99_9) };
 const CPU: Column =
     Column { title: "server CPU µs/op", digits: 2, figure: |run| run.server.and_then(|server| server.cpu_us_per_op) };
+const CORES: Column = Column { title: "server cores", digits: 4, figure: |run| run.server.map(|server| server.cores) };
 const GENERATOR: Column = Column { title: "generator cores", digits: 2, figure: |run| Some(run.generator.cores) };
 
 /// Runs the whole matrix and prints it.
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         "Closed loop: medians of {} interleaved rounds of {:?}, [range], ratio to the first.\n",
         args.rounds, args.duration
     );
-    println!("{}", markdown(&closed, &[OPS, P50, P99, CPU, GENERATOR]));
+    println!("{}", markdown(&closed, &[OPS, P50, P99, CPU, CORES, GENERATOR]));
     if !open.is_empty() {
         let share = args.equal_load.unwrap_or_default() * 100.0;
         println!(
