@@ -87,6 +87,7 @@ fn fields_that_contradict_each_other_are_refused_although_the_checksum_holds() {
     let endless_name = (23, 1);
     let other_zxid = (80, 0x35);
     let foreign_name = (88, b'/');
+    let more_after_the_name = (88 + 40, 1);
     let padding = (200, 1);
     for (at, value) in [
         unknown_flag,
@@ -96,6 +97,7 @@ fn fields_that_contradict_each_other_are_refused_although_the_checksum_holds() {
         endless_name,
         other_zxid,
         foreign_name,
+        more_after_the_name,
         padding,
     ] {
         let mut bytes = sample().encode();
@@ -105,6 +107,14 @@ fn fields_that_contradict_each_other_are_refused_although_the_checksum_holds() {
         let decoded = Control::decode(&bytes, Path::new("control"));
         assert!(matches!(decoded, Err(Error::Damaged { .. })), "{value:#x} at {at} gave {decoded:?}");
     }
+}
+
+#[test]
+fn a_name_without_an_image_is_refused() {
+    let mut bytes = Control { image: None, ..sample() }.encode();
+    bytes[20] = 1;
+    seal(&mut bytes);
+    assert!(matches!(Control::decode(&bytes, Path::new("control")), Err(Error::Damaged { .. })));
 }
 
 proptest! {

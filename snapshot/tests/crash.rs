@@ -152,6 +152,22 @@ fn a_full_disk_leaves_the_old_state_and_nothing_else() {
     }
 }
 
+/// Once the new file has its name, a full disk no longer means that the old one stands, and nobody may be told so.
+#[test]
+fn a_disk_that_is_full_after_the_rename_is_not_said_to_keep_the_old_state() {
+    let disk = disk_with_the_old_state();
+    control(NEW).replace_on(&disk, Path::new(DIR)).unwrap();
+    let calls = disk.calls();
+    for call in 0..calls {
+        let disk = disk_with_the_old_state();
+        disk.full_at(call);
+        let error = control(NEW).replace_on(&disk, Path::new(DIR)).unwrap_err();
+        let stands = disk.contents()[&PathBuf::from("/data/control")] == control(OLD).encode();
+        assert_eq!(matches!(error, Error::NoSpace { .. }), stands, "call {call} of {calls}: {error}");
+        assert_eq!(stands, call + 1 < calls);
+    }
+}
+
 #[test]
 fn a_failed_writer_stays_failed() {
     let disk = ModelDisk::default();

@@ -189,8 +189,8 @@ impl ImageWriter {
             self.give_up();
             return Err(Error::RecordTooLarge { file: self.temp.clone(), bytes, limit: RECORD_BYTES_MAX });
         }
-        let segment_bytes = self.options.segment_bytes;
         // What is there goes first where the row would not fit with it, so that a segment has its size and a large row its own.
+        let segment_bytes = self.options.segment_bytes;
         let gathered = R::gathered(self);
         if !gathered.rows.is_empty() && gathered.bytes + bytes > segment_bytes {
             self.flush::<R>()?;
@@ -198,7 +198,7 @@ impl ImageWriter {
         let gathered = R::gathered(self);
         gathered.rows.push(row);
         gathered.bytes += bytes;
-        if gathered.bytes >= segment_bytes { self.flush::<R>() } else { Ok(()) }
+        Ok(())
     }
 
     /// Writes the gathered rows of a kind as a segment, if there are any.

@@ -25,6 +25,8 @@ struct State {
     calls: u64,
     /// From this call on everything fails.
     freeze_at: Option<u64>,
+    /// It fails for want of space.
+    is_full: bool,
     /// Bytes that still fit.
     room: Option<usize>,
     files: Vec<Inode>,
@@ -64,6 +66,11 @@ impl ModelDisk {
 
     pub(crate) fn freeze_at(&self, call: u64) {
         self.state().freeze_at = Some(call);
+    }
+
+    pub(crate) fn full_at(&self, call: u64) {
+        self.freeze_at(call);
+        self.state().is_full = true;
     }
 
     pub(crate) fn fill_up_after(&self, room: usize) {
@@ -115,7 +122,8 @@ impl ModelDisk {
     fn call(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         if state.freeze_at.is_some_and(|at| state.calls >= at) {
-            return Err(io::Error::other("frozen"));
+            let full = io::Error::from_raw_os_error(ENOSPC);
+            return Err(if state.is_full { full } else { io::Error::other("frozen") });
         }
         state.calls += 1;
         Ok(state)
