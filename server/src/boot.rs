@@ -46,14 +46,6 @@ pub enum BootError {
     /// Ports and threads.
     #[error(transparent)]
     Runtime(#[from] rt::Error),
-    /// The control socket.
-    #[error("cannot make the control socket {path}: {source}", path = path.display())]
-    ControlSocket {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 /// A server that serves.
@@ -127,11 +119,16 @@ impl Server {
         let client_port = address.port();
         let control =
             Control { hub: Arc::clone(&hub), config: Arc::clone(&config), client_port, images: image_request };
-        let (listener, control_socket) = Control::bind(&data_dir)
-            .map_err(|source| BootError::ControlSocket { path: data_dir.join("control.sock"), source })?;
         let for_words = control.clone();
         spawn_pinned("rk-words", None, move || for_words.answer_words(&words))?;
-        spawn_pinned("rk-control", None, move || control.serve(&listener))?;
+        let control_socket = data_dir.join("control.sock");
+        match Control::bind(&control_socket) {
+            Ok(listener) => drop(spawn_pinned("rk-control", None, move || control.serve(&listener))?),
+            // Clients are served all the same; a path of more than 107 bytes is the usual cause.
+            Err(error) => {
+                tracing::warn!(path = %control_socket.display(), %error, "there is no control socket: rkctl cannot reach this server")
+            }
+        }
         if let Some(limit) = config.ring.watchdog {
             let hub = Arc::clone(&hub);
             spawn_pinned("rk-watchdog", None, move || watchdog::watch(&hub, limit))?;
@@ -209,7 +206,7 @@ impl ShardStarts<'_> {
     fn start_first(&self, listen: Listen, pins: &Pins) -> Result<ShardHandle, BootError> {
         let mut outcome = Err(BootError::NoClientPort);
         for candidate in listen.candidates() {
-            outcome = self.start_one(0, candidate, pins);
+            outcome = rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, pins));
             if outcome.is_ok() {
                 break;
             }

@@ -21,7 +21,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -72,16 +72,15 @@ impl Control {
     ///
     /// # Errors
     /// What the system says.
-    pub fn bind(data_dir: &Path) -> std::io::Result<(UnixListener, PathBuf)> {
-        let path = data_dir.join("control.sock");
+    pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         // The directory's lock is ours, so nobody listens there.
-        match std::fs::remove_file(&path) {
+        match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok((listener, path))
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
     }
 
     /// Serves the socket, one caller after the other.

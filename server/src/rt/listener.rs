@@ -9,20 +9,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Error;
 
+/// Sees that nobody listens on `addr`. `SO_REUSEPORT` is there for the shards of one server, and would let another server of the same
+/// user take a share of this one's clients without a word; a socket without it is refused by whoever listens. Of two servers that
+/// start within the same moment both may still come up.
+///
+/// # Errors
+/// [`Error::AddressInUse`], [`Error::Listen`].
+pub fn ensure_unused(addr: SocketAddr) -> Result<(), Error> {
+    let socket = open(addr)?;
+    // The socket is closed again at once: it has never listened, so nobody has connected to it.
+    socket.bind(&addr.into()).map_err(failure(addr, "bind"))
+}
+
 /// Binds and listens; returns the socket and the address with the port that it got.
 pub(super) fn bind(addr: SocketAddr, backlog: i32) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |step: &'static str| {
-        move |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::AddressInUse { addr },
-            _ => Error::Listen { addr, step, source },
-        }
-    };
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).map_err(failed("socket"))?;
-    if addr.is_ipv6() {
-        // `::` means both families to ZooKeeper's users, whatever the host's default is.
-        socket.set_only_v6(false).map_err(failed("IPV6_V6ONLY"))?;
-    }
-    socket.set_reuse_address(true).map_err(failed("SO_REUSEADDR"))?;
+    let socket = open(addr)?;
+    let failed = |step| failure(addr, step);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.bind(&addr.into()).map_err(failed("bind"))?;
@@ -30,6 +32,26 @@ pub(super) fn bind(addr: SocketAddr, backlog: i32) -> Result<(TcpListener, Socke
     let listener = TcpListener::from(socket);
     let bound = listener.local_addr().map_err(failed("getsockname"))?;
     Ok((listener, bound))
+}
+
+/// A socket for this address, with the options that every one of ours has.
+fn open(addr: SocketAddr) -> Result<Socket, Error> {
+    let failed = |step| failure(addr, step);
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).map_err(failed("socket"))?;
+    if addr.is_ipv6() {
+        // `::` means both families to ZooKeeper's users, whatever the host's default is.
+        socket.set_only_v6(false).map_err(failed("IPV6_V6ONLY"))?;
+    }
+    socket.set_reuse_address(true).map_err(failed("SO_REUSEADDR"))?;
+    Ok(socket)
+}
+
+/// The error of a step that failed.
+fn failure(addr: SocketAddr, step: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::AddressInUse { addr },
+        _ => Error::Listen { addr, step, source },
+    }
 }
 
 /// Whether an accept failed for want of something that may come back, so that trying at once again would only spin.

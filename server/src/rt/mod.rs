@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use bell::{Bell, Doorbell, Parker, ThreadBell, Woken};
 pub use io::Io;
+pub use listener::ensure_unused;
 pub use thread::spawn_pinned;
 
 /// A connection of one shard. The generation keeps a reused slot from being mistaken for its predecessor.

@@ -32,7 +32,7 @@ pub(super) const STORAGE: &[KeySpec] = keys! {
         "Create the data directories where they are missing.";
     "db.autocreate" => Bool, "true", Later,
         "Whether an empty data directory may begin a new database without the file `initialize`.";
-    "digest.enabled" => Bool, "true", Now,
+    "digest.enabled" => Bool, "true", Later,
         "Keep a running digest of the tree and compare it.";
     "snapshot.compression.method" => Kind::Choice(&["", "gz", "snappy"]), "", Never("images are mapped into memory and not compressed"),
         "Compression of ZooKeeper's snapshots.";
@@ -78,7 +78,7 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
         "Largest request in bytes, and so the largest node.";
     "jute.maxbuffer.extrasize" => int(0, INT_MAX), "", Later,
         "Bytes above `jute.maxbuffer` that a record on disk or from a peer may have. Without it, `jute.maxbuffer`.";
-    "globalOutstandingLimit" => int(1, INT_MAX), "1000", Now,
+    "globalOutstandingLimit" => int(1, INT_MAX), "1000", Later,
         "Requests in work, in the whole server, past which it stops reading from clients.";
     "request_throttle_max_requests" => int(0, INT_MAX), "0", Later,
         "Requests in work past which further ones wait. 0 is off.";
