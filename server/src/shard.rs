@@ -136,6 +136,10 @@ impl ShardHandler {
     }
 
     fn send(&mut self, io: &mut Io<'_>, id: stream::ConnId) {
+        if self.state.waits_for_output(id) {
+            // A socket that takes everything at once gives no other reason for a turn.
+            io.wake_at(io.now());
+        }
         let Some(out) = self.state.take_output(id) else { return };
         if out.is_empty() {
             return;

@@ -240,9 +240,9 @@ impl ShardState {
     pub fn sent(&mut self, id: ConnId, unsent_bytes: usize) {
         let soft = self.options.output_bytes_soft;
         let Some(conn) = self.conn_mut(id) else { return };
-        let was_blocked = conn.output_bytes() > soft;
         conn.unsent_bytes = unsent_bytes;
-        if was_blocked && conn.output_bytes() <= soft {
+        // Whatever was known before: a large reply may have been taken whole since, and what waited behind it is not woken by anything else.
+        if conn.output_bytes() <= soft {
             self.make_ready(id);
         }
     }
@@ -666,6 +666,14 @@ impl ShardState {
         let conn = self.conn_mut(id)?;
         conn.is_dirty = false;
         Some(&mut conn.out)
+    }
+
+    /// Do requests of the connection wait until its output, as it is now, has left? Then the driver is to call [`ShardState::sent`] as soon as the
+    /// socket has taken it, be it at once.
+    #[must_use]
+    pub fn waits_for_output(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id.slot as usize).and_then(Option::as_deref).filter(|conn| conn.id == id);
+        conn.is_some_and(|conn| !conn.undecoded().is_empty() && conn.output_bytes() > self.options.output_bytes_soft)
     }
 
     /// What is to be handed to the core. `None`: nothing.
