@@ -1,0 +1,197 @@
+//! What the binary says before it serves: its options, the configuration, and what the machine or the directory lacks.
+//!
+//! The words themselves are held by the server crate's tests; here, that they reach the user with the right exit code and that
+//! nothing panics: 0 usable, 2 a mistake in the configuration, 1 the machine.
+
+use client::four_letter_word;
+use ringkeeper_tests::{Builder, Server, binary};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// How long a server that should not start may take to say so.
+const PATIENCE_S: &str = "60";
+/// `nobody`, on every Linux.
+const NOBODY: u32 = 65_534;
+
+/// Runs a command to its end (`timeout` ends one that serves instead) and gives back exit code, stdout and stderr.
+fn run(command: &Command) -> (Option<i32>, String, String) {
+    let mut bounded = Command::new("timeout");
+    bounded.arg(PATIENCE_S).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    let Output { status, stdout, stderr } = bounded.output().expect("it can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let (out, err) = (text(stdout), text(stderr));
+    assert!(!err.contains("panicked"), "{err}");
+    (status.code(), out, err)
+}
+
+fn ringkeeper(words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(binary("ringkeeper"));
+    command.args(words);
+    run(&command)
+}
+
+/// Runs a server that must refuse to start, with exit code 1, and gives back what it says.
+fn refused(builder: &Builder) -> String {
+    let (code, out, err) = run(&builder.command());
+    assert_eq!(code, Some(1), "stdout: {out}\nstderr: {err}");
+    assert!(!out.contains("serving on"), "{out}");
+    err
+}
+
+fn assert_says(text: &str, needles: &[&str]) {
+    for needle in needles {
+        assert!(text.contains(needle), "`{needle}` is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_0() {
+    let (code, out, _) = ringkeeper(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert_says(&out, &["Usage: ", "--check-config", "--data-dir", "zoo.cfg"]);
+    let (code, out, _) = ringkeeper(&["--version"]);
+    assert_eq!((code, out.trim()), (Some(0), concat!("ringkeeper ", env!("CARGO_PKG_VERSION"))));
+    let (code, _, err) = ringkeeper(&["--no-such-option"]);
+    assert_eq!(code, Some(2));
+    assert_says(&err, &["--no-such-option", "--help"]);
+}
+
+#[test]
+fn check_config_checks_and_touches_nothing() {
+    let builder = Server::builder().set("zookeeper.snapCount", "5000").set("frobnicate", "1").set("maxClientCnxn", "7");
+    let file = builder.write_config();
+    let (code, out, err) = ringkeeper(&["--check-config", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_says(&out, &["the configuration is usable"]);
+    assert_says(&err, &["unknown key `frobnicate` is ignored", "did you mean `maxClientCnxns`?", "zoo.cfg:"]);
+    assert!(!err.contains("snapCount"), "{err}");
+    assert!(!builder.data_dir().exists(), "checking made the data directory");
+}
+
+#[test]
+fn a_wrong_value_is_named_with_file_line_and_what_is_allowed() {
+    for words in [&["--check-config"][..], &[]] {
+        // Its keys stand in the order of these calls, one a line, behind the harness's own.
+        let builder = Server::builder().set("initLimit", "5").set("clientPort", "70000").set("syncEnabled", "yes");
+        let file = builder.write_config();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let line_of = |key: &str| 1 + text.lines().position(|line| line.starts_with(key)).unwrap();
+        let mut words = words.to_vec();
+        words.push(file.to_str().unwrap());
+        let (code, out, err) = ringkeeper(&words);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        let port = format!("zoo.cfg:{}: clientPort: `70000`", line_of("clientPort="));
+        let sync = format!("zoo.cfg:{}: syncEnabled: `yes`", line_of("syncEnabled="));
+        assert_says(&err, &[&port, "from 0 to 65535", &sync, "true or false"]);
+        assert!(!builder.data_dir().exists(), "a wrong configuration made the data directory");
+    }
+    let (code, _, err) = ringkeeper(&["/no/such/zoo.cfg"]);
+    assert_eq!(code, Some(2));
+    assert_says(&err, &["/no/such/zoo.cfg"]);
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_in_the_log_and_the_server_serves() {
+    let server = Server::builder().set("frobnicate", "1").start();
+    assert_says(&server.log(), &["WARN", "unknown key `frobnicate` is ignored"]);
+    let answer = four_letter_word(server.address(), "ruok", Duration::from_secs(10)).unwrap();
+    assert_eq!(answer, "imok");
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_its_server_named() {
+    let builder = Server::builder();
+    let mut server = builder.clone().start();
+    let said = refused(&builder);
+    let process = format!("(process {})", server.pid());
+    assert_says(&said, &["dataDir", "already in use by another server", &process, "directory of its own"]);
+    // A lock file that a killed server left is no lock.
+    server.kill9();
+    drop(builder.start());
+}
+
+#[test]
+fn a_port_in_use_is_refused_and_named() {
+    for shards in [1, 2] {
+        let server = Server::builder().shards(shards).start();
+        let port = server.address().port().to_string();
+        let said = refused(&Server::builder().shards(shards).set("clientPort", &port));
+        assert_says(&said, &["address already in use", &port, "clientPort"]);
+        let answer = four_letter_word(server.address(), "ruok", Duration::from_secs(10)).unwrap();
+        assert_eq!(answer, "imok", "the first server is not disturbed");
+    }
+}
+
+#[test]
+fn a_directory_of_zookeeper_is_refused_and_left_as_it_is() {
+    let builder = Server::builder();
+    let version_2 = builder.data_dir().join("version-2");
+    std::fs::create_dir_all(&version_2).unwrap();
+    std::fs::write(version_2.join("snapshot.0"), b"ZKSN").unwrap();
+    let said = refused(&builder);
+    assert_says(&said, &["version-2", "cannot import yet", "dataDir of its own"]);
+    assert_eq!(std::fs::read(version_2.join("snapshot.0")).unwrap(), b"ZKSN");
+}
+
+/// An ordinary user with 64 KiB of lockable memory: with our limits where the tests run as root, else as the user that runs them.
+#[test]
+fn an_ordinary_user_with_little_lockable_memory_is_told_the_remedy() {
+    let builder = Server::builder().shards(2);
+    let file = builder.write_config();
+    let home = file.parent().unwrap();
+    std::fs::create_dir(builder.data_dir()).unwrap();
+    // Where the tests are built may be closed to others.
+    let copy = home.join("ringkeeper");
+    std::fs::copy(binary("ringkeeper"), &copy).unwrap();
+    let mut words = vec!["--memlock=65536:65536".to_owned()];
+    if rustix::process::getuid().is_root() {
+        for path in [home, &builder.data_dir(), &file, &copy] {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        words.extend([
+            "setpriv".into(),
+            format!("--reuid={NOBODY}"),
+            format!("--regid={NOBODY}"),
+            "--clear-groups".into(),
+        ]);
+    }
+    let mut command = Command::new("prlimit");
+    command.args(words).arg(&copy).arg(&file);
+    let (code, out, err) = run(&command);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert_says(&err, &["RLIMIT_MEMLOCK", "64 KiB", "2 shard(s)", "ulimit -l 1024", "LimitMEMLOCK"]);
+}
+
+#[test]
+fn a_profile_that_blocks_io_uring_is_named_with_its_remedy() {
+    let calls = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    for (errno, needles) in [
+        (libc::EPERM, &["io_uring_setup: not permitted", "seccomp", "--security-opt seccomp=unconfined"][..]),
+        (libc::ENOSYS, &["io_uring_setup", "ENOSYS", "seccomp profile that allows io_uring"]),
+    ] {
+        let builder = Server::builder();
+        // The filter holds for one thread and for what it starts.
+        let said = std::thread::scope(|scope| {
+            let filtered = scope.spawn(|| {
+                refuse(&calls, errno);
+                refused(&builder)
+            });
+            filtered.join().unwrap()
+        });
+        assert_says(&said, needles);
+        assert!(!Path::new(&builder.data_dir()).join("control.sock").exists());
+    }
+}
+
+/// From here on these system calls fail on this thread, and in the processes that it starts.
+fn refuse(calls: &[i64], errno: i32) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = calls.iter().map(|&call| (call, Vec::new())).collect();
+    let action = SeccompAction::Errno(u32::try_from(errno).expect("an errno"));
+    let arch = std::env::consts::ARCH.try_into().expect("a known architecture");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter(&program).expect("the filter holds");
+}
