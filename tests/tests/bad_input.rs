@@ -138,7 +138,8 @@ fn a_connection_without_a_handshake_is_closed_in_time_and_one_with_a_session_is_
 fn a_client_that_falls_silent_loses_its_session_and_its_connection() {
     let server = Server::builder().start();
     let mut client =
-        Connection::connect(server.address(), &ConnectOptions { timeout_ms: 1_000, ..ConnectOptions::default() }).unwrap();
+        Connection::connect(server.address(), &ConnectOptions { timeout_ms: 1_000, ..ConnectOptions::default() })
+            .unwrap();
     let session = *client.session().unwrap();
     client.create("/gone", b"", CreateMode::Ephemeral).unwrap();
     client.wait_closed().unwrap();
@@ -190,7 +191,8 @@ fn ten_thousand_connections_are_served_in_bounded_memory() {
 fn random_bytes_on_two_thousand_connections_leave_a_server_that_serves() {
     const CONNECTIONS: usize = 2_000;
     const AT_ONCE: usize = 50;
-    let seed = std::env::var("RK_FUZZ_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
+    let seed =
+        std::env::var("RK_FUZZ_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
     println!("RK_FUZZ_SEED={seed}");
     let mut random = Random(seed);
     let mut server = Server::builder().start();
@@ -241,7 +243,7 @@ fn random_requests(random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn a_client_that_never_reads_its_events_is_closed_and_the_others_do_not_notice() {
-    // Sockets hold some MiB before the server's own buffer begins to fill.
+    // Far more than the sockets' buffers and the limit together.
     const EVENT_BYTES_MAX: u64 = 96 * MIB;
     let server = Server::builder().set("ringkeeper.connectionOutputBytesMax", "1048576").start();
     let mut writer = connect(&server);

@@ -25,8 +25,16 @@ const WRITES: usize = 40;
 fn each_reply_follows_a_completed_submit_and_wait_of_the_log_thread() {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
-    let wrapper =
-        ["strace", "-f", "-ttt", "-T", "-e", "trace=io_uring_enter,prctl", "-o", trace.to_str().expect("a temporary path is text")];
+    let wrapper = [
+        "strace",
+        "-f",
+        "-ttt",
+        "-T",
+        "-e",
+        "trace=io_uring_enter,prctl",
+        "-o",
+        trace.to_str().expect("a temporary path is text"),
+    ];
     let mut server = Server::builder().wrapped(&wrapper).start();
     let mut client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
     client.create("/a", b"", CreateMode::Persistent).unwrap();
@@ -79,8 +87,11 @@ fn end_the_traced(server: &mut Server) {
 
 /// The log thread's calls of `io_uring_enter` in strace's output, which shows a call on one line, or begun and resumed on two.
 fn log_calls(trace: &str) -> Vec<Call> {
-    let named: BTreeSet<&str> =
-        trace.lines().filter(|line| line.contains("PR_SET_NAME, \"rk-log\"")).filter_map(|l| l.split(' ').next()).collect();
+    let named: BTreeSet<&str> = trace
+        .lines()
+        .filter(|line| line.contains("PR_SET_NAME, \"rk-log\""))
+        .filter_map(|l| l.split(' ').next())
+        .collect();
     assert_eq!(named.len(), 1, "one thread is the log's: {named:?}");
     let mut begun: BTreeMap<&str, u64> = BTreeMap::new();
     let mut calls = Vec::new();
@@ -97,7 +108,8 @@ fn log_calls(trace: &str) -> Vec<Call> {
             }
             continue;
         }
-        let ended_well = line.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with(|c| ('1'..='9').contains(&c)));
+        let ended_well =
+            line.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with(|c| ('1'..='9').contains(&c)));
         if line.contains("<... io_uring_enter resumed>") {
             if let Some(began_us) = begun.remove(thread).filter(|_| ended_well) {
                 calls.push(Call { began_us, ended_us: at_us });
@@ -114,7 +126,8 @@ fn log_calls(trace: &str) -> Vec<Call> {
 fn submits_and_waits(line: &str) -> bool {
     let arguments: Vec<&str> =
         line.split_once("io_uring_enter(").map_or_else(Vec::new, |(_, rest)| rest.split(", ").collect());
-    let at_least_1 = |n: usize| arguments.get(n).and_then(|word| word.parse::<u32>().ok()).is_some_and(|count| count >= 1);
+    let at_least_1 =
+        |n: usize| arguments.get(n).and_then(|word| word.parse::<u32>().ok()).is_some_and(|count| count >= 1);
     at_least_1(1) && at_least_1(2) && line.contains("IORING_ENTER_GETEVENTS")
 }
 
@@ -154,7 +167,10 @@ fn every_write_to_a_log_segment_is_submitted_as_a_durable_one() {
                 let next = entries.get((at + 1) % entries.len());
                 let is_synced = entry.flags & FLAG_LINK != 0
                     && next.is_some_and(|next| next.op == OP_FSYNC && next.rw_flags & FSYNC_DATASYNC != 0);
-                assert!(entry.rw_flags & RWF_DSYNC != 0 || is_synced, "a write to the log that nothing makes durable: {entry:?}");
+                assert!(
+                    entry.rw_flags & RWF_DSYNC != 0 || is_synced,
+                    "a write to the log that nothing makes durable: {entry:?}"
+                );
             }
         }
     }
