@@ -1,13 +1,13 @@
 //! Runs a command against a server of its own: `with-server [--shards N] -- COMMAND … {addr} …`.
 //!
-//! The server gets a fresh directory and goes with the command; `{addr}` stands for its address. The exit code is the command's; a server
-//! that ended meanwhile makes it 1.
+//! The server gets a fresh directory and goes with the command; `{addr}` stands for its address, `{pid}` for its process id. The exit code
+//! is 0 where the command's is; a server that ended meanwhile, or that does not end in order afterwards, makes it 1.
 #![forbid(unsafe_code)]
 
 use ringkeeper_tests::Server;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: with-server [--shards N] -- COMMAND [ARGUMENTS, {addr} for the server's address]\n\
+const USAGE: &str = "usage: with-server [--shards N] -- COMMAND [ARGUMENTS, {addr} and {pid} for the server's address and process id]\n\
                      example: with-server --shards 2 -- tests/clients/all.sh {addr}";
 
 fn main() -> ExitCode {
@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         .set("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
         .start();
     let address = server.address().to_string();
-    let words: Vec<String> = command.iter().skip(1).map(|word| word.replace("{addr}", &address)).collect();
+    let pid = server.pid().to_string();
+    let fill = |word: &String| word.replace("{addr}", &address).replace("{pid}", &pid);
+    let words: Vec<String> = command.iter().skip(1).map(fill).collect();
     let Some((program, rest)) = words.split_first() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
@@ -51,6 +53,11 @@ fn main() -> ExitCode {
     };
     if let Some(end) = server.ended() {
         eprintln!("with-server: the server ended by itself ({end}); its log:\n{}", server.log());
+        return ExitCode::from(1);
+    }
+    let end = server.sigterm();
+    if !end.success() {
+        eprintln!("with-server: the server did not end in order ({end}); its log:\n{}", server.log());
         return ExitCode::from(1);
     }
     ExitCode::from(u8::from(!status.success()))

@@ -29,6 +29,8 @@ impl AddAssign for Counts {
 pub(crate) enum Reading {
     /// The exit code alone: one passed or one failed.
     ExitCode,
+    /// The exit code alone; the output is figures, to be shown.
+    Figures,
     /// Every `test result:` line of libtest.
     Libtest,
     /// The last line, `N passed, N failed`.
@@ -39,7 +41,7 @@ impl Reading {
     /// The counts of a step that has ended; `succeeded` says whether its exit code was 0.
     pub(crate) fn counts(self, output: &str, succeeded: bool) -> Counts {
         let said = match self {
-            Reading::ExitCode => Some(Counts { passed: u64::from(succeeded), ..Counts::default() }),
+            Reading::ExitCode | Reading::Figures => Some(Counts { passed: u64::from(succeeded), ..Counts::default() }),
             Reading::Libtest => libtest(output),
             Reading::LastLine => last_line(output),
         };
@@ -54,7 +56,7 @@ impl Reading {
     /// The names of the tests that failed, as far as the output says them.
     pub(crate) fn failures(self, output: &str) -> Vec<&str> {
         let failed = |line: &&str| match self {
-            Reading::ExitCode => line.starts_with("error"),
+            Reading::ExitCode | Reading::Figures => line.starts_with("error"),
             Reading::Libtest => line.starts_with("test ") && line.ends_with("... FAILED"),
             Reading::LastLine => line.contains("FAIL "),
         };

@@ -1,64 +1,116 @@
 //! Long suites: the same tests with many more rounds, in the background of a working day.
 //!
-//! A suite runs in rounds; after each one its report in `docs/reports/` is written anew, and a file beside the logs remembers how many rounds
-//! are done, so that it goes on where it was stopped.
+//! A suite runs in rounds. After each one its row goes to a file beside the logs, from which the suite goes on where it was
+//! stopped, and the report in `docs/reports/` is written anew from all rows. A round that was interrupted has no row.
 
-use std::fmt::Write as _;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::count::{Counts, Reading};
+use crate::count::Counts;
+use crate::count::Reading::{ExitCode, Figures, LastLine, Libtest};
 use crate::job;
 use crate::place::Place;
+use crate::run;
+use crate::stages::Line;
 
 struct Suite {
     name: &'static str,
     about: &'static str,
     rounds: u32,
-    argv: &'static [&'static str],
-    env: &'static [(&'static str, &'static str)],
-    reading: Reading,
+    /// Done once before the first round, not counted.
+    prepare: &'static [&'static str],
+    /// One round.
+    steps: &'static [Line],
 }
+
+const fn line(reading: crate::count::Reading, words: &'static str) -> Line {
+    Line { words, env: &[], reading }
+}
+
+/// The programs that the tests start.
+const BUILD: &str = "cargo build --profile ci --workspace --bins --locked";
 
 const SUITES: &[Suite] = &[
     Suite {
         name: "kill9",
         about: "kill -9 at random moments under load, 50 to a round",
         rounds: 1,
-        argv: &["cargo", "test", "--profile", "ci", "--package", "ringkeeper-tests", "--test", "crash", "--locked"],
-        env: &[("RK_CRASH_ROUNDS", "50")],
-        reading: Reading::Libtest,
+        prepare: &[BUILD],
+        steps: &[Line {
+            words: "cargo test --profile ci --package ringkeeper-tests --test crash --locked",
+            env: &[("RK_CRASH_ROUNDS", "50")],
+            reading: Libtest,
+        }],
+    },
+    Suite {
+        name: "soak",
+        about: "mixed load for 10 minutes to a round, every reply checked, the server's memory in the log",
+        rounds: 6,
+        prepare: &[BUILD],
+        steps: &[line(
+            Figures,
+            "{bin}/with-server --shards 2 -- {bin}/rkbench run --servers {addr} --server-pid {pid} --workload mixed \
+             --connections 64 --depth 16 --data-bytes 1024 --duration 600 --warmup 5",
+        )],
+    },
+    Suite {
+        name: "clients",
+        about: "the foreign clients against 1, 2 and 4 shards, again and again",
+        rounds: 20,
+        prepare: &["tests/clients/install.sh", BUILD],
+        steps: &[
+            line(LastLine, "{bin}/with-server --shards 1 -- tests/clients/all.sh --super super:test {addr}"),
+            line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}"),
+            line(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}"),
+        ],
     },
     Suite {
         name: "model",
         about: "the engine against the naive model, 100,000 sequences of each kind to a round",
         rounds: 10,
-        argv: &["cargo", "test", "--profile", "ci", "--package", "ringkeeper-engine", "--test", "model", "--locked"],
-        env: &[("RK_MODEL_CASES", "100000")],
-        reading: Reading::Libtest,
+        prepare: &[],
+        steps: &[Line {
+            words: "cargo test --profile ci --package ringkeeper-engine --test model --locked",
+            env: &[("RK_MODEL_CASES", "100000")],
+            reading: Libtest,
+        }],
     },
     Suite {
         name: "properties",
         about: "the codec's properties, 20,000 cases each to a round",
         rounds: 10,
-        argv: &[
-            "cargo",
-            "test",
-            "--profile",
-            "ci",
-            "--package",
-            "ringkeeper-proto",
-            "--test",
-            "properties",
-            "--locked",
+        prepare: &[],
+        steps: &[Line {
+            words: "cargo test --profile ci --package ringkeeper-proto --test properties --locked",
+            env: &[("PROPTEST_CASES", "20000")],
+            reading: Libtest,
+        }],
+    },
+    Suite {
+        name: "fuzz",
+        about: "each decoder under cargo-fuzz for 5 minutes to a round (needs: cargo install cargo-fuzz)",
+        rounds: 1,
+        prepare: &[],
+        steps: &[
+            fuzz("cargo fuzz run connect_request -- -max_total_time=300"),
+            fuzz("cargo fuzz run connect_response -- -max_total_time=300"),
+            fuzz("cargo fuzz run multi -- -max_total_time=300"),
+            fuzz("cargo fuzz run path_validate -- -max_total_time=300"),
+            fuzz("cargo fuzz run reply -- -max_total_time=300"),
+            fuzz("cargo fuzz run request -- -max_total_time=300"),
+            fuzz("cargo fuzz run txn_record -- -max_total_time=300"),
+            fuzz("cargo fuzz run watcher_event -- -max_total_time=300"),
         ],
-        env: &[("PROPTEST_CASES", "20000")],
-        reading: Reading::Libtest,
     },
 ];
 
-/// No round takes longer.
-const ROUND_LIMIT: Duration = Duration::from_secs(3 * 3600);
+/// New inputs stay in `fuzz/corpus`, to be looked through before they are committed.
+const fn fuzz(words: &'static str) -> Line {
+    Line { words, env: &[("RUSTC_BOOTSTRAP", "1")], reading: ExitCode }
+}
+
+/// No step takes longer.
+const STEP_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// The suites, for `--help`.
 pub(crate) fn help() -> String {
@@ -67,64 +119,103 @@ pub(crate) fn help() -> String {
     format!("Suites:\n{}\n\nExample: cargo xtask long kill9 --rounds 4", lines.join("\n"))
 }
 
-/// Runs a suite, or goes on with it.
+/// Runs a suite, or goes on with it; the counts are those of all its rounds.
 ///
 /// # Errors
-/// An unknown name; files that cannot be written.
+/// An unknown name; preparations that failed; files that cannot be written; being asked to stop.
 pub(crate) fn run(place: &Place, name: &str, rounds: Option<u32>, fresh: bool) -> Result<Counts, String> {
     let suite =
         SUITES.iter().find(|suite| suite.name == name).ok_or_else(|| format!("no such suite: {name}\n{}", help()))?;
-    std::fs::create_dir_all(&place.logs).map_err(|e| format!("cannot make {}: {e}", place.logs.display()))?;
-    let state = place.logs.join(format!("long-{name}.rounds"));
-    let done =
-        if fresh { 0 } else { std::fs::read_to_string(&state).ok().and_then(|n| n.trim().parse().ok()).unwrap_or(0) };
-    let rounds = rounds.unwrap_or(suite.rounds);
-    if done >= rounds {
-        return Err(format!(
-            "{done} rounds of {name} are done already; --fresh begins anew, --rounds {} goes on",
-            done + 1
-        ));
+    run::make_log_dir(place)?;
+    let progress = Progress { file: place.logs.join(format!("long-{name}.rounds")) };
+    let mut rows = if fresh { Vec::new() } else { progress.read() };
+    let rounds = usize::try_from(rounds.unwrap_or(suite.rounds)).unwrap_or(usize::MAX);
+    if rows.len() >= rounds {
+        let next = rows.len() + 1;
+        return Err(format!("{rounds} rounds of {name} are done: --rounds {next} goes on, --fresh begins anew"));
+    }
+    for (number, words) in suite.prepare.iter().enumerate() {
+        let log = place.logs.join(format!("long-{name}.prepare-{number}.log"));
+        if run::run_line(place, &line(ExitCode, words), &log, STEP_LIMIT).failed > 0 {
+            return Err(format!("{words} failed"));
+        }
+    }
+    while rows.len() < rounds {
+        let row = round(place, suite, rows.len() + 1)?;
+        println!("round {}: {} passed, {} failed in {} s", rows.len() + 1, row.passed, row.failed, row.took_s);
+        rows.push(row);
+        progress.write(&rows)?;
+        write_report(&place.root, suite, &rows)?;
     }
     let mut sum = Counts::default();
-    let mut report = String::new();
-    for round in done..rounds {
-        let begun = Instant::now();
-        let log = place.logs.join(format!("long-{name}.{round}.log"));
-        let _absent = std::fs::remove_file(&log);
-        let Some((program, arguments)) = suite.argv.split_first() else { continue };
-        let mut command = Command::new(program);
-        command.args(arguments).envs(suite.env.iter().copied()).current_dir(&place.root);
-        let end = job::run(&mut command, &log, ROUND_LIMIT);
-        let output = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let counts = suite.reading.counts(&output, end.succeeded());
-        sum += counts;
-        let line = format!("| {} | {} | {} | {} |", round + 1, counts.passed, counts.failed, begun.elapsed().as_secs());
-        println!("round {line}");
-        let _infallible = writeln!(report, "{line}");
-        write_report(place, suite, &report)?;
-        std::fs::write(&state, format!("{}\n", round + 1))
-            .map_err(|e| format!("cannot write {}: {e}", state.display()))?;
+    for row in rows {
+        sum += Counts { passed: row.passed, failed: row.failed, ignored: 0 };
+    }
+    Ok(sum)
+}
+
+fn round(place: &Place, suite: &Suite, number: usize) -> Result<Row, String> {
+    let begun = Instant::now();
+    let mut counts = Counts::default();
+    for (step, line) in suite.steps.iter().enumerate() {
+        let log = place.logs.join(format!("long-{}.{number}.{step}.log", suite.name));
+        counts += run::run_line(place, line, &log, STEP_LIMIT);
         if job::stop_asked() {
             return Err("stopped; the same command goes on".to_owned());
         }
     }
-    // All rounds are done: the next call begins anew.
-    let _absent = std::fs::remove_file(&state);
-    Ok(sum)
+    Ok(Row { passed: counts.passed, failed: counts.failed, took_s: begun.elapsed().as_secs() })
 }
 
-fn write_report(place: &Place, suite: &Suite, rows: &str) -> Result<(), String> {
-    let dir = place.root.join("docs/reports");
-    let days = std::time::SystemTime::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() / 86_400);
-    let file = dir.join(format!("{}-{}.md", date_of(days), suite.name));
+/// What one round found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    passed: u64,
+    failed: u64,
+    took_s: u64,
+}
+
+/// The rounds that are done: a line each, `passed failed seconds`.
+struct Progress {
+    file: PathBuf,
+}
+
+impl Progress {
+    /// The rows; none where there is no file. A line that cannot be read ends them.
+    fn read(&self) -> Vec<Row> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let row = |line: &str| {
+            let mut numbers = line.split(' ').map(|word| word.parse::<u64>().ok());
+            Some(Row { passed: numbers.next()??, failed: numbers.next()??, took_s: numbers.next()?? })
+        };
+        text.lines().map_while(row).collect()
+    }
+
+    fn write(&self, rows: &[Row]) -> Result<(), String> {
+        let text: String = rows.iter().map(|row| format!("{} {} {}\n", row.passed, row.failed, row.took_s)).collect();
+        std::fs::write(&self.file, text).map_err(|e| format!("cannot write {}: {e}", self.file.display()))
+    }
+}
+
+fn write_report(root: &Path, suite: &Suite, rows: &[Row]) -> Result<(), String> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let dir = root.join("docs/reports");
+    let file = dir.join(format!("{}-{}.md", date_of(since.as_secs() / 86_400), suite.name));
+    let steps: String = suite
+        .steps
+        .iter()
+        .map(|step| {
+            let set: String = step.env.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+            format!("    {set}{}\n", step.words)
+        })
+        .collect();
+    let table: String = (1..)
+        .zip(rows)
+        .map(|(number, row)| format!("| {number} | {} | {} | {} |\n", row.passed, row.failed, row.took_s))
+        .collect();
     let text = format!(
-        "# {}: {}\n\n`{}` with {:?}\n\n| round | passed | failed | seconds |\n|---|---|---|---|\n{rows}",
-        suite.name,
-        suite.about,
-        suite.argv.join(" "),
-        suite.env
+        "# {}: {}\n\nOne round:\n\n{steps}\n| round | passed | failed | seconds |\n|---|---|---|---|\n{table}",
+        suite.name, suite.about
     );
     std::fs::create_dir_all(&dir)
         .and_then(|()| std::fs::write(&file, text))
@@ -152,5 +243,38 @@ mod tests {
         assert_eq!(date_of(0), "1970-01-01");
         assert_eq!(date_of(19_782), "2024-02-29");
         assert_eq!(date_of(20_778), "2026-11-21");
+    }
+
+    #[test]
+    fn rounds_that_are_done_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let progress = Progress { file: dir.path().join("rounds") };
+        assert_eq!(progress.read(), []);
+        let rows = [Row { passed: 3, failed: 0, took_s: 7 }, Row { passed: 2, failed: 1, took_s: 9 }];
+        progress.write(&rows).unwrap();
+        assert_eq!(progress.read(), rows);
+        std::fs::write(&progress.file, "3 0 7\n2 ").unwrap();
+        assert_eq!(progress.read(), rows[..1], "a torn line is no round");
+    }
+
+    #[test]
+    fn a_report_has_every_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = [Row { passed: 3, failed: 0, took_s: 7 }, Row { passed: 2, failed: 1, took_s: 9 }];
+        write_report(dir.path(), &SUITES[0], &rows).unwrap();
+        let file = std::fs::read_dir(dir.path().join("docs/reports")).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains("| 1 | 3 | 0 | 7 |\n| 2 | 2 | 1 | 9 |\n"), "{text}");
+        assert!(text.contains("RK_CRASH_ROUNDS=50 cargo test"), "{text}");
+    }
+
+    #[test]
+    fn each_fuzz_target_is_in_the_suite() {
+        let fuzz = SUITES.iter().find(|suite| suite.name == "fuzz").unwrap();
+        for entry in std::fs::read_dir(Place::find().root.join("fuzz/fuzz_targets")).unwrap() {
+            let target = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+            let words = format!("cargo fuzz run {target} ");
+            assert!(fuzz.steps.iter().any(|step| step.words.starts_with(&words)), "{target} is not in the suite");
+        }
     }
 }

@@ -24,10 +24,13 @@ impl Place {
         Place { logs: target.join("ci-logs"), root, target }
     }
 
-    /// Fills in `{bin}` (the built programs) and `{target}`.
+    /// Fills in `{bin}` (the directory of the built programs), `{target}`, and `{host}` (this machine's target triple).
     pub(crate) fn fill(&self, text: &str) -> String {
         let bin = self.target.join("ci");
-        text.replace("{bin}", &bin.to_string_lossy()).replace("{target}", &self.target.to_string_lossy())
+        let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        text.replace("{bin}", &bin.to_string_lossy())
+            .replace("{target}", &self.target.to_string_lossy())
+            .replace("{host}", &host)
     }
 }
 

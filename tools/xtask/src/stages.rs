@@ -2,9 +2,10 @@
 //!
 //! A new suite takes its minutes from here, or goes to `cargo xtask long`. The budgets are for 2 cores and an empty target
 //! directory; together they stay below [`CI_BUDGET_S_MAX`], and a test holds them to it. All building is done in the profile
-//! `ci`, so that binaries, tests and this program share it.
+//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash` and `durability` together to every
+//! file in `tests/tests/`.
 
-use crate::count::Reading::{self, ExitCode, LastLine, Libtest};
+use crate::count::Reading::{self, ExitCode, Figures, LastLine, Libtest};
 
 /// One stage.
 #[derive(Debug, Clone, Copy)]
@@ -25,33 +26,28 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     /// Runs a program from the workspace's top.
-    Run {
-        /// The program, then its arguments; `{bin}` and `{target}` are filled in.
-        argv: &'static [&'static str],
-        /// Environment variables to set.
-        env: &'static [(&'static str, &'static str)],
-        /// How its result is read.
-        reading: Reading,
-    },
+    Run(Line),
     /// Installs the programs that the stages need.
     InstallTools,
 }
 
-const fn run(reading: Reading, argv: &'static [&'static str]) -> Step {
-    Step::Run { argv, env: &[], reading }
+/// A command line, its environment, and how its result is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    /// Program and arguments, parted by spaces; `{bin}`, `{target}` and `{host}` are filled in ([`crate::place::Place::fill`]).
+    pub(crate) words: &'static str,
+    /// Environment variables to set.
+    pub(crate) env: &'static [(&'static str, &'static str)],
+    /// How its result is read.
+    pub(crate) reading: Reading,
 }
 
-const fn run_with(
-    reading: Reading,
-    env: &'static [(&'static str, &'static str)],
-    argv: &'static [&'static str],
-) -> Step {
-    Step::Run { argv, env, reading }
+const fn run(reading: Reading, words: &'static str) -> Step {
+    run_with(reading, &[], words)
 }
 
-/// A server with this many shards and a suite of foreign clients against it. More shards than cores is on purpose.
-const fn clients(argv: &'static [&'static str]) -> Step {
-    run(LastLine, argv)
+const fn run_with(reading: Reading, env: &'static [(&'static str, &'static str)], words: &'static str) -> Step {
+    Step::Run(Line { words, env, reading })
 }
 
 /// All stages of `ci` together, in seconds: 50 minutes.
@@ -70,18 +66,7 @@ const FMT: Stage = Stage {
     name: "fmt",
     about: "rustfmt has nothing to change",
     budget_s: 10,
-    steps: &[run(ExitCode, &["cargo", "fmt", "--all", "--check"])],
-    needed: false,
-};
-
-const CLIPPY: Stage = Stage {
-    name: "clippy",
-    about: "no lint has anything to say, tests included",
-    budget_s: 90,
-    steps: &[run(
-        ExitCode,
-        &["cargo", "clippy", "--profile", "ci", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
-    )],
+    steps: &[run(ExitCode, "cargo fmt --all --check")],
     needed: false,
 };
 
@@ -89,7 +74,7 @@ const INSTALL: Stage = Stage {
     name: "install",
     about: "the foreign clients and tools, by name, where they are missing",
     budget_s: 180,
-    steps: &[Step::InstallTools, run(ExitCode, &["tests/clients/install.sh"])],
+    steps: &[Step::InstallTools, run(ExitCode, "tests/clients/install.sh")],
     needed: false,
 };
 
@@ -98,13 +83,18 @@ const BUILD: Stage = Stage {
     about: "binaries and tests compile, once",
     budget_s: 480,
     steps: &[
-        run(ExitCode, &["cargo", "build", "--profile", "ci", "--workspace", "--bins", "--locked"]),
-        run(
-            ExitCode,
-            &["cargo", "test", "--profile", "ci", "--workspace", "--lib", "--bins", "--tests", "--no-run", "--locked"],
-        ),
+        run(ExitCode, "cargo build --profile ci --workspace --bins --locked"),
+        run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked"),
     ],
     needed: true,
+};
+
+const CLIPPY: Stage = Stage {
+    name: "clippy",
+    about: "no lint has anything to say, tests included",
+    budget_s: 90,
+    steps: &[run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings")],
+    needed: false,
 };
 
 const UNIT: Stage = Stage {
@@ -113,46 +103,35 @@ const UNIT: Stage = Stage {
     budget_s: 150,
     steps: &[run(
         Libtest,
-        &[
-            "cargo",
-            "test",
-            "--profile",
-            "ci",
-            "--workspace",
-            "--exclude",
-            "ringkeeper-tests",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--no-fail-fast",
-            "--locked",
-        ],
+        "cargo test --profile ci --workspace --exclude ringkeeper-tests --lib --bins --tests --no-fail-fast --locked",
     )],
     needed: false,
 };
 
-const E2E: Stage = Stage {
-    name: "e2e",
-    about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 240,
-    steps: &[run(
-        Libtest,
-        &[
-            "cargo",
-            "test",
-            "--profile",
-            "ci",
-            "--package",
-            "ringkeeper-tests",
-            "--no-fail-fast",
-            "--locked",
-            "--",
-            "--skip",
-            "crash_",
-            "--skip",
-            "durability_",
-        ],
-    )],
+const BENCH_SMOKE: Stage = Stage {
+    name: "bench-smoke",
+    about: "rkbench drives the server for seconds and checks every reply; figures only, no limits",
+    budget_s: 30,
+    steps: &[
+        run(
+            Figures,
+            "{bin}/with-server -- {bin}/rkbench run --servers {addr} --server-pid {pid} --workload mixed \
+             --connections 16 --depth 16 --data-bytes 1024 --duration 3 --warmup 1",
+        ),
+        run(
+            Figures,
+            "{bin}/with-server -- {bin}/rkbench run --servers {addr} --server-pid {pid} --workload set \
+             --connections 64 --depth 16 --data-bytes 1024 --duration 3 --warmup 1",
+        ),
+    ],
+    needed: false,
+};
+
+const DURABILITY: Stage = Stage {
+    name: "durability",
+    about: "a reply leaves only after a durable write that covers it",
+    budget_s: 60,
+    steps: &[run(Libtest, "cargo test --profile ci --package ringkeeper-tests --test durability --locked")],
     needed: false,
 };
 
@@ -163,18 +142,19 @@ const CRASH: Stage = Stage {
     steps: &[run_with(
         Libtest,
         &[("RK_CRASH_ROUNDS", "10")],
-        &["cargo", "test", "--profile", "ci", "--package", "ringkeeper-tests", "--test", "crash", "--locked"],
+        "cargo test --profile ci --package ringkeeper-tests --test crash --locked",
     )],
     needed: false,
 };
 
-const DURABILITY: Stage = Stage {
-    name: "durability",
-    about: "a reply leaves only after a durable write that covers it",
-    budget_s: 60,
+const E2E: Stage = Stage {
+    name: "e2e",
+    about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
+    budget_s: 240,
     steps: &[run(
         Libtest,
-        &["cargo", "test", "--profile", "ci", "--package", "ringkeeper-tests", "--test", "durability", "--locked"],
+        "cargo test --profile ci --package ringkeeper-tests --test arrows --test docs --test lifecycle --test config \
+         --test laws --test bad_input --no-fail-fast --locked",
     )],
     needed: false,
 };
@@ -183,16 +163,7 @@ const CLIENTS_1: Stage = Stage {
     name: "clients-1",
     about: "kazoo, Java, Curator, C and the shells against 1 shard",
     budget_s: 180,
-    steps: &[clients(&[
-        "{bin}/with-server",
-        "--shards",
-        "1",
-        "--",
-        "tests/clients/all.sh",
-        "--super",
-        "super:test",
-        "{addr}",
-    ])],
+    steps: &[run(LastLine, "{bin}/with-server --shards 1 -- tests/clients/all.sh --super super:test {addr}")],
     needed: false,
 };
 
@@ -200,16 +171,7 @@ const CLIENTS_2: Stage = Stage {
     name: "clients-2",
     about: "the same against 2 shards",
     budget_s: 180,
-    steps: &[clients(&[
-        "{bin}/with-server",
-        "--shards",
-        "2",
-        "--",
-        "tests/clients/all.sh",
-        "--super",
-        "super:test",
-        "{addr}",
-    ])],
+    steps: &[run(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}")],
     needed: false,
 };
 
@@ -217,16 +179,7 @@ const CLIENTS_4: Stage = Stage {
     name: "clients-4",
     about: "the same against 4 shards, more than there are cores",
     budget_s: 180,
-    steps: &[clients(&[
-        "{bin}/with-server",
-        "--shards",
-        "4",
-        "--",
-        "tests/clients/all.sh",
-        "--super",
-        "super:test",
-        "{addr}",
-    ])],
+    steps: &[run(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}")],
     needed: false,
 };
 
@@ -234,107 +187,28 @@ const ASAN: Stage = Stage {
     name: "asan",
     about: "the crates with unsafe code under AddressSanitizer",
     budget_s: 420,
-    // A build of its own, for a named target, so that build scripts are left alone: the sanitizer's code does not mix with the other.
+    // A build of its own, since the sanitizer's code does not mix with the other; for a named target, so that build scripts
+    // and macros are left alone.
     steps: &[
         run_with(
             Libtest,
             ASAN_ENV,
-            &[
-                "cargo",
-                "test",
-                "--target",
-                "x86_64-unknown-linux-gnu",
-                "--target-dir",
-                "{target}/asan",
-                "--package",
-                "ringkeeper-wal",
-                "--package",
-                "ringkeeper-snapshot",
-                "--lib",
-                "--tests",
-                "--locked",
-            ],
+            "cargo test --target {host} --target-dir {target}/asan --package ringkeeper-wal \
+             --package ringkeeper-snapshot --lib --tests --locked",
         ),
         run_with(
             Libtest,
             ASAN_ENV,
-            &[
-                "cargo",
-                "test",
-                "--target",
-                "x86_64-unknown-linux-gnu",
-                "--target-dir",
-                "{target}/asan",
-                "--package",
-                "ringkeeper",
-                "--test",
-                "rt_shard",
-                "--test",
-                "rt_bell",
-                "--locked",
-            ],
+            "cargo test --target {host} --target-dir {target}/asan --package ringkeeper --test rt_shard --test rt_bell \
+             --locked",
         ),
     ],
     needed: false,
 };
 
+/// These runs look for wrong accesses; leaks are not looked for.
 const ASAN_ENV: &[(&str, &str)] =
     &[("RUSTC_BOOTSTRAP", "1"), ("RUSTFLAGS", "-Zsanitizer=address"), ("ASAN_OPTIONS", "detect_leaks=0")];
-
-const BENCH_SMOKE: Stage = Stage {
-    name: "bench-smoke",
-    about: "rkbench drives the server for seconds and checks every reply; figures only, no limits",
-    budget_s: 30,
-    steps: &[
-        run(
-            ExitCode,
-            &[
-                "{bin}/with-server",
-                "--",
-                "{bin}/rkbench",
-                "run",
-                "--servers",
-                "{addr}",
-                "--connections",
-                "16",
-                "--depth",
-                "16",
-                "--workload",
-                "mixed",
-                "--data-bytes",
-                "1024",
-                "--duration",
-                "3",
-                "--warmup",
-                "1",
-            ],
-        ),
-        run(
-            ExitCode,
-            &[
-                "{bin}/with-server",
-                "--",
-                "{bin}/rkbench",
-                "run",
-                "--servers",
-                "{addr}",
-                "--connections",
-                "64",
-                "--depth",
-                "16",
-                "--workload",
-                "set",
-                "--data-bytes",
-                "1024",
-                "--duration",
-                "3",
-                "--warmup",
-                "1",
-            ],
-        ),
-    ],
-    needed: false,
-};
 
 /// `cargo xtask check`.
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
@@ -353,6 +227,7 @@ pub(crate) fn help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
 
     #[test]
     fn the_budgets_fit() {
@@ -367,5 +242,27 @@ mod tests {
             assert!(CI.iter().skip(i + 1).all(|other| other.name != stage.name), "{}", stage.name);
             assert!(help().contains(stage.name));
         }
+    }
+
+    #[test]
+    fn every_end_to_end_test_is_in_one_stage() {
+        let words: Vec<&str> = CI
+            .iter()
+            .flat_map(|stage| stage.steps)
+            .filter_map(|step| match step {
+                Step::Run(line) if line.words.contains("--package ringkeeper-tests") => Some(line.words),
+                _ => None,
+            })
+            .flat_map(str::split_whitespace)
+            .collect();
+        let mut named: Vec<&str> =
+            words.windows(2).filter_map(|pair| (pair[0] == "--test").then_some(pair[1])).collect();
+        named.sort_unstable();
+        let mut there: Vec<String> = std::fs::read_dir(Place::find().root.join("tests/tests"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        there.sort_unstable();
+        assert_eq!(named, there, "left: what the stages run; right: what lies in tests/tests");
     }
 }
