@@ -3,13 +3,7 @@
 
 mod common;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::path::Path;
 
 use common::{commit_one, open, read_all, small};
 use ringkeeper_wal::{DirReadDisk, Disk, Prepared, RefuseDirect, UringDisk, UringOptions, inspect};
@@ -69,23 +63,6 @@ fn segments_are_recycled_on_a_real_directory() {
 }
 
 #[test]
-fn the_fallback_is_said_once() {
-    for refuse in [RefuseDirect::AtOpen, RefuseDirect::AtFirstWrite] {
-        let warnings = CountWarnings::default();
-        let dir = tempfile::tempdir().unwrap();
-        tracing::subscriber::with_default(warnings.clone(), || {
-            let disk = UringDisk::open(dir.path(), UringOptions { refuse_direct: Some(refuse) }).unwrap();
-            let (mut log, _) = open(disk, small(1, 1)).unwrap();
-            for zxid in 1..=40 {
-                commit_one(&mut log, zxid, 3000);
-            }
-            assert!(log.segment_count() > 1);
-        });
-        assert_eq!(warnings.count.load(Ordering::Relaxed), 1, "{refuse:?}");
-    }
-}
-
-#[test]
 fn a_directory_has_one_writer() {
     let dir = tempfile::tempdir().unwrap();
     let first = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
@@ -119,26 +96,4 @@ fn a_write_beyond_the_file_size_limit_is_an_error_and_the_buffer_comes_back() {
     disk.write_durable(&mut file, i64::MAX.cast_unsigned() & !4095, &mut buf, 4096).unwrap_err();
     assert_eq!((buf.len(), buf[0]), (8192, 1));
     disk.write_durable(&mut file, 4096, &mut buf, 8192).unwrap();
-}
-
-/// Counts warnings.
-#[derive(Debug, Clone, Default)]
-struct CountWarnings {
-    count: Arc<AtomicUsize>,
-}
-
-impl tracing::Subscriber for CountWarnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
