@@ -28,7 +28,7 @@ const fn line(reading: crate::count::Reading, words: &'static str) -> Line {
 }
 
 /// The programs that the tests start.
-const BUILD: &str = "cargo build --profile ci --workspace --bins --locked";
+const BUILD: &str = "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked";
 
 const SUITES: &[Suite] = &[
     Suite {
@@ -37,7 +37,7 @@ const SUITES: &[Suite] = &[
         rounds: 1,
         prepare: &[BUILD],
         steps: &[Line {
-            words: "cargo test --profile ci --package ringkeeper-tests --test crash --locked",
+            words: "cargo test --profile ci --workspace --test crash --locked -- kill_9",
             env: &[("RK_CRASH_ROUNDS", "50")],
             reading: Libtest,
         }],
