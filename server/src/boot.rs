@@ -206,7 +206,8 @@ impl ShardStarts<'_> {
     fn start_first(&self, listen: Listen, pins: &Pins) -> Result<ShardHandle, BootError> {
         let mut outcome = Err(BootError::NoClientPort);
         for candidate in listen.candidates() {
-            outcome = rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, pins));
+            outcome =
+                rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, pins));
             if outcome.is_ok() {
                 break;
             }
