@@ -175,6 +175,19 @@ impl Builder {
         self
     }
 
+    /// Puts its directory into memory where the system has room for that, with small log segments: for tests that are not about
+    /// durability, and must not depend on the disk, which may stall for many seconds under a build.
+    ///
+    /// # Panics
+    /// If there is no room for a directory.
+    #[must_use]
+    pub fn in_memory(mut self) -> Builder {
+        if let Ok(dir) = tempfile::Builder::new().prefix("rk-e2e-").tempdir_in("/dev/shm") {
+            self.dir = Arc::new(dir);
+        }
+        self.set("preAllocSize", "1024")
+    }
+
     /// The data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {

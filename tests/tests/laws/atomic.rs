@@ -21,6 +21,7 @@ fn a_multi_is_seen_whole_or_not_at_all() {
         std::thread::scope(|scope| {
             let (server, done) = (&server, &done);
             scope.spawn(move || {
+                let _stops_readers = Raised(done);
                 while !done.load(Ordering::Relaxed) {
                     for _ in 0..4 {
                         let set = |path| MultiOp::SetData(SetDataRequest { path, data: Some(b"x"), version: -1 });
@@ -32,7 +33,8 @@ fn a_multi_is_seen_whole_or_not_at_all() {
                     }
                 }
             });
-            let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(move || read_both(&mut connect(server)))).collect();
+            let readers: Vec<_> =
+                (0..READERS).map(|_| scope.spawn(move || read_both(&mut connect(server), done))).collect();
             let outcomes: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
             done.store(true, Ordering::Relaxed);
             for outcome in outcomes {
@@ -42,11 +44,20 @@ fn a_multi_is_seen_whole_or_not_at_all() {
     }
 }
 
+/// Raises its flag at the end, also in a panic.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads both znodes, with multiRead and one after the other, until many of the writer's changes have been seen.
-fn read_both(reader: &mut Connection) {
+fn read_both(reader: &mut Connection, done: &AtomicBool) {
     let mut changes = 0;
     let mut last = -1;
-    while changes < 200 {
+    while changes < 200 && !done.load(Ordering::Relaxed) {
         let read = |path| ReadRequest { path, watch: false };
         let both = reader.multi_read(vec![MultiOp::GetData(read("/a")), MultiOp::GetData(read("/b"))]).unwrap();
         let [MultiResult::Data(_, a), MultiResult::Data(_, b)] = both.as_slice() else { panic!("{both:?}") };

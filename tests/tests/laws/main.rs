@@ -13,21 +13,33 @@ mod zxids;
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::Server;
+use std::time::Duration;
 
 /// A server with that many shards.
 fn server(shards: usize) -> Server {
-    Server::builder().shards(shards).start()
+    Server::builder().in_memory().shards(shards).set("maxSessionTimeout", "60000").start()
+}
+
+/// How long a reply may take where other tests and a build keep the machine busy; sessions live as long.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Options of a patient client.
+fn patient() -> ConnectOptions {
+    ConnectOptions { timeout_ms: 60_000, deadline: DEADLINE, ..ConnectOptions::default() }
 }
 
 /// A connection with a session of its own, long-lived.
 fn connect(server: &Server) -> Connection {
-    Connection::connect(server.address(), &ConnectOptions::default()).unwrap()
+    Connection::connect(server.address(), &patient()).unwrap()
 }
 
 /// The same session on another connection. `ConnectOptions::last_zxid_seen` is what the older connection saw.
 fn renew(server: &Server, older: &Connection) -> client::Result<Connection> {
-    let options =
-        ConnectOptions { last_zxid_seen: older.last_zxid(), ..ConnectOptions::renewing(older.session().unwrap()) };
+    let options = ConnectOptions {
+        last_zxid_seen: older.last_zxid(),
+        deadline: DEADLINE,
+        ..ConnectOptions::renewing(older.session().unwrap())
+    };
     Connection::connect(server.address(), &options)
 }
 

@@ -1,6 +1,6 @@
 //! Law 4's second half and the life of sessions: who has a session, and when it ends.
 
-use crate::{Random, connect, create_all, renew, seed, server};
+use crate::{Random, connect, create_all, patient, renew, seed, server};
 use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::ErrorCode;
 use proto::request::{CreateMode, Request, SetDataRequest};
@@ -14,14 +14,18 @@ const SHORT_MS: i32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connect_short(server: &Server) -> Connection {
-    let options = ConnectOptions { timeout_ms: SHORT_MS, ..ConnectOptions::default() };
+    let options = ConnectOptions { timeout_ms: SHORT_MS, ..patient() };
     let connection = Connection::connect(server.address(), &options).unwrap();
     assert_eq!(connection.session().unwrap().timeout_ms, SHORT_MS);
     connection
 }
 
 fn renew_short(server: &Server, older: &Connection) -> client::Result<Connection> {
-    let options = ConnectOptions { timeout_ms: SHORT_MS, ..ConnectOptions::renewing(older.session().unwrap()) };
+    let options = ConnectOptions {
+        timeout_ms: SHORT_MS,
+        deadline: crate::DEADLINE,
+        ..ConnectOptions::renewing(older.session().unwrap())
+    };
     Connection::connect(server.address(), &options)
 }
 
@@ -116,7 +120,7 @@ fn a_wrong_password_is_refused_and_throws_out_the_older_connection() {
         let session = *owner.session().unwrap();
         let mut password = session.password;
         password[3] ^= 1;
-        let wrong = ConnectOptions { renew: Some((session.session_id, password)), ..ConnectOptions::default() };
+        let wrong = ConnectOptions { renew: Some((session.session_id, password)), ..patient() };
         let refused = Connection::connect(server.address(), &wrong);
         assert!(matches!(refused, Err(ClientError::SessionExpired)), "{refused:?}");
         // As in ZooKeeper: the attempt alone costs the owner its connection, not its session.
@@ -124,8 +128,7 @@ fn a_wrong_password_is_refused_and_throws_out_the_older_connection() {
         let mut owner = renew(&server, &owner).unwrap();
         assert_eq!(owner.session_id(), session.session_id);
         assert_eq!(owner.ephemerals("/").unwrap(), ["/mine"]);
-        let unknown =
-            ConnectOptions { renew: Some((proto::SessionId(77), session.password)), ..ConnectOptions::default() };
+        let unknown = ConnectOptions { renew: Some((proto::SessionId(77), session.password)), ..patient() };
         let refused = Connection::connect(server.address(), &unknown);
         assert!(matches!(refused, Err(ClientError::SessionExpired)), "{refused:?}");
         owner.ping().unwrap();
@@ -180,7 +183,11 @@ fn a_server_that_stood_still_expires_nobody_who_comes_back() {
         .iter()
         .map(|owner| {
             let _closed = owner.stream().shutdown(std::net::Shutdown::Both);
-            let options = ConnectOptions { timeout_ms: SHORT_MS, ..ConnectOptions::renewing(owner.session().unwrap()) };
+            let options = ConnectOptions {
+                timeout_ms: SHORT_MS,
+                deadline: crate::DEADLINE,
+                ..ConnectOptions::renewing(owner.session().unwrap())
+            };
             // The kernel accepts for the server.
             (options, Connection::open(server.address(), &options).unwrap())
         })

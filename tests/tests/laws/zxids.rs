@@ -2,7 +2,7 @@
 
 use crate::events::{queue_random, write_until};
 use crate::eye::{Eye, Sent, is_set_watches};
-use crate::{Random, connect, create_all, renew, seed, server};
+use crate::{Random, connect, create_all, patient, renew, seed, server};
 use client::{ConnectOptions, Connection, Incoming, PathList};
 use proto::Zxid;
 use proto::request::{Request, SetWatchesRequest};
@@ -105,9 +105,9 @@ fn a_server_behind_a_clients_zxid_refuses_it() {
     let server = server(2);
     let mut client = connect(&server);
     create_all(&mut client, &["/a"]);
-    let seen = ConnectOptions { last_zxid_seen: client.last_zxid(), ..ConnectOptions::default() };
+    let seen = ConnectOptions { last_zxid_seen: client.last_zxid(), ..patient() };
     Connection::connect(server.address(), &seen).unwrap();
-    let ahead = ConnectOptions { last_zxid_seen: Zxid(client.last_zxid().0 + 1_000), ..ConnectOptions::default() };
+    let ahead = ConnectOptions { last_zxid_seen: Zxid(client.last_zxid().0 + 1_000), ..patient() };
     let refused = Connection::connect(server.address(), &ahead);
     assert!(matches!(refused, Err(client::ClientError::Closed { .. })), "{refused:?}");
     client.ping().unwrap();
