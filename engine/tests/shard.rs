@@ -5,6 +5,8 @@
 mod limits;
 #[path = "shard/order.rs"]
 mod order;
+#[path = "shard/pipelines.rs"]
+mod pipelines;
 #[path = "shard/protocol.rs"]
 mod protocol;
 #[path = "shard/rig.rs"]

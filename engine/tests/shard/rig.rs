@@ -68,8 +68,8 @@ impl Rig {
 
     /// What was proposed becomes durable.
     pub(crate) fn commit(&mut self) {
-        if let Some((last, _)) = self.replica.take_appends().and_then(|batch| batch.iter().last().map(|(z, _)| (z, ())))
-        {
+        let Some(batch) = self.replica.take_appends() else { return };
+        if let Some((last, _)) = batch.iter().last() {
             self.replica.durable(last);
         }
     }
