@@ -262,7 +262,7 @@ impl ShardState {
     }
 
     /// Looks at the clock: who has not made its handshake in time, and which sessions the core is to be told were heard of. Call it a few
-    /// times a tick. `mono_ms_of_us` is added to turn the shard's µs into the core's ms.
+    /// times a tick. Both read the same monotonic clock, the shard in µs, the core in ms.
     pub fn tick(&mut self, now_us: u64) {
         let mut heard = Vec::new();
         let mut late = Vec::new();
