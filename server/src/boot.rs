@@ -90,13 +90,13 @@ impl Server {
         recovered: Recovered,
         ready: preflight::Ready,
     ) -> Result<Server, BootError> {
-        let Recovered { tree, log, control, .. } = recovered;
+        let Recovered { tree, log, control, replayed } = recovered;
         let (core_parker, log_parker) = (Parker::new(Duration::ZERO), Parker::new(Duration::ZERO));
         let position = tree.last_zxid();
         let count = usize::try_from(shard_count).unwrap_or(1);
         let hub = Arc::new(Hub::new(tree, count, core_parker.bell(), log_parker.bell()));
         let replica = Replica::new(replica_options(&config), &hub.read_tree(), Core::now(&hub));
-        let (starter, frozen, busy) = ImageStarter::new(image_rule(&config));
+        let (starter, frozen, busy) = ImageStarter::new(image_rule(&config), replayed);
         let image_request = starter.request(Arc::clone(&hub));
 
         let log = LogThread::new(Arc::clone(&hub), log, log_parker, config.storage.fsync_warning);

@@ -54,12 +54,13 @@ impl ImageRequest {
 }
 
 impl ImageStarter {
-    /// A starter, the receiving end for the image thread, and the flag that it lowers after each image.
+    /// A starter, the receiving end for the image thread, and the flag that it lowers after each image. `replayed`: txns that the last
+    /// start had to replay; they count, or a server that keeps falling down would replay more each time.
     #[must_use]
-    pub fn new(rule: ImageRule) -> (ImageStarter, Receiver<FrozenTree>, Arc<AtomicBool>) {
+    pub fn new(rule: ImageRule, replayed: u64) -> (ImageStarter, Receiver<FrozenTree>, Arc<AtomicBool>) {
         let (frozen, receiver) = mpsc::sync_channel(1);
         let busy = Arc::new(AtomicBool::new(false));
-        let starter = ImageStarter { rule, txns: 0, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
+        let starter = ImageStarter { rule, txns: replayed, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
         (starter, receiver, busy)
     }
 

@@ -26,8 +26,8 @@ pub struct Recovered {
     pub log: Log<UringDisk>,
     /// The control file.
     pub control: Control,
-    /// Was there nothing at all?
-    pub first_start: bool,
+    /// Txns that were replayed from the log.
+    pub replayed: u64,
 }
 
 /// Why the server does not start.
@@ -124,7 +124,7 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         None => Tree::new(),
     };
     let dir = storage.data_log_dir.join(LOG_DIR);
-    let (tree, log) = replay(config, &control, tree, &dir)?;
+    let (tree, log, replayed) = replay(config, &control, tree, &dir)?;
     if tree.last_zxid() < control.history_zxid {
         let (found, known) = (tree.last_zxid(), control.history_zxid);
         return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
@@ -139,7 +139,7 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         took_ms = started.elapsed().as_millis(),
         "recovered"
     );
-    Ok(Recovered { tree, log, control, first_start })
+    Ok(Recovered { tree, log, control, replayed })
 }
 
 fn load_image(file: &Path) -> Result<Tree, RecoveryError> {
@@ -171,7 +171,7 @@ fn replay(
     control: &Control,
     mut tree: Tree,
     dir: &Path,
-) -> Result<(Tree, Log<UringDisk>), RecoveryError> {
+) -> Result<(Tree, Log<UringDisk>, u64), RecoveryError> {
     let log_error = |source| RecoveryError::Log { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
     let disk = UringDisk::open(dir, UringOptions::default())
@@ -199,7 +199,7 @@ fn replay(
         }
     }
     tracing::debug!(txns = count, "replayed the log");
-    Ok((tree, log))
+    Ok((tree, log, count))
 }
 
 /// ZooKeeper's own data is neither ignored nor started beside: that would look like an empty server.
