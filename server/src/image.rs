@@ -60,7 +60,8 @@ impl ImageStarter {
     pub fn new(rule: ImageRule, replayed: u64) -> (ImageStarter, Receiver<FrozenTree>, Arc<AtomicBool>) {
         let (frozen, receiver) = mpsc::sync_channel(1);
         let busy = Arc::new(AtomicBool::new(false));
-        let starter = ImageStarter { rule, txns: replayed, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
+        let starter =
+            ImageStarter { rule, txns: replayed, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
         (starter, receiver, busy)
     }
 

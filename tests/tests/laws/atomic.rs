@@ -17,15 +17,18 @@ fn a_multi_is_seen_whole_or_not_at_all() {
         let server = server(shards);
         let mut writer = connect(&server);
         create_all(&mut writer, &["/a", "/b"]);
+        // The two were created one after the other: only from the first multi on are they of one txn.
+        let set = |path| MultiOp::SetData(SetDataRequest { path, data: Some(b"x"), version: -1 });
+        let both = Request::Multi(MultiRequest { ops: vec![set("/a"), set("/b")] });
+        writer.roundtrip(&both).unwrap().ok().unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let (server, done) = (&server, &done);
+            let (server, done, both) = (&server, &done, &both);
             scope.spawn(move || {
                 let _stops_readers = Raised(done);
                 while !done.load(Ordering::Relaxed) {
                     for _ in 0..4 {
-                        let set = |path| MultiOp::SetData(SetDataRequest { path, data: Some(b"x"), version: -1 });
-                        writer.queue(&Request::Multi(MultiRequest { ops: vec![set("/a"), set("/b")] }));
+                        writer.queue(both);
                     }
                     writer.flush().unwrap();
                     for _ in 0..4 {
