@@ -179,7 +179,9 @@ fn ten_thousand_connections_are_served_in_bounded_memory() {
     }
     let words = client::four_letter_word(server.address(), "mntr", Duration::from_secs(10)).unwrap();
     let alive = words.lines().find_map(|line| line.strip_prefix("zk_num_alive_connections\t")).unwrap();
-    assert_eq!(alive, CONNECTIONS.to_string());
+    // The connection that asks may be counted itself, as in ZooKeeper.
+    let alive: usize = alive.parse().unwrap();
+    assert!((CONNECTIONS..=CONNECTIONS + 1).contains(&alive), "{alive} connections");
     let after = resident_bytes(server.pid());
     println!("10,000 connections: {} MiB before, {} MiB with them", before / MIB, after / MIB);
     assert!(after < 400 * MIB, "{} MiB", after / MIB);
