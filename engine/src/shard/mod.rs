@@ -148,6 +148,13 @@ pub struct ShardCounts {
     pub events_sent: u64,
 }
 
+impl ShardCounts {
+    /// Nothing counted: no latency is the smallest yet.
+    fn new() -> ShardCounts {
+        ShardCounts { latency_us_min: u64::MAX, ..ShardCounts::default() }
+    }
+}
+
 /// A connection, for `stat`, `cons` and the like.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
@@ -194,7 +201,7 @@ impl ShardState {
             ready: VecDeque::new(),
             forwards: ForwardBatch::default(),
             actions: Vec::new(),
-            counts: ShardCounts { latency_us_min: u64::MAX, ..ShardCounts::default() },
+            counts: ShardCounts::new(),
             told: Vec::new(),
         }
     }
@@ -701,8 +708,8 @@ impl ShardState {
     }
 
     /// Forgets the counts of latency and packets (`srst`).
-    pub const fn reset_counts(&mut self) {
-        self.counts = ShardCounts { latency_us_min: u64::MAX, ..zero_counts() };
+    pub fn reset_counts(&mut self) {
+        self.counts = ShardCounts::new();
     }
 
     /// Count of connections.
@@ -822,20 +829,6 @@ enum Step {
     Done,
     /// It stays where it is.
     Stop(Visit),
-}
-
-const fn zero_counts() -> ShardCounts {
-    ShardCounts {
-        packets_received: 0,
-        packets_sent: 0,
-        latency_count: 0,
-        latency_us_sum: 0,
-        latency_us_max: 0,
-        latency_us_min: 0,
-        output_limit_closes: 0,
-        auth_failures: 0,
-        events_sent: 0,
-    }
 }
 
 /// Bytes that may be received beyond one whole frame before the socket is left alone.
