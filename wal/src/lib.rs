@@ -50,10 +50,10 @@ mod uring_disk;
 
 pub use aligned::AlignedBuf;
 pub use catalog::{History, inspect};
-pub use disk::{Disk, ReadDisk};
+pub use disk::{Disk, ReadDisk, Wait};
 pub use error::Error;
 pub use format::{Generation, LogPosition, SegmentSeq};
-pub use log::{Gathered, Log};
+pub use log::{Gathered, Log, Started};
 pub use options::{GROUP_BYTES_DEFAULT, MAX_RECORD_BYTES_DEFAULT, Options, SEGMENT_BYTES_DEFAULT};
 pub use reader::Reader;
 pub use scan::TornTail;

@@ -1,12 +1,14 @@
 //! The log's writing end: gather, commit, seal; roll, purge, truncate. See the crate's page for the rules.
 //!
-//! Owned by one thread. Blocking: `commit` returns when the group is durable; what arrives meanwhile waits in the
-//! caller's queue and makes up the next group (group commit with no timer). One group is in flight at a time.
+//! Owned by one thread at a time. Whoever may block calls `commit`, which returns when the group is durable; what arrives meanwhile
+//! waits in the caller's queue and makes up the next group (group commit with no timer). Whoever must not block calls
+//! `start_commit` and `poll_commit`, and gathers the next group meanwhile. One group is in flight at a time; every other call waits
+//! for it first.
 
-use std::sync::Arc;
+use std::{os::fd::BorrowedFd, sync::Arc};
 
 use crate::{
-    AlignedBuf, Disk, Error, Options, Prepared, Reader, TornTail,
+    AlignedBuf, Disk, Error, Options, Prepared, Reader, TornTail, Wait,
     catalog::{End, PathEntry, Segment, inspect, segment_name},
     format::{Generation, HEADER_BYTES, Link, LogPosition, SegmentHeader, SegmentSeq, to_usize},
     group::GatheringGroup,
@@ -25,6 +27,7 @@ pub struct Log<D: Disk> {
     /// The last group of the head is a seal.
     sealed: bool,
     group: GatheringGroup,
+    flying: Flying,
     header_block: AlignedBuf,
     dead: Vec<Arc<Segment>>,
     spares: Spares<D::File>,
@@ -34,6 +37,25 @@ pub struct Log<D: Disk> {
     torn_tail: Option<TornTail>,
     /// The first failure; every later call returns it (law 8).
     poison: Option<Error>,
+}
+
+/// The group in flight.
+#[derive(Debug)]
+struct Flying {
+    group: GatheringGroup,
+    /// Where the head ends once it is durable; `None` if nothing is in flight.
+    end: Option<End>,
+}
+
+/// What `start_commit` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// Nothing: no record is gathered, or a group is in flight already.
+    Nothing,
+    /// The group is on its way to the disk; `poll_commit` tells when it is durable.
+    InFlight,
+    /// Nothing: the group needs the next segment, which only `commit` makes, since that blocks.
+    NeedsSegment,
 }
 
 /// What `append` says about the group.
@@ -88,6 +110,7 @@ impl<D: Disk> Log<D> {
             head_file,
             sealed: false,
             group,
+            flying: Flying { group: GatheringGroup::new(&options), end: None },
             header_block,
             dead: history.dead,
             spares,
@@ -121,15 +144,54 @@ impl<D: Disk> Log<D> {
     /// [`Error::NoSpace`] while the next segment could not be made leaves the group gathered and the log usable: call
     /// again when space has returned. Every other error, and every error of the write itself, poisons the log.
     pub fn commit(&mut self) -> Result<u64, Error> {
-        self.check()?;
+        self.settle()?;
         if !self.group.is_empty() {
-            let bytes = self.group.padded_bytes(self.head().segment.header.block_bytes);
-            if !self.fits_with_seal(bytes) {
+            if !self.group_fits() {
                 self.roll()?;
             }
             self.write_group()?;
         }
         Ok(self.durable_zxid())
+    }
+
+    /// Starts to write what was gathered as one group, without waiting for the disk. Records that are appended from
+    /// here on go into the next group.
+    pub fn start_commit(&mut self) -> Result<Started, Error> {
+        self.check()?;
+        if self.group.is_empty() || self.is_in_flight() {
+            return Ok(Started::Nothing);
+        }
+        if !self.group_fits() {
+            return Ok(Started::NeedsSegment);
+        }
+        let (end, bytes) = self.finish_group();
+        let offset = self.head().end.offset;
+        let started = self.disk.start_durable(&mut self.head_file, offset, &mut self.group.buf, bytes);
+        if let Err(e) = started {
+            return Err(self.poison_head(e));
+        }
+        self.flying.end = Some(end);
+        self.group.clear();
+        std::mem::swap(&mut self.group, &mut self.flying.group);
+        Ok(Started::InFlight)
+    }
+
+    /// Looks after the group in flight: the last durable zxid if it has just become durable, `None` if it has not or
+    /// there is none. Errors are those of `commit`.
+    pub fn poll_commit(&mut self) -> Result<Option<u64>, Error> {
+        self.check()?;
+        Ok(self.land(Wait::No)?.then(|| self.durable_zxid()))
+    }
+
+    /// Whether a started group is not yet known to be durable.
+    pub fn is_in_flight(&self) -> bool {
+        self.flying.end.is_some()
+    }
+
+    /// From now on this eventfd is written when a started group has come to its end, and may be at other times.
+    pub fn notify(&mut self, eventfd: BorrowedFd<'_>) -> Result<(), Error> {
+        self.settle()?;
+        self.disk.notify(eventfd).map_err(|e| Error::io("watch the writes of", "the log", e))
     }
 
     /// Commits what is gathered and writes a seal, unless the log ends with one: for a clean shutdown and an idle log.
@@ -145,7 +207,7 @@ impl<D: Disk> Log<D> {
     /// Zeroes up to about `bytes_max` bytes of the next segment; call it when idle, and between groups when there is
     /// no idle time. A segment that is not ready when it is needed is finished then, while the group waits.
     pub fn prepare_step(&mut self, bytes_max: u64) -> Result<Prepared, Error> {
-        self.check()?;
+        self.settle()?;
         let step = self.spares.step(&mut self.disk, bytes_max);
         step.map_err(|error| self.poison_unless_no_space(error))
     }
@@ -153,7 +215,7 @@ impl<D: Disk> Log<D> {
     /// Recycles or removes the oldest segments of which every record is `<= zxid`. Segments that a reader uses, and
     /// the head, stay. Returns the number of segments that went.
     pub fn purge_below(&mut self, zxid: u64) -> Result<usize, Error> {
-        self.check()?;
+        self.settle()?;
         let mut count = 0;
         let mut next_base = self.path.iter().skip(1).map(|next| next.segment.header.base_zxid);
         let candidates = self.path.iter().take_while(|_| next_base.next().is_some_and(|base| base <= zxid));
@@ -166,7 +228,7 @@ impl<D: Disk> Log<D> {
     /// Recycles or removes the segments that no longer belong to the history: those of given-up generations and those
     /// that a truncation cut off. Call it once the control file cannot go back to them.
     pub fn remove_dead(&mut self) -> Result<usize, Error> {
-        self.check()?;
+        self.settle()?;
         let (pinned, free) = std::mem::take(&mut self.dead).into_iter().partition(|dead| Arc::strong_count(dead) > 1);
         self.dead = pinned;
         let free: Vec<Arc<Segment>> = free;
@@ -182,7 +244,7 @@ impl<D: Disk> Log<D> {
     /// `generation` is [`Log::next_generation`] or greater. If the log begins after `zxid`, it is
     /// [`Error::HistoryMissing`] and nothing has changed.
     pub fn truncate_after(&mut self, zxid: u64, generation: Generation) -> Result<(), Error> {
-        self.check()?;
+        self.settle()?;
         assert!(self.group.is_empty(), "commit before a truncation");
         let begins_after = self.history_begins_after();
         let kept = self.path.iter().take_while(|entry| entry.segment.header.base_zxid <= zxid).count();
@@ -205,7 +267,7 @@ impl<D: Disk> Log<D> {
     /// [`Log::truncate_after`] does, when the control file names `generation`; until [`Log::remove_dead`] the former
     /// history can be returned to.
     pub fn restart_after(&mut self, zxid: u64, generation: Generation) -> Result<(), Error> {
-        self.check()?;
+        self.settle()?;
         assert!(self.group.is_empty(), "commit before a new base");
         self.begin(&Beginning { generation, previous: None, base_zxid: zxid })?;
         let head = self.path.pop();
@@ -291,10 +353,11 @@ impl<D: Disk> Log<D> {
         if error.is_no_space() { error } else { self.poison(error) }
     }
 
-    /// Whether a group of `bytes` fits into the head with a seal behind it.
-    fn fits_with_seal(&self, bytes: usize) -> bool {
+    /// Whether the gathered group fits into the head with a seal behind it.
+    fn group_fits(&self) -> bool {
         let header = &self.head().segment.header;
-        self.head().end.offset + bytes as u64 + u64::from(header.block_bytes) <= header.segment_bytes
+        let bytes = self.group.padded_bytes(header.block_bytes) as u64;
+        self.head().end.offset + bytes + u64::from(header.block_bytes) <= header.segment_bytes
     }
 
     /// Makes durable what recovery took for the end, by a seal that also keeps any torn group behind it from ever
@@ -314,20 +377,54 @@ impl<D: Disk> Log<D> {
 
     /// Writes the gathered group (or, if it is empty, a seal) at the end of the head, where it must fit.
     fn write_group(&mut self) -> Result<(), Error> {
-        let head = self.head();
-        let (end, identity) = (head.end, head.segment.identity());
-        let (crc, bytes) = self.group.finish(&identity, end.offset, end.crc, end.zxid);
-        let written = self.disk.write_durable(&mut self.head_file, end.offset, &mut self.group.buf, bytes);
+        let (end, bytes) = self.finish_group();
+        let offset = self.head().end.offset;
+        let written = self.disk.write_durable(&mut self.head_file, offset, &mut self.group.buf, bytes);
         if let Err(e) = written {
-            let error = Error::io("make durable", &self.head().segment.name, e);
-            return Err(self.poison(error));
+            return Err(self.poison_head(e));
         }
         self.sealed = self.group.is_empty();
-        let zxid = if self.sealed { end.zxid } else { self.group.last_zxid() };
         self.group.clear();
-        let head = self.path.last_mut().expect("an open log has a head");
-        head.end = End { offset: end.offset + bytes as u64, crc, zxid };
+        self.set_end(end);
         Ok(())
+    }
+
+    /// Pads the gathered group for the end of the head: where the head will end then, and the group's bytes.
+    fn finish_group(&mut self) -> (End, usize) {
+        let head = self.path.last().expect("an open log has a head");
+        let end = head.end;
+        let zxid = if self.group.is_empty() { end.zxid } else { self.group.last_zxid() };
+        let (crc, bytes) = self.group.finish(&head.segment.identity(), end.offset, end.crc, end.zxid);
+        (End { offset: end.offset + bytes as u64, crc, zxid }, bytes)
+    }
+
+    /// Takes note of the group in flight if it has come to its end; true if it is durable now.
+    fn land(&mut self, wait: Wait) -> Result<bool, Error> {
+        let Some(end) = self.flying.end else { return Ok(false) };
+        match self.disk.finish_durable(&mut self.flying.group.buf, wait) {
+            None => return Ok(false),
+            Some(Err(e)) => return Err(self.poison_head(e)),
+            Some(Ok(())) => {}
+        }
+        self.flying.end = None;
+        self.sealed = false;
+        self.set_end(end);
+        Ok(true)
+    }
+
+    /// Waits for the group in flight: what every call that is not about it begins with.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.check()?;
+        self.land(Wait::UntilDone).map(drop)
+    }
+
+    fn set_end(&mut self, end: End) {
+        self.path.last_mut().expect("an open log has a head").end = end;
+    }
+
+    fn poison_head(&mut self, e: std::io::Error) -> Error {
+        let error = Error::io("make durable", &self.head().segment.name, e);
+        self.poison(error)
     }
 
     /// Begins the next segment of the same generation.

@@ -2,19 +2,19 @@
 //!
 //! Owns the ring and, while an operation is in flight, its buffer. Must never give a buffer back, or free it, while
 //! the kernel may still read it: if the ring itself fails with an operation in flight, the buffer is leaked and the
-//! ring refuses everything after that. A group is one `io_uring_enter`: submit and wait in one.
+//! ring refuses everything after that. A group is one `io_uring_enter`, whether it is waited for or only started.
 #![allow(unsafe_code)]
 
 use std::{
     fs::File,
     io,
     mem::{forget, take},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use crate::AlignedBuf;
+use crate::{AlignedBuf, Wait};
 
 /// The ring and its only slot.
 pub(crate) struct Ring {
@@ -23,10 +23,14 @@ pub(crate) struct Ring {
     broken: bool,
 }
 
-/// What the kernel may be reading.
+/// What the kernel may be reading, and what has come of it.
+#[derive(Default)]
 struct Slot {
     buf: AlignedBuf,
+    bytes: usize,
+    operations: usize,
     in_flight: usize,
+    results: Results,
 }
 
 /// What a write promises when it completes.
@@ -43,7 +47,14 @@ pub(crate) enum Durability {
 impl Ring {
     pub(crate) fn new() -> io::Result<Ring> {
         let ring = IoUring::new(ENTRIES)?;
-        Ok(Ring { ring, slot: Slot { buf: AlignedBuf::default(), in_flight: 0 }, broken: false })
+        Ok(Ring { ring, slot: Slot::default(), broken: false })
+    }
+
+    /// Writes this eventfd with every completion.
+    pub(crate) fn notify(&self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        // A second notifier replaces the first; where there is none, there is nothing to take away.
+        let _none = self.ring.submitter().unregister_eventfd();
+        self.ring.submitter().register_eventfd(eventfd.as_raw_fd())
     }
 
     /// Writes the first `bytes` of `buf` at `offset`: all of them, or an error. `buf` is empty afterwards only if the
@@ -56,12 +67,43 @@ impl Ring {
         bytes: usize,
         durability: Durability,
     ) -> io::Result<()> {
+        self.prepare(file, offset, buf, bytes, durability)?;
+        // Submits and waits in one.
+        self.finish(buf, Wait::UntilDone).expect("waited until it ended")
+    }
+
+    /// Begins a write, which takes the buffer until [`Ring::finish`]. If it cannot, the buffer stays, unless the ring
+    /// failed with the write in flight.
+    pub(crate) fn start(
+        &mut self,
+        file: &File,
+        offset: u64,
+        buf: &mut AlignedBuf,
+        bytes: usize,
+        durability: Durability,
+    ) -> io::Result<()> {
+        self.prepare(file, offset, buf, bytes, durability)?;
+        while !self.ring.submission().is_empty() {
+            self.enter(0)?;
+        }
+        Ok(())
+    }
+
+    fn prepare(
+        &mut self,
+        file: &File,
+        offset: u64,
+        buf: &mut AlignedBuf,
+        bytes: usize,
+        durability: Durability,
+    ) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("the io_uring ring failed before"));
         }
+        assert!(self.slot.in_flight == 0, "one operation at a time");
         assert!(bytes <= buf.len(), "a write stays within its buffer");
         let length = u32::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        self.slot.buf = take(buf);
+        self.slot = Slot { buf: take(buf), bytes, ..Slot::default() };
         let fd = types::Fd(file.as_raw_fd());
         let rw_flags = if durability == Durability::Dsync { libc::RWF_DSYNC } else { 0 };
         let mut write = opcode::Write::new(fd, self.slot.buf.as_ptr(), length)
@@ -69,51 +111,62 @@ impl Ring {
             .rw_flags(rw_flags)
             .build()
             .user_data(WRITE);
-        let mut operations = 1;
         if durability == Durability::ThenDatasync {
             write = write.flags(squeue::Flags::IO_LINK);
-            operations = 2;
         }
         self.push(&write);
-        if operations == 2 {
+        if durability == Durability::ThenDatasync {
             self.push(&opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(SYNC));
         }
-        let results = self.run(operations)?;
-        *buf = take(&mut self.slot.buf);
-        results.check(bytes, operations)
+        Ok(())
+    }
+
+    /// The outcome of the operation that was started, and its buffer; `None` while it is under way.
+    pub(crate) fn finish(&mut self, buf: &mut AlignedBuf, wait: Wait) -> Option<io::Result<()>> {
+        loop {
+            for completion in self.ring.completion() {
+                self.slot.in_flight -= 1;
+                match completion.user_data() {
+                    WRITE => self.slot.results.write = Some(completion.result()),
+                    _ => self.slot.results.sync = Some(completion.result()),
+                }
+            }
+            if self.slot.in_flight == 0 {
+                break;
+            }
+            if wait == Wait::No {
+                return None;
+            }
+            if let Err(error) = self.enter(self.slot.in_flight) {
+                return Some(Err(error));
+            }
+        }
+        let done = take(&mut self.slot);
+        *buf = done.buf;
+        Some(done.results.check(done.bytes, done.operations))
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the entry's buffer is `self.slot.buf`, which stays where it is (its address is on the heap) until
-        // `run` has seen the completion, and is leaked if it never does. The entry's file is borrowed by `write`
-        // until then; once submitted the kernel holds a reference of its own.
+        // `finish` has seen the completion, and is leaked if it never does. The entry's file is borrowed until it
+        // is submitted; from then on the kernel holds a reference of its own.
         let pushed = unsafe { self.ring.submission().push(entry) };
         assert!(pushed.is_ok(), "the ring has room for the one operation in flight");
         self.slot.in_flight += 1;
+        self.slot.operations += 1;
     }
 
-    /// Submits what was pushed and waits for every completion.
-    fn run(&mut self, operations: usize) -> io::Result<Results> {
-        let mut results = Results::default();
-        while self.slot.in_flight > 0 {
-            match self.ring.submit_and_wait(self.slot.in_flight.min(operations)) {
-                Ok(_) => {}
-                // The wait was interrupted, not the operation: this waits again, it does not write again.
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.broken = true;
-                    return Err(e);
-                }
-            }
-            for completion in self.ring.completion() {
-                self.slot.in_flight -= 1;
-                match completion.user_data() {
-                    WRITE => results.write = Some(completion.result()),
-                    _ => results.sync = Some(completion.result()),
-                }
+    /// Submits what was pushed and waits for so many completions.
+    fn enter(&mut self, completions: usize) -> io::Result<()> {
+        match self.ring.submit_and_wait(completions) {
+            Ok(_) => Ok(()),
+            // The wait was interrupted, not the operation: whoever waits does so again, and does not write again.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(e) => {
+                self.broken = true;
+                Err(e)
             }
         }
-        Ok(results)
     }
 }
 

@@ -12,10 +12,11 @@
 use std::{
     collections::BTreeMap,
     io,
+    os::fd::BorrowedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{AlignedBuf, Disk, ReadDisk, format::to_usize};
+use crate::{AlignedBuf, Disk, ReadDisk, Wait, format::to_usize};
 
 /// A simulated disk with one directory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,16 @@ struct State {
     frozen: bool,
     fail_at: Option<(u64, i32)>,
     capacity_bytes: Option<usize>,
+    started: Option<Started>,
+}
+
+/// A write whose sectors are with the disk, and not durable yet.
+#[derive(Debug)]
+struct Started {
+    file: SimFile,
+    begin: usize,
+    end: usize,
+    buf: AlignedBuf,
 }
 
 #[derive(Debug, Default)]
@@ -101,12 +112,15 @@ impl SimDisk {
         state.frozen = false;
         state.freeze_at = None;
         state.fail_at = None;
+        state.started = None;
     }
 
     /// The process dies, the machine does not: everything written is still there, though not durable. A freeze still to
     /// come stays set.
     pub fn kill_process(&self) {
-        self.lock().frozen = false;
+        let state = &mut *self.lock();
+        state.frozen = false;
+        state.started = None;
     }
 
     /// All files with their bytes.
@@ -323,13 +337,27 @@ impl Disk for SimDisk {
         state.step()
     }
 
-    fn write_durable(&mut self, file: &mut SimFile, offset: u64, buf: &mut AlignedBuf, bytes: usize) -> io::Result<()> {
+    fn start_durable(&mut self, file: &mut SimFile, offset: u64, buf: &mut AlignedBuf, bytes: usize) -> io::Result<()> {
         let state = &mut *self.lock();
         let data = buf.get(..bytes).expect("a write stays within its buffer");
         state.write(*file, offset, data)?;
         let begin = to_usize(offset);
-        state.inode(*file).sync(begin, begin + bytes);
-        state.step()
+        let started = Started { file: *file, begin, end: begin + bytes, buf: std::mem::take(buf) };
+        assert!(state.started.replace(started).is_none(), "one started write at a time");
+        Ok(())
+    }
+
+    fn finish_durable(&mut self, buf: &mut AlignedBuf, _wait: Wait) -> Option<io::Result<()>> {
+        let state = &mut *self.lock();
+        let started = state.started.take().expect("a write was started");
+        *buf = started.buf;
+        let synced = state.check_power().map(|()| state.inode(started.file).sync(started.begin, started.end));
+        Some(synced.and_then(|()| state.step()))
+    }
+
+    fn notify(&mut self, _eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        // Whoever looks finds it done.
+        Ok(())
     }
 
     fn write_zeroes(&mut self, file: &mut SimFile, offset: u64, bytes: u64) -> io::Result<()> {

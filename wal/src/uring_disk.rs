@@ -7,7 +7,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::{
+        fd::BorrowedFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +18,7 @@ use std::{
 use rustix::fs::{FlockOperation, OFlags};
 
 use crate::{
-    AlignedBuf, Disk, ReadDisk,
+    AlignedBuf, Disk, ReadDisk, Wait,
     format::to_usize,
     ring::{Durability, Ring},
 };
@@ -30,6 +33,16 @@ pub struct UringDisk {
     mode: Mode,
     refuse_direct: Option<RefuseDirect>,
     zeroes: AlignedBuf,
+    started: Started,
+}
+
+/// A write that was started.
+#[derive(Debug)]
+enum Started {
+    None,
+    OnRing,
+    /// It was carried out at once.
+    Done(AlignedBuf),
 }
 
 /// Choices for a real disk.
@@ -78,6 +91,7 @@ impl UringDisk {
             mode: Mode::Direct { proven: false },
             refuse_direct: options.refuse_direct,
             zeroes: AlignedBuf::zeroed(ZEROES_BYTES),
+            started: Started::None,
         })
     }
 
@@ -196,6 +210,46 @@ impl Disk for UringDisk {
         bytes: usize,
     ) -> io::Result<()> {
         self.write(file, offset, Write::Durable(buf, bytes))
+    }
+
+    fn start_durable(
+        &mut self,
+        file: &mut UringFile,
+        offset: u64,
+        buf: &mut AlignedBuf,
+        bytes: usize,
+    ) -> io::Result<()> {
+        assert!(matches!(self.started, Started::None), "one started write at a time");
+        if file.direct && self.mode == (Mode::Direct { proven: true }) {
+            self.ring.start(&file.file, offset, buf, bytes, Durability::Dsync)?;
+            self.started = Started::OnRing;
+        } else {
+            // Whether O_DIRECT is taken shows in the outcome; and without it the kernel waits for the disk on our behalf anyway.
+            self.write(file, offset, Write::Durable(buf, bytes))?;
+            self.started = Started::Done(std::mem::take(buf));
+        }
+        Ok(())
+    }
+
+    fn finish_durable(&mut self, buf: &mut AlignedBuf, wait: Wait) -> Option<io::Result<()>> {
+        match std::mem::replace(&mut self.started, Started::None) {
+            Started::None => panic!("no write was started"),
+            Started::Done(done) => {
+                *buf = done;
+                Some(Ok(()))
+            }
+            Started::OnRing => {
+                let outcome = self.ring.finish(buf, wait);
+                if outcome.is_none() {
+                    self.started = Started::OnRing;
+                }
+                outcome
+            }
+        }
+    }
+
+    fn notify(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        self.ring.notify(eventfd)
     }
 
     fn write_zeroes(&mut self, file: &mut UringFile, offset: u64, bytes: u64) -> io::Result<()> {
