@@ -4,17 +4,18 @@
 //! finishes what it has, the log is sealed. Any step that fails says why, and nothing is left behind.
 #![forbid(unsafe_code)]
 
-use crate::config::{Listen, ResolvedConfig};
-use crate::consensus::Core;
+use crate::config::{Listen, ResolvedConfig, RingConfig};
+use crate::consensus::{self, Core, LogPort};
 use crate::control::{Control, FOUR_LETTER_CALLS_MAX};
-use crate::hub::Hub;
+use crate::hub::{CoreBell, Hub};
 use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::ConnectionLimits;
 use crate::log::LogThread;
+use crate::log_writer::{Desk, LogWriter};
 use crate::preflight::{self, cpu::CpuBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
-use crate::shard::{FourLetterCall, ShardHandler};
+use crate::shard::{FourLetterCall, HostedCore, ShardHandler};
 use crate::watchdog;
 use engine::prep::PrepOptions;
 use engine::replica::{Replica, ReplicaOptions};
@@ -23,10 +24,11 @@ use engine::stream::ShardId;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use wal::UringDisk;
 
 /// Why a server did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +56,21 @@ pub struct Server {
     hub: Arc<Hub>,
     address: SocketAddr,
     shards: Vec<ShardHandle>,
-    core: JoinHandle<()>,
+    core: CoreHandle,
     log: JoinHandle<()>,
     images: JoinHandle<()>,
     control_socket: PathBuf,
     /// Held until the end: nobody else may use the directories.
     _ready: preflight::Ready,
+}
+
+/// Where the core runs.
+#[derive(Debug)]
+enum CoreHandle {
+    /// In a thread of its own.
+    Thread(JoinHandle<()>),
+    /// In a shard, which gives it back when it stops.
+    Shard(Receiver<Core<UringDisk>>),
 }
 
 impl Server {
@@ -78,15 +89,15 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let recovered = recovery::recover(&config)?;
-        let pins = Pins::new(&cpus, cpus.pins(config.ring.pin, shard_count));
-        Server::start_threads(Arc::new(config), listen, shard_count, &pins, recovered, ready)
+        let places = Places::new(&cpus, &config.ring, shard_count);
+        Server::start_threads(Arc::new(config), listen, shard_count, &places, recovered, ready)
     }
 
     fn start_threads(
         config: Arc<ResolvedConfig>,
         listen: Listen,
         shard_count: u32,
-        pins: &Pins,
+        places: &Places,
         recovered: Recovered,
         ready: preflight::Ready,
     ) -> Result<Server, BootError> {
@@ -94,15 +105,25 @@ impl Server {
         let (core_parker, log_parker) = (Parker::new(Duration::ZERO), Parker::new(Duration::ZERO));
         let position = tree.last_zxid();
         let count = usize::try_from(shard_count).unwrap_or(1);
-        let hub = Arc::new(Hub::new(tree, count, core_parker.bell(), log_parker.bell()));
-        let replica = Replica::new(replica_options(&config), &hub.read_tree(), Core::now(&hub));
+        let hosted = places.core_in_shard;
+        let core_bell = if hosted { CoreBell::Shard(HOST) } else { CoreBell::Thread(core_parker.bell()) };
+        let hub = Arc::new(Hub::new(tree, count, core_bell, log_parker.bell()));
+        let replica = Replica::new(replica_options(&config), &hub.read_tree(), consensus::now(&hub));
         let (starter, frozen, busy) = ImageStarter::new(image_rule(&config), replayed);
         let image_request = starter.request(Arc::clone(&hub));
 
-        let log = LogThread::new(Arc::clone(&hub), log, log_parker, config.storage.fsync_warning);
-        let log = spawn_pinned("rk-log", pins.log(), move || log.run())?;
-        let core = Core::new(Arc::clone(&hub), replica, core_parker, starter);
-        let core = spawn_pinned("rk-core", pins.core(), move || core.run())?;
+        let writer = Box::new(LogWriter::new(Arc::clone(&hub), log, config.storage.fsync_warning));
+        let desk = hosted.then(|| Arc::new(Desk::default()));
+        let log = LogThread::new(Arc::clone(&hub), writer, log_parker, desk.clone());
+        let log = spawn_pinned("rk-log", places.log(), move || log.run())?;
+        let port = desk.map_or(LogPort::Thread, |desk| LogPort::Hosted { desk, writer: None, bell: None });
+        let core = Core::new(Arc::clone(&hub), replica, port, starter, hosted.then_some(HOST));
+        let (core, guest) = if hosted {
+            let (back, core_back) = mpsc::sync_channel(1);
+            (CoreHandle::Shard(core_back), Some(HostedCore { core, back }))
+        } else {
+            (CoreHandle::Thread(spawn_pinned("rk-core", places.core(), move || core.run(core_parker))?), None)
+        };
         let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
         let data_dir = config.storage.data_dir.clone();
         let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, frozen, busy);
@@ -113,8 +134,8 @@ impl Server {
         let total_max = config.clients.connections_max.map(NonZeroU32::get);
         let limits = Arc::new(ConnectionLimits::new(per_address_max, total_max));
         let starts =
-            ShardStarts { config: &config, hub: &hub, limits: &limits, calls, position, backend: Backend::Ring };
-        let (shards, address) = starts.start(listen, count, pins)?;
+            ShardStarts { config: &config, hub: &hub, limits: &limits, calls, position, backend: Backend::Ring, guest: Arc::new(Mutex::new(guest)) };
+        let (shards, address) = starts.start(listen, count, places)?;
 
         let client_port = address.port();
         let control =
@@ -159,13 +180,22 @@ impl Server {
             }
         }
         self.hub.stop();
-        for (name, thread) in [("core", self.core), ("log", self.log), ("image", self.images)] {
-            if thread.join().is_err() {
-                tracing::error!(name, "a thread did not end in order");
-            }
+        match self.core {
+            CoreHandle::Thread(thread) => join("core", thread),
+            // It ends here, in the thread that waits for the end. Nobody rings it: it looks at the log from time to time.
+            CoreHandle::Shard(back) => back.into_iter().for_each(|core| core.run(Parker::new(Duration::ZERO))),
         }
+        self.hub.close_log();
+        join("log", self.log);
+        join("image", self.images);
         // It is of no use without the server; a leftover is replaced at the next start.
         let _leftover = std::fs::remove_file(&self.control_socket);
+    }
+}
+
+fn join(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread did not end in order");
     }
 }
 
@@ -177,12 +207,14 @@ struct ShardStarts<'a> {
     calls: SyncSender<FourLetterCall>,
     position: proto::Zxid,
     backend: Backend,
+    /// The core, for the shard that hosts it. It stays here if that one does not come up and is tried again in another way.
+    guest: Arc<Mutex<Option<HostedCore>>>,
 }
 
 impl ShardStarts<'_> {
     /// Starts all shards on the first address that the machine has. The first shard tells the port if it was to be a free one.
-    fn start(mut self, listen: Listen, count: usize, pins: &Pins) -> Result<(Vec<ShardHandle>, SocketAddr), BootError> {
-        let first = match self.start_first(listen, pins) {
+    fn start(mut self, listen: Listen, count: usize, places: &Places) -> Result<(Vec<ShardHandle>, SocketAddr), BootError> {
+        let first = match self.start_first(listen, places) {
             // The raw ring needs a newer kernel than glommio does (docs/decisions/001).
             Err(BootError::Runtime(rt::Error::Backend { why, .. })) if self.backend == Backend::Ring => {
                 tracing::warn!(
@@ -190,24 +222,24 @@ impl ShardStarts<'_> {
                     "the shards cannot use a ring of their own: they run on glommio, at a higher cost per request"
                 );
                 self.backend = Backend::Glommio;
-                self.start_first(listen, pins)?
+                self.start_first(listen, places)?
             }
             first => first?,
         };
         let address = first.addrs().first().copied().ok_or(BootError::NoClientPort)?;
         let mut shards = vec![first];
         for number in 1..count {
-            shards.push(self.start_one(number, address, pins)?);
+            shards.push(self.start_one(number, address, places)?);
         }
         Ok((shards, address))
     }
 
     /// The first shard, on the first address that the machine has.
-    fn start_first(&self, listen: Listen, pins: &Pins) -> Result<ShardHandle, BootError> {
+    fn start_first(&self, listen: Listen, places: &Places) -> Result<ShardHandle, BootError> {
         let mut outcome = Err(BootError::NoClientPort);
         for candidate in listen.candidates() {
             outcome =
-                rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, pins));
+                rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, places));
             if outcome.is_ok() {
                 break;
             }
@@ -215,21 +247,27 @@ impl ShardStarts<'_> {
         outcome
     }
 
-    fn start_one(&self, number: usize, address: SocketAddr, pins: &Pins) -> Result<ShardHandle, BootError> {
+    fn start_one(&self, number: usize, address: SocketAddr, places: &Places) -> Result<ShardHandle, BootError> {
         let backlog = self.config.clients.backlog.and_then(|backlog| i32::try_from(backlog).ok());
         let mut shard = ShardConfig::new(format!("rk-shard-{number}"));
         shard.listen = vec![address];
         shard.backlog = backlog.unwrap_or(shard.backlog);
-        shard.cpu = pins.shard(number);
+        shard.cpu = places.shard(number);
         let options = shard_options(self.config, number);
         let (hub, limits, calls) = (Arc::clone(self.hub), Arc::clone(self.limits), self.calls.clone());
         let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
         let position = self.position;
+        let guest = (number == HOST).then(|| Arc::clone(&self.guest));
         let handle = spawn_shard(shard, self.backend, move |bell| {
+            let guest = guest.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(link) = hub.shards.get(number) {
-                link.set_bell(bell);
+                link.set_bell(bell.clone());
             }
-            ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick)
+            let shard = ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick);
+            match guest {
+                Some(guest) => shard.hosting(guest, bell),
+                None => shard,
+            }
         })?;
         Ok(handle)
     }
@@ -271,15 +309,20 @@ fn image_rule(config: &ResolvedConfig) -> ImageRule {
     ImageRule { txns_max: config.storage.snap_count, bytes_max }
 }
 
-/// Which processor each thread stays on. Shards have one each; core and log take the last two.
+/// The shard that hosts the core, where one does.
+const HOST: usize = 0;
+
+/// Which processor each thread stays on, and whether the core has a thread. Shards have a processor each; core and log take the last two.
 #[derive(Debug)]
-struct Pins {
+struct Places {
     cpus: Vec<usize>,
+    core_in_shard: bool,
 }
 
-impl Pins {
-    fn new(budget: &CpuBudget, on: bool) -> Pins {
-        Pins { cpus: if on { budget.cpus.clone() } else { Vec::new() } }
+impl Places {
+    fn new(budget: &CpuBudget, config: &RingConfig, shard_count: u32) -> Places {
+        let cpus = if budget.pins(config.pin, shard_count) { budget.cpus.clone() } else { Vec::new() };
+        Places { cpus, core_in_shard: budget.shard_hosts_core(config.core) }
     }
 
     fn shard(&self, number: usize) -> Option<usize> {

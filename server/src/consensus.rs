@@ -1,20 +1,24 @@
-//! The consensus core's thread: it alone orders requests and changes the tree.
+//! The consensus core: it alone orders requests and changes the tree.
 //!
-//! Owns the [`Replica`]. A turn: hear how far the log is durable; take requests from the shards in turn and prepare their txns; hand those
-//! to the log; apply what is committed and push it to the shards, under the tree's lock; look at the clocks; start an image if it is time.
+//! Owns the [`Replica`]. A turn: take requests from the shards in turn and prepare their txns; hand those to the log; hear how far that is
+//! durable; apply what is committed and push it to the shards, under the tree's lock; look at the clocks; start an image if it is time.
 //! It never waits for the disk, and never takes the tree's lock without room in every shard's stream.
+//!
+//! It has a thread of its own ([`Core::run`]), or, where there is one processor, it takes its turns within those of the first shard, and
+//! starts the log's groups itself ([`LogPort::Hosted`], `docs/decisions/002`): then a write is handed over between threads nowhere.
 #![forbid(unsafe_code)]
 
-use crate::hub::Hub;
+use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
-use crate::rt::Parker;
+use crate::log_writer::{Desk, LogWriter, Pumped};
+use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
+use wal::Disk;
 
 /// Txns and replies that one hold of the tree's lock applies at the most.
 const APPLY_MAX: usize = 1_024;
@@ -23,69 +27,150 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// While stopping: how long the core waits for the log to make the last txns durable.
 const STOP_ROUNDS_MAX: u32 = 100;
 
+/// The core's way to the log.
+#[derive(Debug)]
+pub enum LogPort<D: Disk> {
+    /// The log thread takes from the queue.
+    Thread,
+    /// The core does itself what does not block, whenever the writer is here; else it is with the log thread.
+    Hosted {
+        /// Where the writer changes hands.
+        desk: Arc<Desk<D>>,
+        /// The writer, while it is here.
+        writer: Option<Box<LogWriter<D>>>,
+        /// What the kernel rings when a group has come to its end; set once the host runs.
+        bell: Option<Doorbell>,
+    },
+}
+
 /// See the module.
 #[derive(Debug)]
-pub struct Core {
+pub struct Core<D: Disk> {
     hub: Arc<Hub>,
     replica: Replica,
-    parker: Parker,
+    log: LogPort<D>,
     images: ImageStarter,
+    /// The shard within whose turns it takes its own: that one needs no ring.
+    host: Option<usize>,
     first_shard: usize,
     next_tick_ms: i64,
 }
 
-impl Core {
-    /// The core over a recovered replica.
+/// What a turn of the core came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Something moved: there may be more to do.
+    Progress,
+    /// Nothing did; look again after this time, if nobody rings before.
+    Idle(Duration),
+}
+
+impl<D: Disk> Core<D> {
+    /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, replica: Replica, parker: Parker, images: ImageStarter) -> Core {
-        Core { hub, replica, parker, images, first_shard: 0, next_tick_ms: 0 }
+    pub fn new(
+        hub: Arc<Hub>,
+        replica: Replica,
+        log: LogPort<D>,
+        images: ImageStarter,
+        host: Option<usize>,
+    ) -> Core<D> {
+        Core { hub, replica, log, images, host, first_shard: 0, next_tick_ms: 0 }
     }
 
-    /// The time that the replica gets.
-    #[must_use]
-    pub fn now(hub: &Hub) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now {
-            mono_ms: i64::try_from(hub.now_us() / 1_000).unwrap_or(i64::MAX),
-            wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+    /// The host runs and has this bell. Where the kernel cannot ring it, the log stays with its thread.
+    pub fn use_bell(&mut self, bell: Doorbell) {
+        match &mut self.log {
+            LogPort::Hosted { bell: place, .. } if bell.notify_fd().is_some() => *place = Some(bell),
+            LogPort::Hosted { .. } => self.release_log(),
+            LogPort::Thread => {}
         }
     }
 
-    /// Runs until the hub stops.
-    pub fn run(mut self) {
+    /// Runs until the hub stops, and until what was proposed by then is applied or the log does not come after.
+    pub fn run(mut self, mut parker: Parker) {
         let mut stop_rounds = 0;
         loop {
-            stats::add(&self.hub.core_stats.core_beats, 1);
-            let now = Core::now(&self.hub);
-            let mut progress = self.hear_from_log();
-            progress |= self.take_requests(now);
-            progress |= self.hand_to_log();
-            progress |= self.apply();
-            if self.images.is_asked() {
-                self.images.consider(&self.hub.read_tree());
-            }
-            self.publish();
-            if progress {
+            let Turn::Idle(wait) = self.turn() else { continue };
+            if !self.hub.is_stopping() {
+                parker.wait(Some(wait));
                 continue;
             }
-            if self.hub.is_stopping() {
-                stop_rounds += 1;
-                // What was proposed may become durable still, and its replies leave; then it is over.
-                if self.replica.pending_len() == 0 || stop_rounds > STOP_ROUNDS_MAX {
-                    return;
-                }
-                self.parker.wait(Some(Duration::from_millis(10)));
-                continue;
+            self.release_log();
+            stop_rounds += 1;
+            // What was proposed may become durable still, and its replies leave; then it is over.
+            if self.replica.pending_len() == 0 || stop_rounds > STOP_ROUNDS_MAX {
+                return;
             }
-            let wait = u64::try_from(self.next_tick_ms - now.mono_ms).map_or(Duration::ZERO, Duration::from_millis);
-            stats::set(&self.hub.core_stats.core_idle, 1);
-            self.parker.wait(Some(wait.clamp(Duration::from_millis(1), WAIT_MAX)));
-            stats::set(&self.hub.core_stats.core_idle, 0);
+            parker.wait(Some(Duration::from_millis(10)));
+        }
+    }
+
+    /// Does all that is at hand, once. Never waits.
+    pub fn turn(&mut self) -> Turn {
+        let stats = &self.hub.core_stats;
+        stats::add(&stats.core_beats, 1);
+        stats::set(&stats.core_idle, 0);
+        let now = now(&self.hub);
+        let mut progress = self.take_requests(now);
+        progress |= self.hand_to_log();
+        progress |= self.pump_log();
+        progress |= self.hear_from_log();
+        progress |= self.apply();
+        if self.images.is_asked() {
+            self.images.consider(&self.hub.read_tree());
+        }
+        self.publish();
+        if progress {
+            return Turn::Progress;
+        }
+        stats::set(&self.hub.core_stats.core_idle, 1);
+        let until_tick = u64::try_from(self.next_tick_ms - now.mono_ms).map_or(Duration::ZERO, Duration::from_millis);
+        let wait = match &self.log {
+            LogPort::Hosted { writer: Some(writer), .. } => until_tick.min(writer.next_look().unwrap_or(WAIT_MAX)),
+            LogPort::Hosted { writer: None, .. } | LogPort::Thread => until_tick,
+        };
+        Turn::Idle(wait.clamp(Duration::from_millis(1), WAIT_MAX))
+    }
+
+    /// Gives the log back to its thread, for good: the core that hosted it is about to end or to move to another thread.
+    pub fn release_log(&mut self) {
+        if let LogPort::Hosted { desk, writer, .. } = std::mem::replace(&mut self.log, LogPort::Thread) {
+            if let Some(mut writer) = writer {
+                // A failure shows again at the thread's first call.
+                let _failed = writer.settle();
+                desk.give_to_thread(writer);
+            }
+            desk.close();
+            self.hub.ring_log();
+        }
+    }
+
+    /// What of the log's work does not block, if the core has it.
+    fn pump_log(&mut self) -> bool {
+        let LogPort::Hosted { desk, writer: place, bell } = &mut self.log else { return false };
+        let bell = bell.as_ref().and_then(Doorbell::notify_fd);
+        let Some(mut writer) = place.take().or_else(|| desk.take_for_core()) else { return false };
+        match writer.pump(bell) {
+            Ok(Pumped::Blocks) => {
+                desk.give_to_thread(writer);
+                self.hub.ring_log();
+                false
+            }
+            Ok(pumped) => {
+                *place = Some(writer);
+                pumped == Pumped::Progress
+            }
+            Err(error) => {
+                self.hub.fail_log(&error);
+                self.log = LogPort::Thread;
+                false
+            }
         }
     }
 
     fn hear_from_log(&mut self) -> bool {
-        let durable = Zxid(self.hub.durable());
+        let durable = Zxid(self.hub.log_queue.durable());
         let before = self.replica.can_apply();
         self.replica.durable(durable);
         self.replica.can_apply() && !before
@@ -99,19 +184,21 @@ impl Core {
         let count = hub.shards.len();
         self.first_shard = (self.first_shard + 1) % count.max(1);
         for offset in 0..count {
-            let Some(link) = hub.shards.get((self.first_shard + offset) % count) else { continue };
-            for _ in 0..link.inbox.capacity() {
-                if self.replica.is_full() || hub.log_queue.is_full() {
+            let number = (self.first_shard + offset) % count;
+            let Some(link) = hub.shards.get(number) else { continue };
+            let mut any = false;
+            for _ in 0..QUEUE_BATCHES {
+                if self.replica.is_full() || !hub.log_queue.has_room() {
                     break;
                 }
                 let Some(batch) = link.inbox.pop() else { break };
                 self.replica.receive(now, &tree, &batch);
-                progress = true;
+                any = true;
             }
-            if link.waits_for_room.load(Ordering::SeqCst) && !link.inbox.is_full() {
-                link.waits_for_room.store(false, Ordering::SeqCst);
+            if any && link.inbox.made_room() && self.host != Some(number) {
                 link.ring();
             }
+            progress |= any;
         }
         if now.mono_ms >= self.next_tick_ms && !hub.is_stopping() {
             self.replica.tick(now, &tree);
@@ -121,14 +208,15 @@ impl Core {
     }
 
     fn hand_to_log(&mut self) -> bool {
-        if self.hub.log_queue.is_full() {
+        if !self.hub.log_queue.has_room() {
             return false;
         }
         let Some(batch) = self.replica.take_appends() else { return false };
         self.images.appended(&batch);
-        let pushed = self.hub.log_queue.push(batch).is_ok();
-        assert!(pushed, "there was room, and the core alone pushes");
-        self.hub.ring_log();
+        self.hub.log_queue.push(batch);
+        if !matches!(self.log, LogPort::Hosted { writer: Some(_), .. }) {
+            self.hub.ring_log();
+        }
         true
     }
 
@@ -143,23 +231,18 @@ impl Core {
         self.replica.apply(&mut tree, &mut batch, APPLY_MAX);
         stats::add(&hub.core_stats.txns_applied, tree.last_zxid().0 - before.0);
         let has_changes = batch.items.iter().any(|item| matches!(item, StreamItem::Change(_)));
-        let mut concerned: Vec<bool> =
-            hub.shards.iter().map(|link| has_changes && link.has_watches.load(Ordering::Acquire)).collect();
-        for item in &batch.items {
-            if let Some(flag) = shard_of(item).and_then(|shard| concerned.get_mut(shard)) {
-                *flag = true;
-            }
-        }
         let batch = Arc::new(batch);
-        for link in &hub.shards {
-            let pushed = link.stream.push(Arc::clone(&batch)).is_ok();
-            assert!(pushed, "there was room, and the core alone pushes");
-        }
+        let mut to_ring: Vec<bool> =
+            hub.shards.iter().map(|link| link.stream.push(Arc::clone(&batch), has_changes)).collect();
         self.images.consider(&tree);
         drop(tree);
-        // Others see the batch when they next take the lock; they are woken in time not to let it pile up.
-        for (link, concerned) in hub.shards.iter().zip(concerned) {
-            if concerned || link.stream.len() > link.stream.capacity() / 2 {
+        for item in &batch.items {
+            if let Some(ring) = shard_of(item).and_then(|shard| to_ring.get_mut(shard)) {
+                *ring = true;
+            }
+        }
+        for (number, (link, ring)) in hub.shards.iter().zip(to_ring).enumerate() {
+            if ring && self.host != Some(number) {
                 link.ring();
             }
         }
@@ -167,16 +250,8 @@ impl Core {
     }
 
     fn has_room_everywhere(&self) -> bool {
-        let full = || self.hub.shards.iter().any(|link| link.stream.is_full());
-        if !full() {
-            return true;
-        }
-        self.hub.core_waits_for_room.store(true, Ordering::SeqCst);
-        for link in self.hub.shards.iter().filter(|link| link.stream.is_full()) {
-            link.ring();
-        }
-        // Looked at again after the flag is up: a shard that drained in between did not ring.
-        !full()
+        // The first full one rings when it has room, and then the next is asked: each was rung when it was half full.
+        self.hub.shards.iter().all(|link| link.stream.has_room_or_asks())
     }
 
     fn publish(&self) {
@@ -184,6 +259,16 @@ impl Core {
         stats::set(&stats.outstanding, self.replica.pending_len() as u64);
         stats::set(&stats.sessions, self.replica.sessions().len() as u64);
         stats::set(&stats.sessions_expired, self.replica.expired_count());
+    }
+}
+
+/// The time that the replica gets.
+#[must_use]
+pub fn now(hub: &Hub) -> Now {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono_ms: i64::try_from(hub.now_us() / 1_000).unwrap_or(i64::MAX),
+        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
     }
 }
 

@@ -130,7 +130,7 @@ impl Control {
                     "client_port": self.client_port,
                     "shards": self.hub.shards.len(),
                     "applied_zxid": tree.last_zxid().to_string(),
-                    "durable_zxid": proto::Zxid(self.hub.durable()).to_string(),
+                    "durable_zxid": proto::Zxid(self.hub.log_queue.durable()).to_string(),
                     "znodes": tree.node_count(),
                     "ephemerals": tree.ephemeral_count(),
                     "sessions": get(&core.sessions),

@@ -1,16 +1,18 @@
 //! What the threads share: the tree behind its lock, the bounded queues between them, and their bells.
 //!
 //! Owns no thread. Every queue is bounded, and none can deadlock: the core makes sure that there is room in every shard's stream before it
-//! takes the tree's lock, shards drain their streams without the lock, and the log reports by a number that cannot overflow.
+//! takes the tree's lock, shards drain their streams without the lock, and the log reports by a number that cannot overflow. Who is rung
+//! when is decided in [`crate::mailbox`], which `server/tests/hub_model.rs` tries in every interleaving.
 //!
 //! | from → to | queue | when it is full |
 //! |---|---|---|
 //! | shard → core | [`ShardLink::inbox`] | the shard stops decoding requests, then reading sockets |
 //! | core → shard | [`ShardLink::stream`] | the core stops applying, and with it taking requests |
 //! | core → log | [`Hub::log_queue`] | the core stops taking requests |
-//! | log → core | [`Hub::durable`] | (one number) |
+//! | log → core | [`LogQueue::durable`] | (one number) |
 #![forbid(unsafe_code)]
 
+use crate::mailbox::{LogQueue, Mailbox, ShardStream};
 use crate::rt::{Doorbell, ThreadBell};
 use crate::stats::{CoreStats, ShardStats};
 use crossbeam::queue::ArrayQueue;
@@ -31,15 +33,11 @@ pub const QUEUE_BATCHES: usize = 64;
 #[derive(Debug)]
 pub struct ShardLink {
     /// Requests for the core.
-    pub inbox: ArrayQueue<ForwardBatch>,
+    pub inbox: Mailbox<ForwardBatch>,
     /// What the core has done.
-    pub stream: ArrayQueue<Arc<StreamBatch>>,
+    pub stream: ShardStream<Arc<StreamBatch>>,
     /// Questions of the control plane.
     pub queries: ArrayQueue<Query>,
-    /// Has the shard watches, so that every change concerns it? Written under the tree's lock.
-    pub has_watches: AtomicBool,
-    /// Does the shard wait for room in its inbox?
-    pub waits_for_room: AtomicBool,
     /// Its counters.
     pub stats: CachePadded<ShardStats>,
     bell: OnceLock<Doorbell>,
@@ -48,11 +46,9 @@ pub struct ShardLink {
 impl ShardLink {
     fn new() -> ShardLink {
         ShardLink {
-            inbox: ArrayQueue::new(QUEUE_BATCHES),
-            stream: ArrayQueue::new(QUEUE_BATCHES),
+            inbox: Mailbox::new(QUEUE_BATCHES),
+            stream: ShardStream::new(QUEUE_BATCHES),
             queries: ArrayQueue::new(QUERIES_MAX),
-            has_watches: AtomicBool::new(false),
-            waits_for_room: AtomicBool::new(false),
             stats: CachePadded::default(),
             bell: OnceLock::new(),
         }
@@ -84,6 +80,15 @@ pub enum Query {
 /// Questions that may wait at one shard; more are refused.
 const QUERIES_MAX: usize = 16;
 
+/// How the core is woken.
+#[derive(Debug)]
+pub enum CoreBell {
+    /// It has a thread of its own.
+    Thread(ThreadBell),
+    /// It takes its turns within those of this shard.
+    Shard(usize),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Hub {
@@ -92,15 +97,12 @@ pub struct Hub {
     /// The shards, by number.
     pub shards: Vec<ShardLink>,
     /// Txns for the log.
-    pub log_queue: ArrayQueue<Arc<TxnBatch>>,
-    /// Is the core held up by a full stream?
-    pub core_waits_for_room: AtomicBool,
+    pub log_queue: LogQueue<Arc<TxnBatch>>,
     /// The core's counters.
     pub core_stats: CachePadded<CoreStats>,
     /// Txns up to here may be purged from the log: an image holds them.
     pub purge_below: AtomicU64,
-    durable: CachePadded<AtomicU64>,
-    core_bell: ThreadBell,
+    core_bell: CoreBell,
     log_bell: ThreadBell,
     stopping: AtomicBool,
     fatal: Mutex<Option<String>>,
@@ -110,16 +112,14 @@ pub struct Hub {
 impl Hub {
     /// A hub over a recovered tree, whose log is durable up to where the tree is.
     #[must_use]
-    pub fn new(tree: Tree, shards: usize, core_bell: ThreadBell, log_bell: ThreadBell) -> Hub {
-        let durable = CachePadded::new(AtomicU64::new(tree.last_zxid().0));
+    pub fn new(tree: Tree, shards: usize, core_bell: CoreBell, log_bell: ThreadBell) -> Hub {
+        let durable = tree.last_zxid().0;
         Hub {
             tree: ShardedLock::new(tree),
             shards: (0..shards).map(|_| ShardLink::new()).collect(),
-            log_queue: ArrayQueue::new(QUEUE_BATCHES),
-            core_waits_for_room: AtomicBool::new(false),
+            log_queue: LogQueue::new(QUEUE_BATCHES, durable),
             core_stats: CachePadded::default(),
             purge_below: AtomicU64::new(0),
-            durable,
             core_bell,
             log_bell,
             stopping: AtomicBool::new(false),
@@ -136,21 +136,16 @@ impl Hub {
         self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log is durable up to here: only the log thread says so.
-    pub fn set_durable(&self, zxid: u64) {
-        self.durable.store(zxid, Ordering::Release);
-        self.core_bell.ring();
-    }
-
-    /// The log is durable up to here.
-    #[must_use]
-    pub fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
-    }
-
     /// Wakes the core.
     pub fn ring_core(&self) {
-        self.core_bell.ring();
+        match &self.core_bell {
+            CoreBell::Thread(bell) => bell.ring(),
+            CoreBell::Shard(number) => {
+                if let Some(link) = self.shards.get(*number) {
+                    link.ring();
+                }
+            }
+        }
     }
 
     /// Wakes the log thread.
@@ -164,10 +159,15 @@ impl Hub {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Asks core and log to finish what they have and end.
+    /// Asks the core to finish what it has and end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.core_bell.ring();
+        self.ring_core();
+    }
+
+    /// The core has ended: the log writes what waits, and ends.
+    pub fn close_log(&self) {
+        self.log_queue.close();
         self.log_bell.ring();
     }
 
@@ -181,6 +181,14 @@ impl Hub {
     pub fn fail(&self, why: String) {
         tracing::error!("{why}");
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    /// The log failed: the server cannot go on.
+    pub fn fail_log(&self, error: &wal::Error) {
+        self.fail(format!(
+            "the log failed, and what it has not confirmed may be lost: {error}. The server stops without acknowledging it; \
+             look at the disk before you start it again"
+        ));
     }
 
     /// Why the server cannot go on, if so.

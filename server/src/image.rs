@@ -150,7 +150,7 @@ impl ImageThread {
         write_image(&self.data_dir, frozen).map_err(WriteError::Image)?;
         let control = Control {
             image: Some(ImageRef::at(frozen.zxid)),
-            history_zxid: self.control.history_zxid.max(Zxid(self.hub.durable())),
+            history_zxid: self.control.history_zxid.max(Zxid(self.hub.log_queue.durable())),
             ..self.control.clone()
         };
         control.replace(&self.data_dir).map_err(WriteError::Control)?;

@@ -14,10 +14,18 @@ pub mod hub;
 pub mod image;
 pub mod limits;
 pub mod log;
+pub mod log_writer;
 pub mod logging;
+pub mod mailbox;
 pub mod preflight;
 pub mod recovery;
 pub mod rt;
 pub mod shard;
 pub mod stats;
 pub mod watchdog;
+
+/// What [`mailbox`] is made of; its model test puts loom's in this place.
+mod atomics {
+    pub(crate) use crossbeam::queue::ArrayQueue;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+}

@@ -5,18 +5,19 @@
 //! [`ShardState::serve`]), several times a turn if there is more. It decides nothing about the protocol.
 #![forbid(unsafe_code)]
 
+use crate::consensus::{Core, Turn};
 use crate::hub::{Hub, Query, ShardLink};
 use crate::limits::ConnectionLimits;
-use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Handler, Io};
+use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
 use engine::shard::{Action, Served, ShardState};
 use engine::stream;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
+use wal::UringDisk;
 
 /// Times that a turn takes the lock before it lets its connections' replies go.
 const ROUNDS_PER_TURN: usize = 8;
@@ -44,6 +45,16 @@ pub struct ShardHandler {
     lagging: Vec<ConnId>,
     tick: Duration,
     next_tick: Instant,
+    hosted: Option<HostedCore>,
+}
+
+/// The consensus core, where it has no thread of its own.
+#[derive(Debug)]
+pub struct HostedCore {
+    /// Takes its turns within the shard's.
+    pub core: Core<UringDisk>,
+    /// Where it goes when the shard stops: it has work to finish.
+    pub back: SyncSender<Core<UringDisk>>,
 }
 
 impl ShardHandler {
@@ -58,7 +69,32 @@ impl ShardHandler {
         tick: Duration,
     ) -> ShardHandler {
         let next_tick = Instant::now() + tick;
-        ShardHandler { state, hub, number, limits, control, peers: Vec::new(), lagging: Vec::new(), tick, next_tick }
+        ShardHandler {
+            state,
+            hub,
+            number,
+            limits,
+            control,
+            peers: Vec::new(),
+            lagging: Vec::new(),
+            tick,
+            next_tick,
+            hosted: None,
+        }
+    }
+
+    /// The shard with the consensus core in it; `bell` is the shard's.
+    #[must_use]
+    pub fn hosting(self, mut hosted: HostedCore, bell: Doorbell) -> ShardHandler {
+        hosted.core.use_bell(bell);
+        ShardHandler { hosted: Some(hosted), ..self }
+    }
+
+    fn ring_core(&self) {
+        // A core that this shard hosts takes its turn in this one's.
+        if self.hosted.is_none() {
+            self.hub.ring_core();
+        }
     }
 
     fn link(&self) -> &ShardLink {
@@ -72,8 +108,8 @@ impl ShardHandler {
             self.state.on_stream(&batch, now_us);
             any = true;
         }
-        if any && self.hub.core_waits_for_room.swap(false, Ordering::SeqCst) {
-            self.hub.ring_core();
+        if any && self.link().stream.made_room() {
+            self.ring_core();
         }
     }
 
@@ -82,29 +118,50 @@ impl ShardHandler {
         let tree = hub.read_tree();
         let held_from_us = hub.now_us();
         self.drain_stream(now_us);
-        let has_room = !self.link().inbox.is_full();
+        let has_room = self.link().inbox.has_room();
         let served = self.state.serve(&tree, has_room, now_us);
         // Before the lock goes: the core looks at it under its own.
-        self.link().has_watches.store(self.state.watch_count() > 0, Ordering::Release);
+        self.link().stream.set_has_watches(self.state.watch_count() > 0);
         drop(tree);
         stats::max(&self.link().stats.lock_us_max, hub.now_us() - held_from_us);
         served
     }
 
-    /// Hands over what has gathered. True if it could.
-    fn hand_over(&mut self) -> bool {
-        // This shard alone pushes, so room stays room.
-        if self.link().inbox.is_full() {
-            self.link().waits_for_room.store(true, Ordering::SeqCst);
-            if self.link().inbox.is_full() {
-                self.hub.ring_core();
-                return false;
+    /// Serves what is ready and hands over what is for the core. True if there is more to do at once.
+    fn serve_ready(&mut self, now_us: u64) -> bool {
+        let served = if self.state.has_ready() { self.serve(now_us) } else { Served::All };
+        let handed_over = self.hand_over();
+        match served {
+            Served::All => false,
+            Served::More => true,
+            // Else the core rings when it has room.
+            Served::NoRoom => handed_over,
+        }
+    }
+
+    /// Lets the core that this shard hosts, if any, take a turn. True if there may be more to do at once.
+    fn take_core_turn(&mut self, io: &mut Io<'_>, now_us: u64) -> bool {
+        let Some(hosted) = &mut self.hosted else { return false };
+        match hosted.core.turn() {
+            Turn::Progress => {
+                self.drain_stream(now_us);
+                true
+            }
+            Turn::Idle(wait) => {
+                io.wake_at(io.now() + wait);
+                false
             }
         }
+    }
+
+    /// Hands over what has gathered. True if it could.
+    fn hand_over(&mut self) -> bool {
+        if !self.link().inbox.has_room_or_asks() {
+            return false;
+        }
         if let Some(batch) = self.state.take_forwards() {
-            let pushed = self.link().inbox.push(batch).is_ok();
-            assert!(pushed, "there was room");
-            self.hub.ring_core();
+            self.link().inbox.push(batch);
+            self.ring_core();
         }
         true
     }
@@ -217,29 +274,32 @@ impl Handler for ShardHandler {
             self.next_tick = io.now() + self.tick;
             self.state.tick(now_us);
         }
-        let mut rounds = 0;
-        while self.state.has_ready() {
-            let served = self.serve(now_us);
-            let handed_over = self.hand_over();
-            rounds += 1;
-            match served {
-                Served::All => break,
-                // The core rings when it has room.
-                Served::NoRoom if !handed_over => break,
-                Served::More | Served::NoRoom if rounds >= ROUNDS_PER_TURN => {
-                    io.wake_at(io.now());
-                    break;
-                }
-                Served::More | Served::NoRoom => {}
+        for round in 1.. {
+            let more = self.serve_ready(now_us);
+            let progress = self.take_core_turn(io, now_us);
+            if !more && !progress {
+                break;
+            }
+            if round == ROUNDS_PER_TURN {
+                io.wake_at(io.now());
+                break;
             }
         }
-        self.hand_over();
         self.perform(io);
         self.answer_queries();
         let link = self.link();
         link.stats.publish(self.state.counts(), self.state.conn_count(), self.state.watch_count());
         stats::add(&link.stats.turns, 1);
         io.wake_at(self.next_tick);
+    }
+
+    fn on_stop_asked(&mut self, io: &mut Io<'_>) {
+        if let Some(HostedCore { mut core, back }) = self.hosted.take() {
+            core.release_log();
+            // Whoever stops the server waits for it.
+            let _nobody = back.try_send(core);
+        }
+        io.stop();
     }
 }
 

@@ -183,6 +183,14 @@ impl<D: Disk> Log<D> {
         Ok(self.land(Wait::No)?.then(|| self.durable_zxid()))
     }
 
+    /// Waits for the group in flight, if there is one, and returns the last zxid that is durable. Every call that is not about that
+    /// group begins with it.
+    pub fn settle(&mut self) -> Result<u64, Error> {
+        self.check()?;
+        self.land(Wait::UntilDone)?;
+        Ok(self.durable_zxid())
+    }
+
     /// Whether a started group is not yet known to be durable.
     pub fn is_in_flight(&self) -> bool {
         self.flying.end.is_some()
@@ -311,6 +319,16 @@ impl<D: Disk> Log<D> {
         self.head().segment.header.segment_bytes.saturating_sub(self.head().end.offset) + self.spares.ready_bytes()
     }
 
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
+    /// Whether the next segment is ready.
+    pub fn has_spare(&self) -> bool {
+        self.spares.ready_bytes() > 0
+    }
+
     /// Number of segments in the history.
     pub fn segment_count(&self) -> usize {
         self.path.len()
@@ -412,11 +430,6 @@ impl<D: Disk> Log<D> {
         Ok(true)
     }
 
-    /// Waits for the group in flight: what every call that is not about it begins with.
-    fn settle(&mut self) -> Result<(), Error> {
-        self.check()?;
-        self.land(Wait::UntilDone).map(drop)
-    }
 
     fn set_end(&mut self, end: End) {
         self.path.last_mut().expect("an open log has a head").end = end;

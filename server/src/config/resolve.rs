@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::diagnostics::{ConfigError, ConfigWarning, Origin};
 use super::keys;
-use super::resolved::{
+use super::resolved::{CorePlace, 
     Autopurge, ClientConfig, ContainerConfig, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin, RingConfig,
     SessionConfig, StorageConfig, TreeConfig,
 };
@@ -226,6 +226,11 @@ impl Resolver<'_> {
                 Some("on") => Pin::On,
                 Some("off") => Pin::Off,
                 _ => Pin::Auto,
+            },
+            core: match self.settings.text("ringkeeper.core").as_deref() {
+                Some("shard") => CorePlace::Shard,
+                Some("thread") => CorePlace::Thread,
+                _ => CorePlace::Auto,
             },
             connection_output_bytes_max: self.settings.int("ringkeeper.connectionOutputBytesMax"),
             connection_requests_max: self.settings.int("ringkeeper.connectionRequestsMax"),

@@ -190,6 +190,8 @@ pub struct RingConfig {
     pub shards: Option<NonZeroU32>,
     /// Whether threads stay on cores of their own.
     pub pin: Pin,
+    /// Where the consensus core runs.
+    pub core: CorePlace,
     /// Unsent bytes of a connection past which it is closed.
     pub connection_output_bytes_max: usize,
     /// Unanswered requests of a connection past which its socket is not read.
@@ -198,6 +200,17 @@ pub struct RingConfig {
     pub reply_bytes_max: u32,
     /// Time without progress after which the watchdog ends the process; `None` is off.
     pub watchdog: Option<Duration>,
+}
+
+/// Where the consensus core runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CorePlace {
+    /// In the first shard's thread where there is one processor, else in a thread of its own.
+    Auto,
+    /// In the first shard's thread.
+    Shard,
+    /// In a thread of its own.
+    Thread,
 }
 
 /// Whether threads stay on cores of their own.

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use crate::config::Pin;
+use crate::config::{CorePlace, Pin};
 
 /// More shards than this bring nothing: the consensus core is one thread.
 const SHARDS_AUTO_MAX: usize = 32;
@@ -43,6 +43,15 @@ impl CpuBudget {
             },
             NonZeroU32::get,
         )
+    }
+
+    /// Whether the first shard hosts the core: with `auto` only where a thread of its own would have no processor to run on meanwhile.
+    pub fn shard_hosts_core(&self, place: CorePlace) -> bool {
+        match place {
+            CorePlace::Auto => self.parallelism == 1,
+            CorePlace::Shard => true,
+            CorePlace::Thread => false,
+        }
     }
 
     /// Whether threads are pinned: with `auto` only where no quota cuts into the processors and each thread gets one
@@ -82,6 +91,13 @@ mod tests {
         assert!(!budget(8, 4).pins(Pin::Auto, 2));
         assert!(!budget(0, 4).pins(Pin::On, 2));
         assert!(budget(2, 2).pins(Pin::On, 4) && !budget(8, 8).pins(Pin::Off, 1));
+    }
+
+    #[test]
+    fn the_core_shares_a_thread_only_where_there_is_one_processor() {
+        assert!(budget(1, 1).shard_hosts_core(CorePlace::Auto) && budget(8, 1).shard_hosts_core(CorePlace::Auto));
+        assert!(!budget(2, 2).shard_hosts_core(CorePlace::Auto));
+        assert!(budget(8, 8).shard_hosts_core(CorePlace::Shard) && !budget(1, 1).shard_hosts_core(CorePlace::Thread));
     }
 
     #[test]

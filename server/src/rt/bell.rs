@@ -42,6 +42,12 @@ impl Doorbell {
         Ok(Self(Arc::new(ShardBell { flag: WakeFlag::new(), stop_asked: AtomicBool::new(false), alarm })))
     }
 
+    /// What the kernel may write to make the shard take a turn, where its backend listens to such a thing.
+    #[must_use]
+    pub fn notify_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.eventfd()
+    }
+
     /// Asks the shard to stop.
     pub(super) fn ask_stop(&self) {
         self.0.stop_asked.store(true, Ordering::Release);

@@ -98,7 +98,7 @@ impl<H: Handler> Driver<H> {
         self.turn_due |= self.conns.slot(slot).is_paused();
     }
 
-    /// Bytes that had been held back were sent.
+    /// Bytes that had been held back were sent, or the kernel rang.
     pub(super) fn progressed(&mut self) {
         self.turn_due = true;
     }

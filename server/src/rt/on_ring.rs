@@ -2,7 +2,8 @@
 //!
 //! One loop: enter the kernel (submit, wait), deliver what completed, take a turn, make dirty connections' sockets match. Sends are tried at once with
 //! send(2); what the socket does not take is sent by the ring from the slot's own buffer, which is marked as lent meanwhile. The
-//! doorbell is an eventfd under a multishot poll, written only while the flag says that the shard sleeps in its enter.
+//! doorbell is an eventfd under a multishot poll, written only while the flag says that the shard sleeps in its enter, or by the kernel
+//! (`Doorbell::notify_fd`).
 //!
 //! Must never: release a slot while an operation on it is in flight (`Link::is_quiet`), or drop the ring with any left. Fails at start, by name, where
 //! the kernel is too old or forbids io_uring. Tests: `server/tests/rt_*.rs`.
@@ -189,9 +190,15 @@ impl<H: Handler> Shard<H> {
                 Op::Recv => self.on_recv(slot, completion.result(), completion.flags()),
                 Op::Send => self.on_sent(slot, completion.result()),
                 Op::Accept => self.on_accept(slot, completion.result(), more),
-                Op::Doorbell if !more && !self.stopping => self.watch_doorbell(),
-                // The doorbell's flag says what a wake-up means; a cancellation shows in what it cancelled.
-                Op::Doorbell | Op::Cancel => {}
+                Op::Doorbell => {
+                    // The kernel may have written it, which raises no flag.
+                    self.driver.progressed();
+                    if !more && !self.stopping {
+                        self.watch_doorbell();
+                    }
+                }
+                // A cancellation shows in what it cancelled.
+                Op::Cancel => {}
             }
         }
         self.buffers.publish();

@@ -9,6 +9,8 @@ pub(super) const OWN: &[KeySpec] = keys! {
         "Threads that serve clients. `auto` follows the cpuset and the cgroup's CPU quota and leaves room for the consensus core and the log thread.";
     "ringkeeper.pin" => Kind::Choice(&["auto", "on", "off"]), "auto", Now,
         "Whether each thread stays on a core of its own. `auto` pins only where there are enough cores and no CPU quota.";
+    "ringkeeper.core" => Kind::Choice(&["auto", "shard", "thread"]), "auto", Now,
+        "Where the consensus core runs: in a thread of its own, or in the first shard's, which saves the hand-overs between threads. `auto` chooses the shard where there is one processor only.";
     "ringkeeper.connectionOutputBytesMax" => int(1_048_576, INT_MAX), "16777216", Now,
         "Unsent bytes of one connection. A client that lets more pile up is disconnected; its session lives on.";
     "ringkeeper.connectionRequestsMax" => int(1, 1_000_000), "1024", Now,

@@ -1,0 +1,296 @@
+//! What stands between the queue of txns and the disk: the open log, and the group that is on its way.
+//!
+//! Owns the [`wal::Log`]. It belongs to one thread at a time: to the log thread, which may block, or, where there is one processor, to the
+//! core, which starts groups and looks after them without ever waiting (`docs/decisions/002`). [`Desk`] is where it changes hands. It never
+//! retries a failed write (law 8), and reports as durable only what the log says is.
+#![forbid(unsafe_code)]
+
+use crate::hub::Hub;
+use crate::stats;
+use crossbeam::queue::ArrayQueue;
+use engine::replica::TxnBatch;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use wal::{Disk, Gathered, Log, Started};
+
+/// Bytes of the next segment that are zeroed at a time, between two looks at the queue.
+const PREPARE_BYTES: u64 = 1 << 20;
+/// The log is sealed when nothing has come for so long.
+pub const SEAL_AFTER: Duration = Duration::from_millis(200);
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogWriter<D: Disk> {
+    hub: Arc<Hub>,
+    log: Log<D>,
+    /// A batch that did not fit into the group whole, and how many of its txns did.
+    rest: Option<(Arc<TxnBatch>, usize)>,
+    /// No further txn fits into the gathered group.
+    full: bool,
+    /// When the group on its way left, or the last one did.
+    started: Instant,
+    warn_after: Duration,
+    sealed: bool,
+    purged_below: u64,
+    /// The kernel knows whom to ring.
+    notifies: bool,
+}
+
+/// What [`LogWriter::pump`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// Something moved.
+    Progress,
+    /// Nothing could.
+    Nothing,
+    /// What comes next blocks: it is the log thread's.
+    Blocks,
+}
+
+impl<D: Disk> LogWriter<D> {
+    /// A writer over an opened and replayed log. `warn_after`: a group that takes longer is warned of.
+    pub fn new(hub: Arc<Hub>, log: Log<D>, warn_after: Duration) -> LogWriter<D> {
+        let started = Instant::now();
+        LogWriter {
+            hub,
+            log,
+            rest: None,
+            full: false,
+            started,
+            warn_after,
+            sealed: false,
+            purged_below: 0,
+            notifies: false,
+        }
+    }
+
+    /// Gathers what waits, up to a full group, and makes it durable, blocking. False if nothing waited.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn write(&mut self) -> Result<bool, wal::Error> {
+        if !self.gather()? {
+            return Ok(false);
+        }
+        self.started = Instant::now();
+        let durable = self.log.commit()?;
+        self.full = false;
+        self.landed(durable);
+        self.hub.ring_core();
+        // With no idle time ahead of the end of the segment, the next one is prepared between groups.
+        if self.is_short_of_space() {
+            self.log.prepare_step(PREPARE_BYTES)?;
+        }
+        Ok(true)
+    }
+
+    /// Goes on as far as it can without waiting for the disk: sees whether the group on its way is durable, gathers what waits, starts the
+    /// next group. The caller is not rung: it looks at the durable zxid itself. `bell` is written by the kernel when a group has come
+    /// to its end.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn pump(&mut self, bell: Option<BorrowedFd<'_>>) -> Result<Pumped, wal::Error> {
+        if !self.notifies
+            && let Some(bell) = bell
+        {
+            self.log.notify(bell)?;
+            self.notifies = true;
+        }
+        let mut progress = false;
+        if let Some(durable) = self.log.poll_commit()? {
+            self.landed(durable);
+            stats::add(&self.hub.core_stats.log_beats, 1);
+            stats::set(&self.hub.core_stats.log_idle, 1);
+            progress = true;
+        }
+        self.gather()?;
+        if self.log.is_in_flight() {
+            return Ok(if progress { Pumped::Progress } else { Pumped::Nothing });
+        }
+        if self.is_short_of_space() {
+            return Ok(Pumped::Blocks);
+        }
+        match self.log.start_commit()? {
+            Started::InFlight => {
+                self.started = Instant::now();
+                self.full = false;
+                stats::add(&self.hub.core_stats.log_beats, 1);
+                stats::set(&self.hub.core_stats.log_idle, 0);
+                Ok(Pumped::Progress)
+            }
+            Started::NeedsSegment => Ok(Pumped::Blocks),
+            Started::Nothing if progress => Ok(Pumped::Progress),
+            Started::Nothing if self.is_untidy() && self.started.elapsed() > SEAL_AFTER => Ok(Pumped::Blocks),
+            Started::Nothing => Ok(Pumped::Nothing),
+        }
+    }
+
+    /// When [`LogWriter::pump`] wants to be called again although nothing has come.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
+        let idle = !self.log.is_in_flight() && self.is_untidy();
+        idle.then(|| (SEAL_AFTER + Duration::from_millis(1)).saturating_sub(self.started.elapsed()))
+    }
+
+    /// Waits for the group on its way, if there is one.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn settle(&mut self) -> Result<(), wal::Error> {
+        while self.log.is_in_flight() {
+            let durable = self.log.settle()?;
+            self.landed(durable);
+        }
+        Ok(())
+    }
+
+    /// Whether a group is on its way, so that the writer must not change hands.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.log.is_in_flight()
+    }
+
+    /// How long nothing has been written.
+    #[must_use]
+    pub fn idle_for(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// One step of what can wait, blocking. False if there is nothing.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn tidy(&mut self) -> Result<bool, wal::Error> {
+        let purge_below = self.hub.purge_below.load(Ordering::Acquire);
+        if purge_below > self.purged_below {
+            self.purged_below = purge_below;
+            let segments = self.log.purge_below(purge_below)?;
+            tracing::debug!(segments, below = %proto::Zxid(purge_below), "purged the log");
+        }
+        if self.log.has_spare() {
+            return Ok(false);
+        }
+        self.log.prepare_step(PREPARE_BYTES)?;
+        Ok(true)
+    }
+
+    /// Writes a seal unless the log ends with one, blocking.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn seal(&mut self) -> Result<(), wal::Error> {
+        if !self.sealed {
+            self.log.seal()?;
+            self.sealed = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the log ends with a seal.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether the end of the segment comes near and the next one is not ready.
+    #[must_use]
+    pub fn is_short_of_space(&self) -> bool {
+        self.log.reserved_bytes() < self.log.segment_bytes() / 2
+    }
+
+    /// Moves txns from the queue into the group until that is full. True if the group holds something.
+    fn gather(&mut self) -> Result<bool, wal::Error> {
+        while !self.full {
+            let next = self.rest.take().or_else(|| self.hub.log_queue.pop().map(|batch| (batch, 0)));
+            let Some((batch, begin)) = next else { break };
+            self.sealed = false;
+            let mut taken = begin;
+            for (zxid, bytes) in batch.iter().skip(begin) {
+                taken += 1;
+                self.full = self.log.append(zxid.0, bytes)? == Gathered::Full;
+                if self.full {
+                    break;
+                }
+            }
+            self.rest = (taken < batch.len()).then_some((batch, taken));
+        }
+        Ok(self.log.gathered_bytes() > 0)
+    }
+
+    fn landed(&mut self, durable: u64) {
+        let took = self.started.elapsed();
+        self.hub.log_queue.set_durable(durable);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        stats::add(&self.hub.core_stats.log_syncs, 1);
+        stats::add(&self.hub.core_stats.log_sync_us_sum, took_us);
+        stats::max(&self.hub.core_stats.log_sync_us_max, took_us);
+        if took > self.warn_after {
+            tracing::warn!(took_ms = took.as_millis(), "making the log durable took long: the disk is slow or busy");
+        }
+    }
+
+    fn is_untidy(&self) -> bool {
+        !self.sealed || !self.log.has_spare() || self.hub.purge_below.load(Ordering::Relaxed) > self.purged_below
+    }
+}
+
+/// Where the writer changes hands between the log thread and a core that hosts it. One side has it, or it lies here.
+#[derive(Debug)]
+pub struct Desk<D: Disk> {
+    for_thread: ArrayQueue<Box<LogWriter<D>>>,
+    for_core: ArrayQueue<Box<LogWriter<D>>>,
+    /// The core hosts it no more.
+    closed: AtomicBool,
+}
+
+impl<D: Disk> Default for Desk<D> {
+    fn default() -> Desk<D> {
+        Desk { for_thread: ArrayQueue::new(1), for_core: ArrayQueue::new(1), closed: AtomicBool::new(false) }
+    }
+}
+
+impl<D: Disk> Desk<D> {
+    /// Gives it to the log thread. The caller rings.
+    ///
+    /// # Panics
+    /// If a group is on its way: it belongs to the thread that started it.
+    pub fn give_to_thread(&self, writer: Box<LogWriter<D>>) {
+        assert!(!writer.is_in_flight(), "a group on its way belongs to the thread that started it");
+        assert!(self.for_thread.push(writer).is_ok(), "there is one writer");
+    }
+
+    /// Gives it to the core. The caller rings.
+    ///
+    /// # Panics
+    /// If a group is on its way: it belongs to the thread that started it.
+    pub fn give_to_core(&self, writer: Box<LogWriter<D>>) {
+        assert!(!writer.is_in_flight(), "a group on its way belongs to the thread that started it");
+        assert!(self.for_core.push(writer).is_ok(), "there is one writer");
+    }
+
+    /// For the core.
+    #[must_use]
+    pub fn take_for_core(&self) -> Option<Box<LogWriter<D>>> {
+        self.for_core.pop()
+    }
+
+    /// For the log thread: what was given to it, and once the desk is closed, also what the core did not take.
+    #[must_use]
+    pub fn take_for_thread(&self) -> Option<Box<LogWriter<D>>> {
+        self.for_thread.pop().or_else(|| if self.is_closed() { self.for_core.pop() } else { None })
+    }
+
+    /// The core takes it no more. The caller rings.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the core takes it no more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}

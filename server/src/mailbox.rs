@@ -1,0 +1,195 @@
+//! The hand-overs between the threads: bounded queues, and who is rung when.
+//!
+//! | from → to | type | who is rung |
+//! |---|---|---|
+//! | shard → core | [`Mailbox`] | the core at each push; the shard when room is made that it asked for |
+//! | core → shard | [`ShardStream`] | the shard when a batch concerns it or they pile up; the core when room is made that it asked for |
+//! | core → log | [`LogQueue`] | the log at each push and at the end; the core at each new durable zxid |
+//!
+//! Owns the queues and the words beside them, not the bells: a function that returns true, or whose page says so, is followed by a ring. One thread
+//! pushes and one takes. A sleeper takes all that waits after it was rung. Must never decide by a plain load beside another word: both
+//! sides of a flag are read-modify-writes, so one of them sees the other. It fails only by our own bugs, which are asserted.
+//! `server/tests/hub_model.rs` compiles this file against loom.
+#![forbid(unsafe_code)]
+
+use super::atomics::{ArrayQueue, AtomicBool, AtomicU64, Ordering};
+
+/// A bounded queue from one thread to one other.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    queue: ArrayQueue<T>,
+    /// The sender has found no room and wants to be rung.
+    room_asked: AtomicBool,
+}
+
+impl<T> Mailbox<T> {
+    /// An empty queue for so many batches.
+    #[must_use]
+    pub fn new(capacity: usize) -> Mailbox<T> {
+        Mailbox { queue: ArrayQueue::new(capacity), room_asked: AtomicBool::new(false) }
+    }
+
+    /// For the sender: is there room? It alone pushes, so room stays room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.queue.is_full()
+    }
+
+    /// For the sender: is there room? If not, the receiver rings it when there is.
+    #[must_use]
+    pub fn has_room_or_asks(&self) -> bool {
+        if self.has_room() {
+            return true;
+        }
+        self.room_asked.swap(true, Ordering::AcqRel);
+        // A receiver that looked at the flag before this does not ring; but then what it took shows here.
+        self.has_room()
+    }
+
+    /// Puts a batch where the receiver finds it. Ring it then.
+    ///
+    /// # Panics
+    /// If there is no room: see [`Mailbox::has_room`].
+    pub fn push(&self, batch: T) {
+        let pushed = self.queue.push(batch).is_ok();
+        assert!(pushed, "there was room, and one thread alone pushes");
+    }
+
+    /// For the receiver: the oldest batch.
+    #[must_use]
+    pub fn pop(&self) -> Option<T> {
+        self.queue.pop()
+    }
+
+    /// For the receiver, after it has taken something: is the sender to be rung?
+    #[must_use]
+    pub fn made_room(&self) -> bool {
+        self.room_asked.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// What the core has done, on its way to one shard.
+///
+/// Laws 4 to 6 rest on it: the core pushes before it lets go of the tree's lock, the shard takes its side of the lock and then works off
+/// the stream. So no read shows a change whose events are not queued before its reply.
+#[derive(Debug)]
+pub struct ShardStream<T> {
+    mailbox: Mailbox<T>,
+    /// Has the shard watches, so that every change concerns it?
+    has_watches: AtomicBool,
+}
+
+impl<T> ShardStream<T> {
+    /// An empty stream for so many batches.
+    #[must_use]
+    pub fn new(capacity: usize) -> ShardStream<T> {
+        ShardStream { mailbox: Mailbox::new(capacity), has_watches: AtomicBool::new(false) }
+    }
+
+    /// For the core, before it takes the tree's lock: see [`Mailbox::has_room_or_asks`].
+    #[must_use]
+    pub fn has_room_or_asks(&self) -> bool {
+        self.mailbox.has_room_or_asks()
+    }
+
+    /// For the core, **under the tree's write lock**: puts a batch there. Is the shard to be rung once the lock is free?
+    ///
+    /// A shard without watches that the batch does not address sees it when it next takes the lock, and is woken in time not to let
+    /// batches pile up. Whom a batch addresses the core knows, and rings as well.
+    ///
+    /// # Panics
+    /// If there is no room.
+    #[must_use]
+    pub fn push(&self, batch: T, has_changes: bool) -> bool {
+        self.mailbox.push(batch);
+        let piles_up = self.mailbox.queue.len() > self.mailbox.queue.capacity() / 2;
+        piles_up || (has_changes && self.has_watches.load(Ordering::Acquire))
+    }
+
+    /// For the shard: the oldest batch. All that the tree shows is in the stream once the shard has its side of the lock.
+    #[must_use]
+    pub fn pop(&self) -> Option<T> {
+        self.mailbox.pop()
+    }
+
+    /// For the shard, after it has taken something: is the core to be rung?
+    #[must_use]
+    pub fn made_room(&self) -> bool {
+        self.mailbox.made_room()
+    }
+
+    /// For the shard, **under its side of the tree's lock**: has it watches? From the next batch on it is rung for every change.
+    pub fn set_has_watches(&self, has_watches: bool) {
+        self.has_watches.store(has_watches, Ordering::Release);
+    }
+}
+
+/// Txns on their way to the log, and how far it has come.
+#[derive(Debug)]
+pub struct LogQueue<T> {
+    queue: ArrayQueue<T>,
+    durable: AtomicU64,
+    is_closed: AtomicBool,
+}
+
+impl<T> LogQueue<T> {
+    /// An empty queue for so many batches, to a log that is durable up to a zxid.
+    #[must_use]
+    pub fn new(capacity: usize, durable: u64) -> LogQueue<T> {
+        LogQueue {
+            queue: ArrayQueue::new(capacity),
+            durable: AtomicU64::new(durable),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// For the core: is there room? If not, there is when the durable zxid rises.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.queue.is_full()
+    }
+
+    /// Puts txns where the log finds them. Ring it then.
+    ///
+    /// # Panics
+    /// If there is no room, or it was said that nothing comes any more.
+    pub fn push(&self, batch: T) {
+        assert!(!self.is_closed.load(Ordering::Relaxed), "a txn after the end would be lost");
+        let pushed = self.queue.push(batch).is_ok();
+        assert!(pushed, "there was room, and the core alone pushes");
+    }
+
+    /// For the log: the oldest txns.
+    #[must_use]
+    pub fn pop(&self) -> Option<T> {
+        self.queue.pop()
+    }
+
+    /// For the log: does nothing wait?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// For the log, after all that it has taken was written: durable up to here. Ring the core then.
+    pub fn set_durable(&self, zxid: u64) {
+        self.durable.store(zxid, Ordering::Release);
+    }
+
+    /// The log is durable up to here.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The core has gone, and nothing comes any more. Ring the log then.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// For the log: once this says true, what waits is the last.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+}
