@@ -6,10 +6,10 @@
 //! | core → shard | [`ShardStream`] | the shard when a batch concerns it or they pile up; the core when room is made that it asked for |
 //! | core → log | [`LogQueue`] | the log at each push and at the end; the core at each new durable zxid |
 //!
-//! Owns the queues and the words beside them, not the bells: a function that returns true, or whose page says so, is followed by a ring. One thread
-//! pushes and one takes. A sleeper takes all that waits after it was rung. Must never decide by a plain load beside another word: both
-//! sides of a flag are read-modify-writes, so one of them sees the other. It fails only by our own bugs, which are asserted.
-//! `server/tests/hub_model.rs` compiles this file against loom.
+//! Owns the queues and the words beside them, not the bells: where it says so, the caller rings. One thread pushes and one takes; whoever was
+//! rung looks at all its queues before it sleeps. Must never ask for room by a plain store, nor answer by a plain load: both are
+//! read-modify-writes of one word, so that one side sees the other whatever the queue beside it promises. Must never block. It fails
+//! only by our own bugs, which are asserted. `server/tests/hub_model.rs` compiles this file against loom.
 #![forbid(unsafe_code)]
 
 use super::atomics::{ArrayQueue, AtomicBool, AtomicU64, Ordering};

@@ -9,37 +9,13 @@ mod atomics {
 
 #[path = "../src/rt/flag.rs"]
 mod flag;
+mod model_support;
 
 use flag::WakeFlag;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
-use loom::sync::{Condvar, Mutex};
 use loom::thread;
-
-/// A waiter's bed: what the eventfd or the futex is in life. A wake-up that comes first is remembered, as an eventfd does.
-struct Bed {
-    woken: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Bed {
-    fn new() -> Self {
-        Self { woken: Mutex::new(false), wake: Condvar::new() }
-    }
-
-    fn sleep(&self) {
-        let mut woken = self.woken.lock().unwrap();
-        while !*woken {
-            woken = self.wake.wait(woken).unwrap();
-        }
-        *woken = false;
-    }
-
-    fn wake(&self) {
-        *self.woken.lock().unwrap() = true;
-        self.wake.notify_one();
-    }
-}
+use model_support::Bed;
 
 /// Ringers write relaxed, then ring; the waiter sleeps until it has seen every write. A lost ring is a deadlock, which loom reports.
 fn run_model(ringers: u32, preemptions_max: Option<usize>) {
