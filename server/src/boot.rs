@@ -11,7 +11,8 @@ use crate::hub::{CoreBell, Hub};
 use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::ConnectionLimits;
 use crate::log::LogThread;
-use crate::log_writer::{Desk, LogWriter};
+use crate::log_writer::LogWriter;
+use crate::mailbox::Desk;
 use crate::preflight::{self, cpu::CpuBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
@@ -24,8 +25,8 @@ use engine::stream::ShardId;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wal::UringDisk;
@@ -133,8 +134,15 @@ impl Server {
         let per_address_max = config.clients.per_address_max.map(NonZeroU32::get);
         let total_max = config.clients.connections_max.map(NonZeroU32::get);
         let limits = Arc::new(ConnectionLimits::new(per_address_max, total_max));
-        let starts =
-            ShardStarts { config: &config, hub: &hub, limits: &limits, calls, position, backend: Backend::Ring, guest: Arc::new(Mutex::new(guest)) };
+        let starts = ShardStarts {
+            config: &config,
+            hub: &hub,
+            limits: &limits,
+            calls,
+            position,
+            backend: Backend::Ring,
+            guest: Arc::new(Mutex::new(guest)),
+        };
         let (shards, address) = starts.start(listen, count, places)?;
 
         let client_port = address.port();
@@ -213,7 +221,12 @@ struct ShardStarts<'a> {
 
 impl ShardStarts<'_> {
     /// Starts all shards on the first address that the machine has. The first shard tells the port if it was to be a free one.
-    fn start(mut self, listen: Listen, count: usize, places: &Places) -> Result<(Vec<ShardHandle>, SocketAddr), BootError> {
+    fn start(
+        mut self,
+        listen: Listen,
+        count: usize,
+        places: &Places,
+    ) -> Result<(Vec<ShardHandle>, SocketAddr), BootError> {
         let first = match self.start_first(listen, places) {
             // The raw ring needs a newer kernel than glommio does (docs/decisions/001).
             Err(BootError::Runtime(rt::Error::Backend { why, .. })) if self.backend == Backend::Ring => {
@@ -238,8 +251,9 @@ impl ShardStarts<'_> {
     fn start_first(&self, listen: Listen, places: &Places) -> Result<ShardHandle, BootError> {
         let mut outcome = Err(BootError::NoClientPort);
         for candidate in listen.candidates() {
-            outcome =
-                rt::ensure_unused(candidate).map_err(BootError::from).and_then(|()| self.start_one(0, candidate, places));
+            outcome = rt::ensure_unused(candidate)
+                .map_err(BootError::from)
+                .and_then(|()| self.start_one(0, candidate, places));
             if outcome.is_ok() {
                 break;
             }

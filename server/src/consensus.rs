@@ -10,7 +10,8 @@
 
 use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
-use crate::log_writer::{Desk, LogWriter, Pumped};
+use crate::log_writer::{LogWriter, Pumped};
+use crate::mailbox::Desk;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use engine::replica::{Now, Replica};
@@ -35,7 +36,7 @@ pub enum LogPort<D: Disk> {
     /// The core does itself what does not block, whenever the writer is here; else it is with the log thread.
     Hosted {
         /// Where the writer changes hands.
-        desk: Arc<Desk<D>>,
+        desk: Arc<Desk<Box<LogWriter<D>>>>,
         /// The writer, while it is here.
         writer: Option<Box<LogWriter<D>>>,
         /// What the kernel rings when a group has come to its end; set once the host runs.
@@ -68,13 +69,7 @@ pub enum Turn {
 impl<D: Disk> Core<D> {
     /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
-    pub fn new(
-        hub: Arc<Hub>,
-        replica: Replica,
-        log: LogPort<D>,
-        images: ImageStarter,
-        host: Option<usize>,
-    ) -> Core<D> {
+    pub fn new(hub: Arc<Hub>, replica: Replica, log: LogPort<D>, images: ImageStarter, host: Option<usize>) -> Core<D> {
         Core { hub, replica, log, images, host, first_shard: 0, next_tick_ms: 0 }
     }
 

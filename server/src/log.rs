@@ -6,7 +6,8 @@
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
-use crate::log_writer::{Desk, LogWriter, SEAL_AFTER};
+use crate::log_writer::{LogWriter, SEAL_AFTER};
+use crate::mailbox::Desk;
 use crate::rt::{Parker, Woken};
 use crate::stats;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub struct LogThread<D: Disk> {
     parker: Parker,
     writer: Option<Box<LogWriter<D>>>,
     /// Where a core that hosts the writer waits for it.
-    desk: Option<Arc<Desk<D>>>,
+    desk: Option<Arc<Desk<Box<LogWriter<D>>>>>,
 }
 
 impl<D: Disk> LogThread<D> {
@@ -32,7 +33,7 @@ impl<D: Disk> LogThread<D> {
         hub: Arc<Hub>,
         writer: Box<LogWriter<D>>,
         parker: Parker,
-        desk: Option<Arc<Desk<D>>>,
+        desk: Option<Arc<Desk<Box<LogWriter<D>>>>>,
     ) -> LogThread<D> {
         LogThread { hub, parker, writer: Some(writer), desk }
     }
@@ -109,7 +110,9 @@ impl<D: Disk> LogThread<D> {
                 return true;
             }
             if self.hub.log_queue.is_closed() {
-                return false;
+                // What was given between the last look and the end.
+                self.writer = desk.take_for_thread();
+                return self.writer.is_some();
             }
             self.parker.wait(Some(WAIT_MAX));
         }

@@ -1,17 +1,16 @@
 //! What stands between the queue of txns and the disk: the open log, and the group that is on its way.
 //!
 //! Owns the [`wal::Log`]. It belongs to one thread at a time: to the log thread, which may block, or, where there is one processor, to the
-//! core, which starts groups and looks after them without ever waiting (`docs/decisions/002`). [`Desk`] is where it changes hands. It never
+//! core, which starts groups and looks after them without ever waiting (`docs/decisions/002`). [`crate::mailbox::Desk`] is where it changes hands. It never
 //! retries a failed write (law 8), and reports as durable only what the log says is.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
 use crate::stats;
-use crossbeam::queue::ArrayQueue;
 use engine::replica::TxnBatch;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use wal::{Disk, Gathered, Log, Started};
 
@@ -234,63 +233,5 @@ impl<D: Disk> LogWriter<D> {
 
     fn is_untidy(&self) -> bool {
         !self.sealed || !self.log.has_spare() || self.hub.purge_below.load(Ordering::Relaxed) > self.purged_below
-    }
-}
-
-/// Where the writer changes hands between the log thread and a core that hosts it. One side has it, or it lies here.
-#[derive(Debug)]
-pub struct Desk<D: Disk> {
-    for_thread: ArrayQueue<Box<LogWriter<D>>>,
-    for_core: ArrayQueue<Box<LogWriter<D>>>,
-    /// The core hosts it no more.
-    closed: AtomicBool,
-}
-
-impl<D: Disk> Default for Desk<D> {
-    fn default() -> Desk<D> {
-        Desk { for_thread: ArrayQueue::new(1), for_core: ArrayQueue::new(1), closed: AtomicBool::new(false) }
-    }
-}
-
-impl<D: Disk> Desk<D> {
-    /// Gives it to the log thread. The caller rings.
-    ///
-    /// # Panics
-    /// If a group is on its way: it belongs to the thread that started it.
-    pub fn give_to_thread(&self, writer: Box<LogWriter<D>>) {
-        assert!(!writer.is_in_flight(), "a group on its way belongs to the thread that started it");
-        assert!(self.for_thread.push(writer).is_ok(), "there is one writer");
-    }
-
-    /// Gives it to the core. The caller rings.
-    ///
-    /// # Panics
-    /// If a group is on its way: it belongs to the thread that started it.
-    pub fn give_to_core(&self, writer: Box<LogWriter<D>>) {
-        assert!(!writer.is_in_flight(), "a group on its way belongs to the thread that started it");
-        assert!(self.for_core.push(writer).is_ok(), "there is one writer");
-    }
-
-    /// For the core.
-    #[must_use]
-    pub fn take_for_core(&self) -> Option<Box<LogWriter<D>>> {
-        self.for_core.pop()
-    }
-
-    /// For the log thread: what was given to it, and once the desk is closed, also what the core did not take.
-    #[must_use]
-    pub fn take_for_thread(&self) -> Option<Box<LogWriter<D>>> {
-        self.for_thread.pop().or_else(|| if self.is_closed() { self.for_core.pop() } else { None })
-    }
-
-    /// The core takes it no more. The caller rings.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// Whether the core takes it no more.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
     }
 }

@@ -5,6 +5,7 @@
 //! | shard → core | [`Mailbox`] | the core at each push; the shard when room is made that it asked for |
 //! | core → shard | [`ShardStream`] | the shard when a batch concerns it or they pile up; the core when room is made that it asked for |
 //! | core → log | [`LogQueue`] | the log at each push and at the end; the core at each new durable zxid |
+//! | core ↔ log | [`Desk`] | whoever is given the log's writer |
 //!
 //! Owns the queues and the words beside them, not the bells: where it says so, the caller rings. One thread pushes and one takes; whoever was
 //! rung looks at all its queues before it sleeps. Must never ask for room by a plain store, nor answer by a plain load: both are
@@ -188,6 +189,62 @@ impl<T> LogQueue<T> {
     }
 
     /// For the log: once this says true, what waits is the last.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+}
+
+/// Where the one writer of the log changes hands between the log thread and a core that hosts it. One side has it, or it lies here.
+#[derive(Debug)]
+pub struct Desk<T> {
+    for_thread: ArrayQueue<T>,
+    for_core: ArrayQueue<T>,
+    /// The core hosts it no more.
+    is_closed: AtomicBool,
+}
+
+impl<T> Default for Desk<T> {
+    fn default() -> Desk<T> {
+        Desk { for_thread: ArrayQueue::new(1), for_core: ArrayQueue::new(1), is_closed: AtomicBool::new(false) }
+    }
+}
+
+impl<T> Desk<T> {
+    /// For the core: gives it to the log thread. Ring that one then.
+    ///
+    /// # Panics
+    /// If there are two.
+    pub fn give_to_thread(&self, writer: T) {
+        assert!(self.for_thread.push(writer).is_ok(), "there is one writer");
+    }
+
+    /// For the log thread: gives it to the core. Ring that one then.
+    ///
+    /// # Panics
+    /// If there are two.
+    pub fn give_to_core(&self, writer: T) {
+        assert!(self.for_core.push(writer).is_ok(), "there is one writer");
+    }
+
+    /// For the core: what was given to it.
+    #[must_use]
+    pub fn take_for_core(&self) -> Option<T> {
+        self.for_core.pop()
+    }
+
+    /// For the log thread: what was given to it, and, once the desk is closed, also what the core did not take.
+    #[must_use]
+    pub fn take_for_thread(&self) -> Option<T> {
+        self.for_thread.pop().or_else(|| if self.is_closed() { self.for_core.pop() } else { None })
+    }
+
+    /// For the core: it takes the writer no more. Ring the log thread then.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the core takes it no more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)

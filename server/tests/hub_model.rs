@@ -78,7 +78,7 @@ mod model_support;
 use flag::WakeFlag;
 use loom::sync::{Arc, RwLock};
 use loom::thread;
-use mailbox::{LogQueue, Mailbox, ShardStream};
+use mailbox::{Desk, LogQueue, Mailbox, ShardStream};
 use model_support::Bed;
 
 /// A thread that sleeps until it is rung, with no tick to help it.
@@ -439,4 +439,121 @@ fn the_core_hears_when_its_txns_are_durable() {
 #[test]
 fn what_was_pushed_before_the_end_is_written() {
     txns_are_written(false);
+}
+
+/// A core that hosts the log's writer, and the thread that it lends it to for what blocks.
+struct Lending {
+    core: Sleeper,
+    log: Sleeper,
+    queue: LogQueue<u64>,
+    /// What has the writer: the last zxid that was written.
+    desk: Desk<u64>,
+}
+
+impl Lending {
+    fn write(&self, written: &mut u64) -> bool {
+        let before = *written;
+        while let Some(zxid) = self.queue.pop() {
+            assert_eq!(zxid, *written + 1, "a txn is lost or out of order");
+            *written = zxid;
+        }
+        if *written > before {
+            self.queue.set_durable(*written);
+        }
+        *written > before
+    }
+
+    /// `LogThread::work`, for a thread that starts with the writer and lends it whenever it has nothing to write.
+    fn run_log(&self) -> u64 {
+        let mut place = Some(0);
+        loop {
+            let Some(mut written) = place.take() else {
+                place = self.desk.take_for_thread();
+                if place.is_none() {
+                    if self.queue.is_closed() {
+                        place = self.desk.take_for_thread();
+                        assert!(place.is_some(), "the writer is lost");
+                        continue;
+                    }
+                    self.log.sleep();
+                }
+                continue;
+            };
+            if self.write(&mut written) {
+                self.core.ring();
+            } else if self.queue.is_closed() {
+                self.write(&mut written);
+                return written;
+            } else if !self.desk.is_closed() {
+                self.desk.give_to_core(written);
+                self.core.ring();
+                continue;
+            } else {
+                self.log.sleep();
+            }
+            place = Some(written);
+        }
+    }
+}
+
+/// The core writes itself while it has the writer; every so many txns something blocks, and the thread has to. Then it ends: as
+/// `Core::release_log`, before all is written or after.
+fn the_writer_changes_hands(waits: bool) {
+    const TXNS: u64 = 3;
+    check(2, move || {
+        let shared = Arc::new(Lending {
+            core: Sleeper::new(),
+            log: Sleeper::new(),
+            queue: LogQueue::new(2, 0),
+            desk: Desk::default(),
+        });
+        let log = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run_log()
+        });
+        let mut place: Option<u64> = None;
+        let mut pushed = 0;
+        while pushed < TXNS || (waits && shared.queue.durable() < TXNS) {
+            let mut progress = false;
+            if pushed < TXNS && shared.queue.has_room() {
+                pushed += 1;
+                shared.queue.push(pushed);
+                progress = true;
+                if place.is_none() {
+                    shared.log.ring();
+                }
+            }
+            if let Some(mut written) = place.take().or_else(|| shared.desk.take_for_core()) {
+                if written == 1 {
+                    // The next segment, say.
+                    shared.desk.give_to_thread(written);
+                    shared.log.ring();
+                } else {
+                    progress |= shared.write(&mut written);
+                    place = Some(written);
+                }
+            }
+            if !progress && (pushed < TXNS || shared.queue.durable() < TXNS) {
+                shared.core.sleep();
+            }
+        }
+        if let Some(written) = place {
+            shared.desk.give_to_thread(written);
+        }
+        shared.desk.close();
+        shared.log.ring();
+        shared.queue.close();
+        shared.log.ring();
+        assert_eq!(log.join().unwrap(), TXNS, "what was pushed before the end was written");
+    });
+}
+
+#[test]
+fn a_writer_that_changes_hands_loses_no_txn() {
+    the_writer_changes_hands(true);
+}
+
+#[test]
+fn a_writer_that_is_lent_when_the_core_ends_writes_the_rest() {
+    the_writer_changes_hands(false);
 }

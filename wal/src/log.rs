@@ -430,7 +430,6 @@ impl<D: Disk> Log<D> {
         Ok(true)
     }
 
-
     fn set_end(&mut self, end: End) {
         self.path.last_mut().expect("an open log has a head").end = end;
     }

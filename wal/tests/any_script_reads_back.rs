@@ -5,7 +5,7 @@ mod common;
 
 use common::model::{
     Model,
-    Step::{self, Commit, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate},
+    Step::{self, Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate},
     run_until,
 };
 use proptest::prelude::*;
@@ -17,8 +17,10 @@ use ringkeeper_wal::{
 fn any_step() -> impl Strategy<Value = Step> {
     const SIZES: [&[usize]; 6] =
         [&[0], &[17], &[4000, 300], &[4096, 4096, 4096], &[1, 2, 3, 4, 5], &[900, 900, 900, 900]];
+    let sizes = || prop::sample::select(SIZES.to_vec());
     prop_oneof![
-        8 => prop::sample::select(SIZES.to_vec()).prop_map(Commit),
+        6 => sizes().prop_map(Commit),
+        4 => (sizes(), sizes()).prop_map(|(first, second)| Overlap(first, second)),
         1 => Just(Seal),
         1 => (1u64..60_000).prop_map(Prepare),
         1 => (0usize..6).prop_map(Purge),

@@ -23,7 +23,7 @@ pub mod value;
 use std::path::{Path, PathBuf};
 
 pub use diagnostics::{ConfigError, ConfigErrors, ConfigWarning, Origin};
-pub use resolved::{CorePlace, RingConfig, EnsemblesComeLater, FourLetterWords, Listen, Pin, ResolvedConfig};
+pub use resolved::{CorePlace, EnsemblesComeLater, FourLetterWords, Listen, Pin, ResolvedConfig, RingConfig};
 pub use value::Secret;
 
 use raw::RawConfig;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::diagnostics::{ConfigError, ConfigWarning, Origin};
 use super::keys;
-use super::resolved::{CorePlace, 
-    Autopurge, ClientConfig, ContainerConfig, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin, RingConfig,
-    SessionConfig, StorageConfig, TreeConfig,
+use super::resolved::{
+    Autopurge, ClientConfig, ContainerConfig, CorePlace, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin,
+    RingConfig, SessionConfig, StorageConfig, TreeConfig,
 };
 use super::settings::Settings;
 use super::value::{Secret, Value};

@@ -1,9 +1,9 @@
 //! A log's history as a test knows it, and scripts that are run against log and model together.
 
-use ringkeeper_wal::{Error, Log, Options, ReadDisk, sim_disk::SimDisk};
+use ringkeeper_wal::{Error, Log, Options, ReadDisk, Started, sim_disk::SimDisk};
 
 use super::{Record, data, open, small};
-use Step::{Commit, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate};
+use Step::{Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate};
 
 /// What the run knows, outside the disk: the model.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Model {
 pub(crate) enum Step {
     /// Records of this many bytes each, then a commit.
     Commit(&'static [usize]),
+    /// Two groups of records; the second is gathered while the first is in flight.
+    Overlap(&'static [usize], &'static [usize]),
     Seal,
     Prepare(u64),
     /// Purge up to the record this many before the last acknowledged one (the image's zxid).
@@ -54,6 +56,7 @@ impl Model {
         for (step, salt) in script.iter().zip(salt + 1..) {
             match *step {
                 Commit(sizes) => self.commit(&mut log, sizes)?,
+                Overlap(first, second) => self.overlap(&mut log, first, second)?,
                 Seal => log.seal()?,
                 Prepare(bytes) => drop(log.prepare_step(bytes)?),
                 Purge(kept) => self.purge(&mut log, kept)?,
@@ -82,7 +85,7 @@ impl Model {
         Ok(log)
     }
 
-    fn commit(&mut self, log: &mut Log<SimDisk>, sizes: &[usize]) -> Result<(), Error> {
+    fn append(&mut self, log: &mut Log<SimDisk>, sizes: &[usize]) -> Result<(), Error> {
         for &bytes in sizes {
             let mut record = (self.next_zxid, data(self.next_zxid, bytes));
             // Data that holds what could pass for a group: an old block of this log.
@@ -93,7 +96,39 @@ impl Model {
             log.append(record.0, &record.1)?;
             self.appended.push(record);
         }
+        Ok(())
+    }
+
+    fn commit(&mut self, log: &mut Log<SimDisk>, sizes: &[usize]) -> Result<(), Error> {
+        self.append(log, sizes)?;
         assert_eq!(log.commit()?, self.appended.last().unwrap().0);
+        self.acknowledged = self.appended.len();
+        Ok(())
+    }
+
+    fn overlap(&mut self, log: &mut Log<SimDisk>, first: &[usize], second: &[usize]) -> Result<(), Error> {
+        self.append(log, first)?;
+        let in_flight = self.appended.len();
+        let before = log.durable_zxid();
+        if log.start_commit()? == Started::NeedsSegment {
+            log.commit()?;
+            self.acknowledged = in_flight;
+            return self.commit(log, second);
+        }
+        self.append(log, second)?;
+        assert!(log.is_in_flight() && log.durable_zxid() == before, "not reported before the disk has said so");
+        assert_eq!(log.start_commit()?, Started::Nothing, "one group in flight at a time");
+        let durable = log.poll_commit()?;
+        assert_eq!(durable, Some(self.appended[in_flight - 1].0), "the first group, and nothing of the second");
+        self.acknowledged = in_flight;
+        assert_eq!(log.poll_commit()?, None);
+        match log.start_commit()? {
+            // Whatever comes next waits for it.
+            Started::InFlight => {}
+            Started::NeedsSegment => drop(log.commit()?),
+            Started::Nothing => panic!("the second group waits"),
+        }
+        assert_eq!(log.settle()?, self.appended.last().unwrap().0);
         self.acknowledged = self.appended.len();
         Ok(())
     }
