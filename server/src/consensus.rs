@@ -9,6 +9,7 @@ use crate::hub::Hub;
 use crate::image::ImageStarter;
 use crate::rt::Parker;
 use crate::stats;
+use crate::watchdog::WAIT_MAX;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
@@ -18,8 +19,6 @@ use std::time::{Duration, SystemTime};
 
 /// Txns and replies that one hold of the tree's lock applies at the most.
 const APPLY_MAX: usize = 1_024;
-/// The core looks at its clocks at least this often, and shows the watchdog that it lives.
-const WAIT_MAX: Duration = Duration::from_millis(500);
 /// While stopping: how long the core waits for the log to make the last txns durable.
 const STOP_ROUNDS_MAX: u32 = 100;
 
