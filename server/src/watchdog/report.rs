@@ -24,12 +24,17 @@ impl Role {
     }
 
     /// The names of the thread that has this role, the usual one first.
-    pub(super) fn threads(self) -> &'static [&'static str] {
+    fn threads(self) -> &'static [&'static str] {
         match self {
             // Where there is but one processor the core may live in the first shard.
             Role::Core => &["rk-core", "rk-shard-0"],
             Role::Log => &["rk-log"],
         }
+    }
+
+    /// How usual a thread of this name is for this role; `None` if it is another's.
+    fn rank(self, thread: &Thread) -> Option<usize> {
+        self.threads().iter().position(|name| *name == thread.name)
     }
 
     fn advice(self) -> &'static str {
@@ -48,15 +53,27 @@ impl Role {
 /// What happened, what follows, and what to do.
 pub(super) fn message(stuck: &Stuck) -> String {
     format!(
-        "the {} (thread {}) has made no progress for {} ms, and ringkeeper.watchdogTimeoutMs allows {}: the process ends now (SIGABRT), so \
+        "the {} ({}) has made no progress for {} ms, and ringkeeper.watchdogTimeoutMs allows {}: the process ends now (SIGABRT), so \
          that its clients go to another server and this one can be started again. What was acknowledged is on disk. {} that follow in \
          this log, and the core file if your system keeps one.",
         stuck.role.name(),
-        stuck.role.threads().join(" or "),
+        thread_of(stuck.role),
         stuck.stuck.as_millis(),
         stuck.limit.as_millis(),
         stuck.role.advice(),
     )
+}
+
+/// Name and id of the thread that has this role.
+fn thread_of(role: Role) -> String {
+    let found = tasks().into_iter().filter_map(|thread| Some((role.rank(&thread)?, thread.title()))).min();
+    found.map_or_else(|| "its thread has ended".to_owned(), |(_, title)| title)
+}
+
+/// Every thread of this process.
+fn tasks() -> Vec<Thread> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.filter_map(|task| Thread::read(&task)).collect()
 }
 
 /// A thread as the kernel shows it.
@@ -73,21 +90,22 @@ struct Thread {
 /// Where every thread is but the one that asks, those of `role` first.
 pub(super) fn threads(role: Role) -> String {
     let me = gettid();
-    let mut threads: Vec<Thread> = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|task| Thread::read(&task))
-        .filter(|thread| thread.tid != me)
-        .collect();
-    let rank = |thread: &Thread| role.threads().iter().position(|name| *name == thread.name).unwrap_or(usize::MAX);
-    threads.sort_by_key(|thread| (rank(thread), thread.tid.as_raw_nonzero()));
-    let tids: Vec<Pid> = threads.iter().map(|thread| thread.tid).collect();
+    let mut threads = tasks();
+    threads.retain(|thread| thread.tid != me);
+    threads.sort_by_key(|thread| (role.rank(thread).unwrap_or(usize::MAX), thread.tid.as_raw_nonzero()));
+    let asked: Vec<Pid> = threads.iter().filter(|thread| !thread.is_kernels()).map(|thread| thread.tid).collect();
+    let mut answers = stacks::of_threads(&asked, ANSWER_MAX).into_iter();
     let mut text = String::new();
-    for (thread, stack) in threads.iter().zip(stacks::of_threads(&tids, ANSWER_MAX)) {
-        thread.write(&mut text);
-        match stack {
-            Some(frames) => write_frames(&mut text, &frames),
+    for thread in &threads {
+        let Thread { state, waits_in, system_call, .. } = thread;
+        let title = thread.title();
+        let _infallible = writeln!(text, "  {title}, {state}, waits in {waits_in}, system call {system_call}:");
+        if thread.is_kernels() {
+            text.push_str("      a worker of the kernel's io_uring: it runs nothing of ours\n");
+            continue;
+        }
+        match answers.next().flatten() {
+            Some(frames) => write_frames(&mut text, &frames, state.starts_with('R')),
             None => text.push_str("      does not answer: the kernel does not let it run\n"),
         }
     }
@@ -111,23 +129,26 @@ impl Thread {
         Some(Thread { tid, name, state, waits_in, system_call })
     }
 
-    fn write(&self, text: &mut String) {
-        let Thread { tid, name, state, waits_in, system_call } = self;
-        let tid = tid.as_raw_nonzero();
-        let _infallible =
-            writeln!(text, "  {name} (thread {tid}), {state}, waits in {waits_in}, system call {system_call}:");
+    fn title(&self) -> String {
+        format!("{}, thread {}", self.name, self.tid.as_raw_nonzero())
+    }
+
+    /// Is it one of the kernel's own, which take no signal?
+    fn is_kernels(&self) -> bool {
+        self.name.starts_with("iou-")
     }
 }
 
 /// What std calls a thread's own function from: what lies further out is the same for every thread.
 const OUTERMOST: &str = "__rust_begin_short_backtrace";
 
-/// A line a function; a frame has several where functions were inlined.
-fn write_frames(text: &mut String, frames: &[usize]) {
+/// A line a function; a frame has several where functions were inlined. A thread that `ran` had not yet done what its first address points
+/// to; one that waited is one instruction past its system call.
+fn write_frames(text: &mut String, frames: &[usize], ran: bool) {
     let mut is_over = false;
     for (number, &frame) in frames.iter().enumerate() {
-        // The look-up goes one back, since an address is that after a call; but the first is where the thread was.
-        let address = if number == 0 { frame.saturating_add(1) } else { frame };
+        // The look-up goes one back, since addresses are those after a call.
+        let address = if number == 0 && ran { frame.saturating_add(1) } else { frame };
         let mut named = false;
         backtrace::resolve(std::ptr::with_exposed_provenance_mut(address), |symbol| {
             let Some(function) = symbol.name() else { return };
