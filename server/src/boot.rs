@@ -159,8 +159,7 @@ impl Server {
             }
         }
         if let Some(limit) = config.ring.watchdog {
-            let hub = Arc::clone(&hub);
-            spawn_pinned("rk-watchdog", None, move || watchdog::watch(&hub, limit))?;
+            watchdog::start(&hub, limit)?;
         }
         Ok(Server { hub, address, shards, core, log, images, control_socket, _ready: ready })
     }

@@ -14,6 +14,7 @@ use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
+use crate::watchdog::WAIT_MAX;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
@@ -23,8 +24,6 @@ use wal::Disk;
 
 /// Txns and replies that one hold of the tree's lock applies at the most.
 const APPLY_MAX: usize = 1_024;
-/// The core looks at its clocks at least this often, and shows the watchdog that it lives.
-const WAIT_MAX: Duration = Duration::from_millis(500);
 /// While stopping: how long the core waits for the log to make the last txns durable.
 const STOP_ROUNDS_MAX: u32 = 100;
 

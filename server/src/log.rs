@@ -10,12 +10,9 @@ use crate::log_writer::{LogWriter, SEAL_AFTER};
 use crate::mailbox::Desk;
 use crate::rt::{Parker, Woken};
 use crate::stats;
+use crate::watchdog::WAIT_MAX;
 use std::sync::Arc;
-use std::time::Duration;
 use wal::Disk;
-
-/// It wakes at least this often, and shows the watchdog that it lives.
-const WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Debug)]

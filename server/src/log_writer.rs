@@ -101,14 +101,15 @@ impl<D: Disk> LogWriter<D> {
         let mut progress = false;
         if let Some(durable) = self.log.poll_commit()? {
             self.landed(durable);
-            stats::add(&self.hub.core_stats.log_beats, 1);
             stats::set(&self.hub.core_stats.log_idle, 1);
             progress = true;
         }
         self.gather()?;
         if self.log.is_in_flight() {
+            // No beat: a disk that does not answer is for the watchdog.
             return Ok(if progress { Pumped::Progress } else { Pumped::Nothing });
         }
+        stats::add(&self.hub.core_stats.log_beats, 1);
         if self.is_short_of_space() {
             return Ok(Pumped::Blocks);
         }
@@ -116,7 +117,6 @@ impl<D: Disk> LogWriter<D> {
             Started::InFlight => {
                 self.started = Instant::now();
                 self.full = false;
-                stats::add(&self.hub.core_stats.log_beats, 1);
                 stats::set(&self.hub.core_stats.log_idle, 0);
                 Ok(Pumped::Progress)
             }

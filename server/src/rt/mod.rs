@@ -22,6 +22,7 @@ mod listener;
 mod on_glommio;
 mod on_ring;
 mod ring_buffers;
+pub mod stacks;
 mod thread;
 
 /// Where [`flag`] takes its atomics from; its model test puts loom's in this place.

@@ -153,7 +153,7 @@ const E2E: Stage = Stage {
     steps: &[run(
         Libtest,
         "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
-         --test laws --test bad_input --no-fail-fast --locked",
+         --test laws --test bad_input --test watchdog --no-fail-fast --locked",
     )],
     needed: false,
 };
