@@ -220,14 +220,18 @@ impl Disk for UringDisk {
         bytes: usize,
     ) -> io::Result<()> {
         assert!(matches!(self.started, Started::None), "one started write at a time");
-        if file.direct && self.mode == (Mode::Direct { proven: true }) {
-            self.ring.start(&file.file, offset, buf, bytes, Durability::Dsync)?;
-            self.started = Started::OnRing;
-        } else {
-            // Whether O_DIRECT is taken shows in the outcome; and without it the kernel waits for the disk on our behalf anyway.
+        if self.mode == (Mode::Direct { proven: false }) {
+            // Whether O_DIRECT is taken shows in the outcome: the first write is waited for.
             self.write(file, offset, Write::Durable(buf, bytes))?;
             self.started = Started::Done(std::mem::take(buf));
+            return Ok(());
         }
+        if file.direct && self.mode == Mode::Buffered {
+            UringDisk::clear_direct(file)?;
+        }
+        let durability = if file.direct { Durability::Dsync } else { Durability::ThenDatasync };
+        self.ring.start(&file.file, offset, buf, bytes, durability)?;
+        self.started = Started::OnRing;
         Ok(())
     }
 

@@ -97,3 +97,60 @@ fn a_write_beyond_the_file_size_limit_is_an_error_and_the_buffer_comes_back() {
     assert_eq!((buf.len(), buf[0]), (8192, 1));
     disk.write_durable(&mut file, 4096, &mut buf, 8192).unwrap();
 }
+
+#[test]
+fn started_groups_are_durable_in_every_mode_and_ring_the_eventfd() {
+    use ringkeeper_wal::Started;
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+    use std::os::fd::AsFd;
+    for refuse_direct in [None, Some(RefuseDirect::AtOpen), Some(RefuseDirect::AtFirstWrite)] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = UringDisk::open(dir.path(), UringOptions { refuse_direct }).unwrap();
+        let (mut log, _) = open(disk, small(1, 1)).unwrap();
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        log.notify(bell.as_fd()).unwrap();
+        let mut next = 1;
+        for round in 0..40u64 {
+            log.append(next, &next.to_le_bytes()).unwrap();
+            if log.start_commit().unwrap() == Started::NeedsSegment {
+                assert_eq!(log.commit().unwrap(), next);
+                next += 1;
+                continue;
+            }
+            // Gathered while the group before is in flight.
+            log.append(next + 1, b"second").unwrap();
+            while log.poll_commit().unwrap() != Some(next) {
+                assert!(log.is_in_flight(), "round {round}: it ended without a word");
+                poll(&mut [PollFd::new(&bell, PollFlags::IN)], None).unwrap();
+                // Emptied before the next look, so that only a new ring ends the next wait.
+                rustix::io::read(&bell, &mut [0; 8]).unwrap();
+            }
+            assert_eq!(log.durable_zxid(), next);
+            assert_eq!(log.commit().unwrap(), next + 1);
+            next += 2;
+        }
+        drop(log);
+        let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+        let (_, records) = open(disk, small(1, 2)).unwrap();
+        assert_eq!(records.len() as u64, next - 1);
+    }
+}
+
+#[test]
+fn a_log_that_is_dropped_with_a_group_in_flight_leaves_a_whole_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut committed = Vec::new();
+    for round in 1..20 {
+        let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+        let (mut log, records) = open(disk, small(1, round)).unwrap();
+        let zxids: Vec<u64> = records.iter().map(|record| record.0).collect();
+        assert!(committed.iter().all(|zxid| zxids.contains(zxid)), "{committed:?} in {zxids:?}");
+        let next = log.last_appended_zxid() + 1;
+        log.append(next, b"x").unwrap();
+        log.commit().unwrap();
+        committed.push(next);
+        // This one may last or not.
+        log.append(next + 1, b"y").unwrap();
+        log.start_commit().unwrap();
+    }
+}
