@@ -6,9 +6,11 @@
 //! iterate children, mutate, freeze. The model test (`tests/model.rs`) compares every field of it.
 
 mod acl_table;
+mod frozen;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
+pub use frozen::{FrozenNode, FrozenTree, LoadError, TreeLoader};
 
 use crate::digest::{self, ContentCrc};
 use acl_table::AclTable;
@@ -16,7 +18,7 @@ use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
-use slab::{CowSlab, FrozenSlab};
+use slab::CowSlab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -363,54 +365,6 @@ impl Tree {
         }
     }
 
-    // ---- loading and freezing ---------------------------------------------------------------------------------------
-
-    /// Everything as it is now, for an image or a learner; later changes do not touch it. Takes microseconds.
-    #[must_use]
-    pub fn freeze(&self) -> FrozenTree {
-        FrozenTree {
-            nodes: self.nodes.freeze(),
-            acls: self.acls.iter().map(|(id, acl)| (id, Arc::clone(acl))).collect(),
-            sessions: self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect(),
-            zxid: self.last_zxid,
-            digest: self.digest,
-            node_count: self.nodes.len(),
-            ephemeral_count: self.ephemeral_count,
-            data_bytes: self.data_bytes,
-        }
-    }
-
-    /// A loader for a tree that was frozen once.
-    #[must_use]
-    pub fn loader() -> TreeLoader {
-        TreeLoader { tree: Tree::empty() }
-    }
-
-    fn load_node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) {
-        let acl = self.acls.acquire(acl);
-        let crc = ContentCrc::of(path, data);
-        self.insert(Record { path: path.into(), data: data.map(Into::into), acl, crc, stat });
-    }
-
-    /// Hangs every loaded znode under its parent. `Err`: the path of one that has none.
-    fn try_link_loaded(&mut self) -> Result<(), Arc<str>> {
-        let mut ids = Vec::with_capacity(self.nodes.len());
-        ids.extend(self.index.iter().map(|entry| entry.id));
-        // In slot order, so that the same image always gives the same tree.
-        ids.sort_unstable();
-        for id in ids {
-            let path = Arc::clone(&self.record(id).path);
-            let Some((parent_path, _)) = path::split(&path) else { continue };
-            let parent = self.find(parent_path).ok_or(path)?;
-            self.link(id, parent);
-        }
-        Ok(())
-    }
-
-    fn link_loaded(&mut self) {
-        self.try_link_loaded().expect("the reserved paths have their parents");
-    }
-
     // ---- inside -----------------------------------------------------------------------------------------------------
 
     #[expect(clippy::cast_possible_truncation, reason = "32 bits of the hash are enough for the index")]
@@ -538,125 +492,4 @@ impl Default for Tree {
 /// The table takes its buckets from the low bits and its tags from the high ones: the 32 bits serve as both.
 const fn spread(hash: u32) -> u64 {
     ((hash as u64) << 32) | hash as u64
-}
-
-/// A tree as it was at one zxid.
-#[derive(Debug)]
-pub struct FrozenTree {
-    nodes: FrozenSlab<Record>,
-    acls: Vec<(AclId, AclList)>,
-    sessions: Vec<(SessionId, i32)>,
-    /// The newest txn in it.
-    pub zxid: Zxid,
-    /// Its digest.
-    pub digest: u64,
-    /// Count of its znodes.
-    pub node_count: usize,
-    /// Count of its ephemerals.
-    pub ephemeral_count: usize,
-    /// Bytes of its paths and data.
-    pub data_bytes: u64,
-}
-
-/// A znode of a frozen tree.
-#[derive(Clone, Copy, Debug)]
-pub struct FrozenNode<'f> {
-    /// The path.
-    pub path: &'f str,
-    /// The data.
-    pub data: Option<&'f [u8]>,
-    /// The number of its ACL.
-    pub acl: AclId,
-    /// What is stored of it.
-    pub stat: &'f StatPersisted,
-}
-
-impl FrozenTree {
-    /// The znodes, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = FrozenNode<'_>> {
-        self.nodes.iter().map(|record| FrozenNode {
-            path: &record.path,
-            data: record.data.as_deref(),
-            acl: record.acl,
-            stat: &record.stat,
-        })
-    }
-
-    /// The ACLs with their numbers, ascending.
-    #[must_use]
-    pub fn acls(&self) -> &[(AclId, AclList)] {
-        &self.acls
-    }
-
-    /// The sessions with their timeouts in ms, by id.
-    #[must_use]
-    pub fn sessions(&self) -> &[(SessionId, i32)] {
-        &self.sessions
-    }
-}
-
-/// Builds a tree from what a [`FrozenTree`] held.
-#[derive(Debug)]
-pub struct TreeLoader {
-    tree: Tree,
-}
-
-/// Why what was loaded is not a tree.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LoadError {
-    /// A znode without its parent.
-    #[error("the znode {0} has no parent")]
-    Orphan(String),
-    /// The same path twice.
-    #[error("the znode {0} is there twice")]
-    Twice(String),
-    /// A znode whose ACL is not there.
-    #[error("the znode {0} names an ACL that is not there")]
-    NoAcl(String),
-    /// A reserved znode is missing.
-    #[error("the znode {0} is missing, which every tree has")]
-    Missing(&'static str),
-    /// The sum over all znodes is not what was recorded.
-    #[error("the digest of the znodes is {found:#x}, the recorded one {recorded:#x}")]
-    Digest {
-        /// Over what was loaded.
-        found: u64,
-        /// What was recorded.
-        recorded: u64,
-    },
-}
-
-impl TreeLoader {
-    /// A znode. In any order.
-    ///
-    /// # Errors
-    /// [`LoadError::Twice`].
-    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) -> Result<(), LoadError> {
-        if self.tree.find(path).is_some() {
-            return Err(LoadError::Twice(path.to_owned()));
-        }
-        self.tree.load_node(path, data, acl, stat);
-        Ok(())
-    }
-
-    /// A session with its timeout in ms.
-    pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.tree.put_session(session, timeout_ms);
-    }
-
-    /// The tree, if it is whole and has this digest.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn finish(mut self, zxid: Zxid, recorded_digest: u64) -> Result<Tree, LoadError> {
-        for path in RESERVED_PATHS {
-            self.tree.find(path).ok_or(LoadError::Missing(path))?;
-        }
-        self.tree.try_link_loaded().map_err(|path| LoadError::Orphan(path.to_string()))?;
-        if self.tree.digest != recorded_digest {
-            return Err(LoadError::Digest { found: self.tree.digest, recorded: recorded_digest });
-        }
-        self.tree.last_zxid = zxid;
-        Ok(self.tree)
-    }
 }
