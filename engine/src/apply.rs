@@ -100,7 +100,11 @@ fn apply_single(tree: &mut Tree, header: &TxnHeader, txn: &Txn<'_>, items: &mut 
             Outcome::Nothing
         }
         Txn::SetData { path, data, version, .. } => {
+            let before = tree.quota_over(path).and_then(|_| tree.get(path)).map(|node| node.data_bytes());
             let stat = tree.set_data(path, *data, *version, header.zxid, header.time_ms);
+            if let Some(before) = before {
+                tree.quota_set(path, before, data.map_or(0, <[u8]>::len));
+            }
             let node = tree.get(path).expect("its data was set just now");
             let (path, guard) = (Arc::clone(node.path()), guard_of(&node));
             items.push(StreamItem::Change(Change {
@@ -146,6 +150,8 @@ fn apply_create(tree: &mut Tree, header: &TxnHeader, create: &CreateTxn<'_>, ite
     tree.create(&new, create.parent_cversion, header.zxid, header.time_ms);
     let node = tree.get(create.path).expect("created just now");
     let (path, guard, stat) = (Arc::clone(node.path()), guard_of(&node), node.stat());
+    // After the reply's stat was taken: the totals of a quota are not what the client wrote.
+    tree.quota_created(create.path, create.data.map_or(0, <[u8]>::len));
     let parent_guard = guard_of_parent(tree, create.path);
     let kind = ChangeKind::Created;
     items.push(StreamItem::Change(Change { zxid: header.zxid, kind, path: Arc::clone(&path), guard, parent_guard }));
@@ -154,6 +160,7 @@ fn apply_create(tree: &mut Tree, header: &TxnHeader, create: &CreateTxn<'_>, ite
 
 fn delete(tree: &mut Tree, header: &TxnHeader, path: &str, items: &mut Vec<StreamItem>) {
     let deleted = tree.delete(path, header.zxid);
+    tree.quota_deleted(path, deleted.data_bytes);
     let guard = if *deleted.acl == [Acl::open()] { None } else { Some(deleted.acl) };
     let parent_guard = guard_of_parent(tree, path);
     let kind = ChangeKind::Deleted;

@@ -14,6 +14,7 @@ pub mod apply;
 pub mod auth;
 pub mod digest;
 pub mod prep;
+pub mod quota;
 pub mod replica;
 pub mod session;
 pub mod shard;

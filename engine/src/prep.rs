@@ -7,6 +7,7 @@
 
 use crate::auth::{self, AuthId};
 use crate::digest::{self, ContentCrc};
+use crate::quota::OverQuota;
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
 use ahash::{AHashMap, AHashSet};
 use proto::jute::{Reader, StrVec, Writer};
@@ -24,6 +25,8 @@ use std::sync::Arc;
 pub struct PrepOptions {
     /// `extendedTypesEnabled`: may clients create TTL znodes?
     pub extended_types: bool,
+    /// `enforceQuota`: is a write over a hard quota refused, and one over a soft quota noted?
+    pub enforce_quota: bool,
 }
 
 /// What every txn's header needs, and who asks.
@@ -50,6 +53,7 @@ struct Pending {
     child_count: usize,
     acl: AclList,
     crc: ContentCrc,
+    data_bytes: usize,
 }
 
 /// A pending change in the order of its txn, to be forgotten when that is applied.
@@ -78,7 +82,12 @@ pub struct Prep {
     /// The tree's digest once all proposed txns are applied.
     digest: u64,
     open_acl: AclList,
+    /// Writes over a quota since somebody looked.
+    over_quota: Vec<OverQuota>,
 }
+
+/// Writes over a quota that are kept until somebody looks; more are only counted by their replies.
+const OVER_QUOTA_MAX: usize = 64;
 
 impl Prep {
     /// For a tree that has nothing on its way.
@@ -92,6 +101,7 @@ impl Prep {
             undo: Vec::new(),
             digest: tree.digest(),
             open_acl: [Acl::open()].into(),
+            over_quota: Vec::new(),
         }
     }
 
@@ -233,6 +243,7 @@ impl Prep {
         if matches!(parent_stat.ephemeral_owner.kind(), EphemeralKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        self.check_quota(tree, &full_path, 1, bytes_of(create.data))?;
         let parent_cversion = parent_stat.cversion.wrapping_add(1);
         let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
         self.add_node(tree, origin, &new, parent_cversion);
@@ -275,10 +286,12 @@ impl Prep {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(tree, set.path)?;
         auth::check_acl(&node.acl, Perms::WRITE, origin.ids)?;
+        self.check_quota(tree, set.path, 0, bytes_of(set.data) - bytes_of_len(node.data_bytes))?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
         self.change(origin.zxid, set.path, &mut node, |node| {
             node.crc = crc;
+            node.data_bytes = set.data.map_or(0, <[u8]>::len);
             if let Some(stat) = &mut node.stat {
                 stat.version = version;
                 stat.mtime = origin.time_ms;
@@ -385,6 +398,25 @@ impl Prep {
         Ok(())
     }
 
+    /// Judges a change by the quota over its path. As in ZooKeeper the totals are those of the tree: what is on its way does not count yet.
+    fn check_quota(&mut self, tree: &Tree, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if !self.options.enforce_quota {
+            return Ok(());
+        }
+        let Some(subject) = tree.quota_over(path) else { return Ok(()) };
+        let Some((limits, totals)) = tree.quota_records(subject) else { return Ok(()) };
+        let over = limits.judge(subject, &totals, count, bytes);
+        let refused = over.iter().any(|over| over.is_hard);
+        let room = OVER_QUOTA_MAX.saturating_sub(self.over_quota.len());
+        self.over_quota.extend(over.into_iter().take(room));
+        if refused { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
+    }
+
+    /// The writes over a quota since the last call, for the log.
+    pub fn take_over_quota(&mut self) -> Vec<OverQuota> {
+        std::mem::take(&mut self.over_quota)
+    }
+
     // ---- pending changes ----------------------------------------------------------------------------------------------
 
     /// The znode as it will be once all proposed txns are applied.
@@ -399,6 +431,7 @@ impl Prep {
             child_count: node.child_count(),
             acl: Arc::clone(node.acl()),
             crc: node.content_crc(),
+            data_bytes: node.data_bytes(),
         })
     }
 
@@ -417,11 +450,12 @@ impl Prep {
         });
         let stat = StatPersisted::created(origin.zxid, origin.time_ms, new.owner);
         let crc = ContentCrc::of(path, new.data);
+        let data_bytes = new.data.map_or(0, <[u8]>::len);
         if digest::counts(path) {
             self.digest = self.digest.wrapping_add(crc.digest(&stat));
         }
         let acl = self.acl_list(new.acl);
-        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc });
+        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc, data_bytes });
     }
 
     fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
@@ -545,6 +579,14 @@ fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Re
 }
 
 /// Everything before the last slash. Only that much is checked here; the path as a whole is checked later or not at all, as in Java.
+fn bytes_of(data: Option<&[u8]>) -> i64 {
+    bytes_of_len(data.map_or(0, <[u8]>::len))
+}
+
+fn bytes_of_len(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     let (parent, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
     if path.contains('\0') {

@@ -8,6 +8,7 @@
 use crate::apply;
 use crate::auth::AuthId;
 use crate::prep::{Origin, Prep, PrepOptions};
+use crate::quota::OverQuota;
 use crate::session::{Sessions, Standing, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamBatch, StreamItem};
 use crate::tree::Tree;
@@ -256,6 +257,11 @@ impl Replica {
                 Forward::Closed { from, session } => self.sessions.detach(*session, *from),
             }
         }
+    }
+
+    /// The writes over a quota since the last call: worth a word to the operator.
+    pub fn take_over_quota(&mut self) -> Vec<OverQuota> {
+        self.prep.take_over_quota()
     }
 
     /// The txns proposed since the last call, for the log. `None`: nothing new.

@@ -310,7 +310,7 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         tick_ms: i64::from(config.sessions.tick_ms),
         session_timeout_ms_min: i32::try_from(config.sessions.timeout_ms_min).unwrap_or(i32::MAX),
         session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),
-        prep: PrepOptions { extended_types: config.tree.extended_types },
+        prep: PrepOptions { extended_types: config.tree.extended_types, enforce_quota: config.tree.enforce_quota },
         container_check_ms: ms(config.tree.containers.check_interval).max(1),
         containers_per_minute_max: i64::from(config.tree.containers.per_minute_max),
         container_never_used_ms_max: config.tree.containers.never_used_max.map_or(0, ms),

@@ -12,6 +12,7 @@ use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
 use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
+use crate::quota_log::QuotaLog;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
@@ -19,7 +20,7 @@ use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use wal::Disk;
 
 /// Txns and replies that one hold of the tree's lock applies at the most.
@@ -52,6 +53,7 @@ pub struct Core<D: Disk> {
     images: ImageStarter,
     /// The shard within whose turns it takes its own: that one needs no ring.
     host: Option<usize>,
+    quota_log: QuotaLog,
     first_shard: usize,
     next_tick_ms: i64,
 }
@@ -69,7 +71,7 @@ impl<D: Disk> Core<D> {
     /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
     pub fn new(hub: Arc<Hub>, replica: Replica, log: LogPort<D>, images: ImageStarter, host: Option<usize>) -> Core<D> {
-        Core { hub, replica, log, images, host, first_shard: 0, next_tick_ms: 0 }
+        Core { hub, replica, log, images, host, quota_log: QuotaLog::default(), first_shard: 0, next_tick_ms: 0 }
     }
 
     /// The host runs and has this bell. Where the kernel cannot ring it, the log stays with its thread.
@@ -107,6 +109,9 @@ impl<D: Disk> Core<D> {
         stats::set(&stats.core_idle, 0);
         let now = now(&self.hub);
         let mut progress = self.take_requests(now);
+        for over in self.replica.take_over_quota() {
+            self.quota_log.note(&over, Instant::now());
+        }
         progress |= self.hand_to_log();
         progress |= self.pump_log();
         progress |= self.hear_from_log();

@@ -18,6 +18,7 @@ pub mod log_writer;
 pub mod logging;
 pub mod mailbox;
 pub mod preflight;
+pub mod quota_log;
 pub mod recovery;
 pub mod rt;
 pub mod shard;

@@ -173,6 +173,7 @@ impl TreeLoader {
         if self.tree.digest != recorded_digest {
             return Err(LoadError::Digest { found: self.tree.digest, recorded: recorded_digest });
         }
+        self.tree.find_quotas();
         self.tree.last_zxid = zxid;
         Ok(self.tree)
     }

@@ -7,6 +7,7 @@
 
 mod acl_table;
 mod frozen;
+mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
@@ -19,7 +20,7 @@ use hashbrown::HashTable;
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
 use slab::CowSlab;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// The znodes that exist from the start and cannot be deleted.
@@ -67,6 +68,8 @@ pub struct Tree {
     ephemeral_count: usize,
     containers: BTreeSet<NodeId>,
     ttls: BTreeSet<NodeId>,
+    /// The paths whose subtrees have a quota.
+    quotas: HashSet<Arc<str>, RandomState>,
     sessions: BTreeMap<SessionId, i32>,
     last_zxid: Zxid,
     digest: u64,
@@ -159,6 +162,8 @@ pub struct Deleted {
     pub path: Arc<str>,
     /// The znode's own ACL.
     pub acl: AclList,
+    /// Bytes of its data.
+    pub data_bytes: usize,
 }
 
 impl Tree {
@@ -188,6 +193,7 @@ impl Tree {
             ephemeral_count: 0,
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
+            quotas: HashSet::default(),
             sessions: BTreeMap::new(),
             last_zxid: Zxid::ZERO,
             digest: 0,
@@ -438,7 +444,8 @@ impl Tree {
         if digest::counts(&record.path) {
             self.digest = self.digest.wrapping_sub(record.crc.digest(&record.stat));
         }
-        self.data_bytes -= (record.path.len() + record.data.as_ref().map_or(0, |data| data.len())) as u64;
+        let data_bytes = record.data.as_ref().map_or(0, |data| data.len());
+        self.data_bytes -= (record.path.len() + data_bytes) as u64;
         match record.stat.ephemeral_owner.kind() {
             EphemeralKind::Persistent => {}
             EphemeralKind::Container => drop(self.containers.remove(&id)),
@@ -455,7 +462,7 @@ impl Tree {
         }
         let acl = Arc::clone(self.acls.get(record.acl));
         self.acls.release(record.acl);
-        Deleted { path: record.path, acl }
+        Deleted { path: record.path, acl, data_bytes }
     }
 
     fn link(&mut self, id: NodeId, parent: NodeId) {

@@ -177,6 +177,7 @@ impl Resolver<'_> {
         let never_used = self.millis("znode.container.maxNeverUsedIntervalMs");
         TreeConfig {
             extended_types: self.settings.bool("extendedTypesEnabled"),
+            enforce_quota: self.settings.bool("enforceQuota"),
             super_digest: self.super_digest(),
             digest: self.settings.bool("digest.enabled"),
             containers: ContainerConfig {

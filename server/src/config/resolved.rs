@@ -148,6 +148,8 @@ pub struct SessionConfig {
 pub struct TreeConfig {
     /// Whether TTL nodes may be created.
     pub extended_types: bool,
+    /// Whether a write over a hard quota is refused, and one over a soft one told of.
+    pub enforce_quota: bool,
     /// The super user, `user:base64(sha1(user:password))`.
     pub super_digest: Option<Secret>,
     /// Whether the running digest is kept and compared.

@@ -137,8 +137,8 @@ pub(super) const TREE: &[KeySpec] = keys! {
         "Do not check ACLs. Only `no` is supported.";
     "enableEagerACLCheck" => Bool, "false", Later,
         "Check ACLs before a request is forwarded to the leader.";
-    "enforceQuota" => Bool, "false", LaterMind("quotas are not enforced"),
-        "Refuse writes that exceed a hard quota.";
+    "enforceQuota" => Bool, "false", Now,
+        "Refuse writes that exceed a hard quota, and warn of those that exceed a soft one. The totals in `zookeeper_stats` are kept in any case.";
     "maxResponseCacheSize" => int(0, INT_MAX), "400", Never("replies are not built twice from stored bytes"),
         "Replies of getData that are kept.";
     "maxGetChildrenResponseCacheSize" => int(0, INT_MAX), "400", Never("replies are not built twice from stored bytes"),
