@@ -1,0 +1,92 @@
+//! Cuts a diverging sequence down: steps, then operations of bursts, then operations of multis (delta debugging).
+//!
+//! Each attempt runs on a fresh root with fresh sessions. What is left diverges still, though maybe at another place.
+
+use crate::sequence::{Field, Op, Sequence, Step};
+use std::time::{Duration, Instant};
+
+/// Minimising ends after that.
+pub const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// The smallest sequence found for which `diverges` holds; it must hold for `sequence`.
+pub fn minimise(sequence: &Sequence, mut diverges: impl FnMut(&Sequence) -> bool) -> Sequence {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let mut best = sequence.clone();
+    loop {
+        let before = best.clone();
+        best.steps = shrink(&best.steps, deadline, |steps| diverges(&Sequence { steps: steps.to_vec() }));
+        for number in 0..best.steps.len() {
+            let Step::Burst { conn, ops } = best.steps[number].clone() else { continue };
+            let with = |best: &Sequence, ops: &[Op]| {
+                let mut sequence = best.clone();
+                sequence.steps[number] = Step::Burst { conn, ops: ops.to_vec() };
+                sequence
+            };
+            let ops = shrink(&ops, deadline, |ops| !ops.is_empty() && diverges(&with(&best, ops)));
+            best = with(&best, &ops);
+            for op in 0..ops.len() {
+                let subs = shrink(&ops[op].body, deadline, |body| {
+                    let mut ops = ops.clone();
+                    ops[op].body = body.to_vec();
+                    is_multi(body) && diverges(&with(&best, &ops))
+                });
+                if is_multi(&subs) {
+                    let Step::Burst { ops, .. } = &mut best.steps[number] else { unreachable!("it was a burst") };
+                    ops[op].body = subs;
+                }
+            }
+        }
+        if best == before || Instant::now() > deadline {
+            return best;
+        }
+    }
+}
+
+fn is_multi(body: &[Field]) -> bool {
+    body.iter().any(|field| matches!(field, Field::Sub(..))) && body.last() == Some(&Field::End)
+}
+
+/// Drops pieces, large ones first, as long as `holds` says yes to what is left.
+fn shrink<T: Clone>(items: &[T], deadline: Instant, mut holds: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut best = items.to_vec();
+    let mut piece = best.len().div_ceil(2);
+    while piece > 0 {
+        let mut end = best.len();
+        // From the end: what comes after the difference goes at once.
+        while end > 0 {
+            let start = end.saturating_sub(piece);
+            let mut left = best[..start].to_vec();
+            left.extend_from_slice(&best[end..]);
+            if left.len() < best.len() && Instant::now() < deadline && holds(&left) {
+                best = left;
+            }
+            end = start;
+        }
+        piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::OpCode;
+
+    #[test]
+    fn what_is_not_needed_goes() {
+        let op = |path: &str| Op::new(OpCode::Delete, vec![Field::Path(Some(path.to_owned())), Field::Int(-1)]);
+        let sub = |path: &str| Field::Sub(2, vec![Field::Path(Some(path.to_owned()))]);
+        let multi = Op::new(OpCode::Multi, vec![sub("/x"), sub("/bad"), sub("/y"), Field::End]);
+        let mut steps: Vec<Step> = (0..30).map(|conn| Step::Drop { conn }).collect();
+        steps.insert(11, Step::Burst { conn: 1, ops: vec![op("/a"), multi, op("/b")] });
+        let mut runs = 0;
+        let least = minimise(&Sequence { steps }, |sequence| {
+            runs += 1;
+            sequence.to_text().contains("/bad") && sequence.steps.contains(&Step::Drop { conn: 20 })
+        });
+        let multi = Op::new(OpCode::Multi, vec![sub("/bad"), Field::End]);
+        let expected = vec![Step::Burst { conn: 1, ops: vec![multi] }, Step::Drop { conn: 20 }];
+        assert_eq!(least.steps, expected);
+        assert!(runs < 150, "{runs}");
+    }
+}
