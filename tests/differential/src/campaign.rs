@@ -4,7 +4,7 @@
 //! no longer the same.
 
 use crate::compare::{Difference, compare};
-use crate::drive;
+use crate::drive::{self, Transcript};
 use crate::generate;
 use crate::minimise::minimise;
 use crate::random::Random;
@@ -51,6 +51,30 @@ impl Pair {
     /// # Errors
     /// One of them cannot be reached.
     pub fn run(&mut self, sequence: &Sequence) -> io::Result<Option<Difference>> {
+        match self.transcripts(sequence) {
+            Ok([reference, candidate]) => Ok(compare(sequence, &reference, &candidate)),
+            Err(error) => match self.who_has_ended() {
+                None => Err(error),
+                Some(which) => {
+                    self.restart()?;
+                    let field = format!("the {which} has ended by itself");
+                    let nothing = || "nothing".to_owned();
+                    Ok(Some(Difference { step: 0, conn: 0, field, reference: nothing(), candidate: nothing() }))
+                }
+            },
+        }
+    }
+
+    fn who_has_ended(&mut self) -> Option<String> {
+        let names = ["reference", "candidate"].into_iter().zip(&mut self.servers);
+        names.filter_map(|(name, server)| server.ended().then(|| format!("{name}\n{}", server.log()))).next()
+    }
+
+    /// What both answer to a sequence.
+    ///
+    /// # Errors
+    /// One of them cannot be reached.
+    pub fn transcripts(&mut self, sequence: &Sequence) -> io::Result<[Transcript; 2]> {
         self.roots += 1;
         let root = format!("/r{:08}", self.roots);
         let [reference, candidate] = [self.servers[0].address(), self.candidate.unwrap_or(self.servers[1].address())];
@@ -59,7 +83,7 @@ impl Pair {
             let reference = drive::run(reference, &root, sequence);
             (reference, other.join().expect("the driver does not panic"))
         });
-        Ok(compare(sequence, &reference?, &candidate?))
+        Ok([reference?, candidate?])
     }
 
     /// Ends both and starts them anew, empty.
@@ -159,8 +183,18 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> io::Result<Summary> {
     Ok(summary)
 }
 
-fn report(pair: &mut Pair, plan: &Plan, seed: u64, sequence: &Sequence, difference: &Difference) -> io::Result<Difference> {
-    println!("\ndivergence with seed {seed}: {difference}\nminimising {} operations …", sequence.operations());
+fn report(
+    pair: &mut Pair,
+    plan: &Plan,
+    seed: u64,
+    sequence: &Sequence,
+    difference: &Difference,
+) -> io::Result<Difference> {
+    println!("\ndivergence with seed {seed}: {difference}");
+    if let Some(step) = sequence.steps.get(difference.step) {
+        println!("  of {step}");
+    }
+    println!("minimising {} operations …", sequence.operations());
     pair.restart()?;
     let (least, least_difference) = match pair.run(sequence)? {
         Some(again) => pair.minimise(sequence, &again)?,

@@ -46,7 +46,13 @@ pub fn compare(sequence: &Sequence, reference: &Transcript, candidate: &Transcri
                 if let Some(field) = differs(&mut pairs, left, right) {
                     let show = |item: Option<&Item>| item.map_or_else(|| "nothing".to_owned(), Item::to_string);
                     let field = format!("{} {field}", name_of(sequence, number, left.or(right)));
-                    return Some(Difference { step: number, conn, field, reference: show(left), candidate: show(right) });
+                    return Some(Difference {
+                        step: number,
+                        conn,
+                        field,
+                        reference: show(left),
+                        candidate: show(right),
+                    });
                 }
             }
         }
@@ -58,11 +64,13 @@ pub fn compare(sequence: &Sequence, reference: &Transcript, candidate: &Transcri
 fn name_of(sequence: &Sequence, step: usize, item: Option<&Item>) -> String {
     use crate::sequence::Step;
     match (item.map(|item| &item.source), sequence.steps.get(step)) {
-        (Some(Source::Reply(number)), Some(Step::Burst { ops, .. })) => match ops.get(*number).map(|op| (op.op, op.code())) {
-            Some((_, Some(code))) => format!("{code:?}"),
-            Some((op, None)) => format!("opcode {op}"),
-            None => "Reply".to_owned(),
-        },
+        (Some(Source::Reply(number)), Some(Step::Burst { ops, .. })) => {
+            match ops.get(*number).map(|op| (op.op, op.code())) {
+                Some((_, Some(code))) => format!("{code:?}"),
+                Some((op, None)) => format!("opcode {op}"),
+                None => "Reply".to_owned(),
+            }
+        }
         (Some(Source::Audit(what)), _) => format!("audit {}", what.split(' ').next().unwrap_or_default()),
         (Some(source), _) => format!("{source:?}"),
         (None, _) => String::new(),
@@ -84,6 +92,9 @@ fn in_comparable_order(items: &[Item], unordered: bool) -> Vec<Item> {
 /// The field in which two items differ.
 fn differs(pairs: &mut Pairs, left: Option<&Item>, right: Option<&Item>) -> Option<String> {
     let (Some(left), Some(right)) = (left, right) else { return Some("is missing on one side".to_owned()) };
+    if left.source == Source::Silence {
+        return Some("on both sides".to_owned());
+    }
     if left.source != right.source {
         return Some(format!("beside {:?}", right.source));
     }

@@ -29,21 +29,51 @@ pub const DELIBERATE: &[Deliberate] = &[
         is: |op| op.code() == Some(OpCode::CreateSession),
     },
     Deliberate {
-        what: "createTTL with a mode that has no TTL and ttl -1",
+        what: "createTTL with a mode that has no TTL and a negative ttl",
         why: "ZooKeeper logs a txn that it cannot apply and stops for good; RingKeeper answers BadArguments",
         is: |op| op.code() == Some(OpCode::CreateTtl) && has_no_ttl(&op.body),
     },
     Deliberate {
-        what: "a string that is not UTF-8",
-        why: "ZooKeeper reads replacement characters; RingKeeper refuses the request: the path would change on its way",
-        // Not by name: the paths of a sequence are strings.
+        what: "a null path in a list, in `sync` or of a watch, or beside another fault",
+        why: "in `setWatches` (a null list behind others too), a multi or a multiRead ZooKeeper does what stands before the null and then trips over it, and in a create it \
+              depends on which fault it finds first; RingKeeper refuses the whole request as one that cannot be read. In `sync` and for watches ZooKeeper \
+              takes null for a path like others; RingKeeper refuses it",
+        is: |op| op.body.iter().any(has_null),
+    },
+    Deliberate {
+        what: "a write sent behind a `setACL` that is not yet answered",
+        why: "ZooKeeper checks it against the old ACL or the new one, by chance; RingKeeper always against the new one",
+        // The generator ends its bursts with one.
         is: |_| false,
+    },
+    Deliberate {
+        what: "a string that is not UTF-8, or has a character above U+FFFF that is sent back",
+        why: "ZooKeeper reads replacement characters and writes such a character as two surrogates; RingKeeper refuses what is not UTF-8, and \
+              writes UTF-8: a path must not change on its way",
+        // What is not UTF-8 cannot be said: the paths of a sequence are strings.
+        is: |op| !op.code().is_some_and(OpCode::is_write) && op.body.iter().any(is_above_ffff),
     },
 ];
 
 fn has_no_ttl(body: &[Field]) -> bool {
     match body {
-        [.., Field::Int(flags), Field::Long(-1)] => !matches!(flags, 5 | 6),
+        [.., Field::Int(flags), Field::Long(ttl)] => *ttl < 0 && !matches!(flags, 5 | 6),
+        _ => false,
+    }
+}
+
+fn has_null(field: &Field) -> bool {
+    match field {
+        Field::Paths(Some(paths)) => paths.contains(&None),
+        _ => false,
+    }
+}
+
+fn is_above_ffff(field: &Field) -> bool {
+    let is_above = |path: &Option<String>| path.as_ref().is_some_and(|path| path.chars().any(|c| c > '\u{ffff}'));
+    match field {
+        Field::Path(path) => is_above(path),
+        Field::Paths(Some(paths)) => paths.iter().any(is_above),
         _ => false,
     }
 }

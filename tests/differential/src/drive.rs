@@ -11,6 +11,7 @@ use proto::connect::{ConnectRequest, ConnectResponse};
 use proto::jute::frame;
 use proto::request::RequestHeader;
 use proto::{OpCode, SessionId, Xid, Zxid};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -19,6 +20,17 @@ use std::net::SocketAddr;
 pub struct Transcript {
     /// One for each step, then one for the closing of the sessions, then one for the look at the tree.
     pub steps: Vec<Vec<Vec<Item>>>,
+}
+
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.steps.iter().enumerate() {
+            for (conn, items) in step.iter().enumerate() {
+                items.iter().try_for_each(|item| writeln!(f, "  {number} connection {conn}: {item}"))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs `sequence` against the server at `address`, below `root`, which must not exist.
@@ -93,11 +105,10 @@ impl Run<'_> {
                 let last_zxid = slot.zxid(*last_zxid);
                 wire.send(&connect_frame(30_000, session.id, &session.password, last_zxid, Some(false)));
                 let former = slot.wire.take();
-                let refused_unheard = last_zxid == ZXID_AHEAD;
-                slot.shake_hands(wire);
+                let was_answered = slot.shake_hands(wire).is_some();
                 match former {
-                    // The server looks at the zxid before it looks for the session.
-                    Some(former) if refused_unheard => slot.wire = Some(former),
+                    // Refused for its zxid alone, before the session was looked for.
+                    Some(former) if !was_answered => slot.wire = Some(former),
                     Some(mut former) => slot.drain(&mut former),
                     None => {}
                 }
@@ -151,7 +162,10 @@ impl Run<'_> {
                 if let Some(session) = slot.session.and_then(|number| self.sessions.get_mut(number)) {
                     session.is_closed = true;
                 }
+                // What stands behind it may be answered with errors, or not at all.
+                let answered = slot.items.len();
                 slot.drain(&mut wire);
+                slot.items.drain(answered..slot.items.len() - 1);
                 is_open = false;
                 break;
             }
@@ -305,7 +319,9 @@ impl Slot {
     fn drain(&mut self, wire: &mut Wire) {
         loop {
             match wire.receive() {
-                Incoming::Frame(bytes) if observe::header(&bytes).is_some_and(|(xid, _)| xid == Xid::NOTIFICATION.0) => {
+                Incoming::Frame(bytes)
+                    if observe::header(&bytes).is_some_and(|(xid, _)| xid == Xid::NOTIFICATION.0) =>
+                {
                     self.items.push(observe::event(&bytes));
                 }
                 Incoming::Frame(bytes) => self.items.push(observe::reply(0, Source::Unasked, &bytes)),
@@ -452,4 +468,3 @@ impl<'a> Overseer<'a> {
         self.items.push(item);
     }
 }
-

@@ -31,7 +31,12 @@ pub fn sequence(seed: u64) -> Sequence {
         let conn = r.below(CONNECTIONS);
         match r.weighted(&[(86, 0), (4, 1), (2, 2), (3, 3), (1, 4), (1, 5), (3, 6)]) {
             0 => steps.push(burst(r, conn)),
-            1 => steps.extend([Step::Drop { conn }, burst(r, (conn + 1) % CONNECTIONS), reopen(r, conn), catch_up(r, conn)]),
+            1 => steps.extend([
+                Step::Drop { conn },
+                burst(r, (conn + 1) % CONNECTIONS),
+                reopen(r, conn),
+                catch_up(r, conn),
+            ]),
             2 => steps.extend([reopen(r, conn), catch_up(r, conn)]),
             3 => steps.extend([last_burst(r, conn), reopen_or_open(r, conn)]),
             4 => steps.extend([Step::WrongPassword { conn }, reopen(r, conn)]),
@@ -64,21 +69,35 @@ fn reopen_or_open(r: &mut Random, conn: usize) -> Step {
 /// What a client does after a reconnect.
 fn catch_up(r: &mut Random, conn: usize) -> Step {
     let mut ops = vec![operations::set_watches(r)];
-    ops.extend((0..r.below(4)).map(|_| operation(r)));
+    let count = r.below(4);
+    add_operations(r, count, &mut ops);
     Step::Burst { conn, ops }
 }
 
 fn burst(r: &mut Random, conn: usize) -> Step {
     let count = 1 + r.below(BURST_MAX);
-    Step::Burst { conn, ops: (0..count).map(|_| operation(r)).collect() }
+    let mut ops = Vec::new();
+    add_operations(r, count, &mut ops);
+    Step::Burst { conn, ops }
+}
+
+/// Writes behind a setACL are checked in ZooKeeper against the old ACL or the new one, by chance: so only reads follow.
+fn add_operations(r: &mut Random, count: usize, ops: &mut Vec<Op>) {
+    for _ in 0..count {
+        let after_acl = ops.iter().any(|op| op.code() == Some(OpCode::SetAcl));
+        ops.push(if after_acl { operations::harmless(r) } else { operation(r) });
+    }
 }
 
 /// A burst with a close of the session in it: what stands behind that is not executed.
 fn last_burst(r: &mut Random, conn: usize) -> Step {
-    let mut ops: Vec<Op> = (0..r.below(BURST_MAX)).map(|_| operation(r)).collect();
+    let mut ops = Vec::new();
+    let count = r.below(BURST_MAX);
+    add_operations(r, count, &mut ops);
     let extra = if r.chance(20) { vec![Field::Raw(vec![1, 2, 3])] } else { Vec::new() };
     ops.push(Op::new(OpCode::CloseSession, extra));
-    ops.extend((0..r.below(4)).map(|_| operation(r)));
+    // Writes would take a zxid in ZooKeeper as long as it has not yet closed the connection.
+    ops.extend((0..r.below(4)).map(|_| operations::harmless(r)));
     Step::Burst { conn, ops }
 }
 
@@ -86,7 +105,8 @@ fn last_burst(r: &mut Random, conn: usize) -> Step {
 fn alone(r: &mut Random, conn: usize) -> Step {
     let mut ops = vec![operations::answered_at_once(r)];
     if ops[0].code() == Some(OpCode::Auth) {
-        ops.extend((0..r.below(BURST_MAX)).map(|_| operation(r)));
+        let count = r.below(BURST_MAX);
+        add_operations(r, count, &mut ops);
     }
     Step::Burst { conn, ops }
 }
@@ -98,7 +118,11 @@ mod tests {
 
     fn opcodes(sequences: u64) -> BTreeSet<i32> {
         let steps = (0..sequences).flat_map(|seed| sequence(seed).steps);
-        steps.filter_map(|step| if let Step::Burst { ops, .. } = step { Some(ops) } else { None }).flatten().map(|op| op.op).collect()
+        steps
+            .filter_map(|step| if let Step::Burst { ops, .. } = step { Some(ops) } else { None })
+            .flatten()
+            .map(|op| op.op)
+            .collect()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use ringkeeper_differential::campaign::{self, Pair, Plan};
+use ringkeeper_differential::compare::compare;
 use ringkeeper_differential::deliberate;
 use ringkeeper_differential::sequence::{Sequence, Step};
 use ringkeeper_differential::servers::Kind;
@@ -79,6 +80,9 @@ struct ReplayArguments {
     file: PathBuf,
     #[command(flatten)]
     servers: Servers,
+    /// Show every answer of both.
+    #[arg(long)]
+    verbose: bool,
 }
 
 impl Servers {
@@ -105,7 +109,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &RunArguments) -> io::Result<bool> {
-    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let clock =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let plan = Plan {
         seed: arguments.seed.unwrap_or_else(clock),
         seeds: arguments.seeds,
@@ -139,7 +144,15 @@ fn replay(arguments: &ReplayArguments) -> io::Result<bool> {
             return Err(io::Error::other(format!("{} is not sent: {}", deliberate.what, deliberate.why)));
         }
     }
-    let difference = arguments.servers.start()?.run(&sequence)?;
+    let mut pair = arguments.servers.start()?;
+    let transcripts = pair.transcripts(&sequence)?;
+    if arguments.verbose {
+        for (name, transcript) in ["reference", "candidate"].into_iter().zip(&transcripts) {
+            println!("{name}:\n{transcript}");
+        }
+    }
+    let [reference, candidate] = transcripts;
+    let difference = compare(&sequence, &reference, &candidate);
     match &difference {
         Some(difference) => println!("{difference}"),
         None => println!("no divergence"),

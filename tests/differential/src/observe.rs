@@ -134,7 +134,10 @@ pub fn handshake(frame: &[u8]) -> Item {
         let password = r.buffer()?;
         t.push("password-length", Value::Int(password.map_or(-1, |bytes| to_int(bytes.len()))));
         // Random, but not all of it zeros, unless there is no session.
-        t.push("password-set", Value::Int(i64::from(password.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)))));
+        t.push(
+            "password-set",
+            Value::Int(i64::from(password.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)))),
+        );
         if !r.is_empty() {
             t.push("read-only", Value::Int(i64::from(r.byte()?)));
         }

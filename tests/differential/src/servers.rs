@@ -62,6 +62,21 @@ impl Server {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Has it ended by itself, or is it about to?
+    #[must_use]
+    pub fn ended(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return true;
+            }
+            if srvr(self.address).is_ok_and(|answer| answer.contains("Mode:")) {
+                return false;
+            }
+        }
+        true
+    }
+
     fn wait_until_it_serves(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         loop {

@@ -43,11 +43,12 @@ fn create_of(code: OpCode, path: Option<String>, acl: Option<Vec<crate::sequence
 }
 
 fn create(r: &mut Random) -> Op {
-    let code = r.weighted(&[(4, OpCode::Create), (5, OpCode::Create2), (2, OpCode::CreateContainer), (2, OpCode::CreateTtl)]);
+    let code =
+        r.weighted(&[(4, OpCode::Create), (5, OpCode::Create2), (2, OpCode::CreateContainer), (2, OpCode::CreateTtl)]);
     Op::new(code, create_body(r, code))
 }
 
-/// The record of a create; a mode without a TTL never has ttl -1.
+/// The record of a create; a mode without a TTL never has a negative one.
 fn create_body(r: &mut Random, code: OpCode) -> Vec<Field> {
     let odd = r.weighted(&[(1, 7), (1, -1), (1, 1000), (1, i32::MIN), (1, 0), (1, 1)]);
     let flags = match code {
@@ -56,11 +57,17 @@ fn create_body(r: &mut Random, code: OpCode) -> Vec<Field> {
         _ => r.weighted(&[(10, 0), (6, 1), (5, 2), (4, 3), (1, 4), (1, 5), (1, 6), (1, odd)]),
     };
     let path = values::create_path(r, matches!(flags, 2 | 3 | 6));
+    // Two faults in one request come up, but not a null path and a bad mode.
+    let may_be_null = code != OpCode::CreateTtl && matches!(flags, 0 | 4);
+    let path = path.or_else(|| (!may_be_null).then(|| "~/a".to_owned()));
     let data = if r.chance(1) { Field::Fill(20_000) } else { Field::Data(values::data(r)) };
-    let mut body = vec![path_field(path), data, Field::Acl(values::create_acl(r)), Field::Int(flags)];
+    let acl = values::create_acl(r);
+    let acl = if code == OpCode::CreateTtl { acl.or_else(values::open_acl) } else { acl };
+    let mut body = vec![path_field(path), data, Field::Acl(acl), Field::Int(flags)];
     if code == OpCode::CreateTtl {
-        let ttl = r.weighted(&[(10, 3_600_000), (1, 0), (1, -5), (1, -1), (1, 1 << 40), (1, (1 << 40) - 1), (1, i64::MAX)]);
-        body.push(Field::Long(if ttl == -1 && !matches!(flags, 5 | 6) { -2 } else { ttl }));
+        let ttl =
+            r.weighted(&[(10, 3_600_000), (1, 0), (1, -5), (1, -1), (1, 1 << 40), (1, (1 << 40) - 1), (1, i64::MAX)]);
+        body.push(Field::Long(if ttl < 0 && !matches!(flags, 5 | 6) { 5 } else { ttl }));
     }
     body
 }
@@ -90,12 +97,17 @@ fn acl(r: &mut Random) -> Op {
 }
 
 fn multi(r: &mut Random) -> Op {
+    if r.chance(1) {
+        let alone = Field::Sub(OpCode::Delete.to_wire(), vec![path_field(None), Field::Int(-1)]);
+        return Op::new(OpCode::Multi, vec![alone, Field::End]);
+    }
     let count = r.weighted(&[(1, 0), (4, 1), (6, 2), (6, 3), (3, 5), (1, 9)]);
     let mut body: Vec<Field> = (0..count).map(|_| sub_operation(r)).collect();
     body.push(Field::End);
     Op::new(OpCode::Multi, body)
 }
 
+/// Without null paths: with one among others it is the order of ZooKeeper's own accidents that decides.
 fn sub_operation(r: &mut Random) -> Field {
     let op = match r.below(100) {
         0..=39 => create(r),
@@ -106,15 +118,30 @@ fn sub_operation(r: &mut Random) -> Field {
         98 => read(r),
         _ => Op { op: 77, ..delete(r) },
     };
-    Field::Sub(op.op, op.body)
+    Field::Sub(op.op, without_null_paths(op.body))
+}
+
+fn without_null_paths(mut body: Vec<Field>) -> Vec<Field> {
+    for field in &mut body {
+        if *field == Field::Path(None) {
+            *field = Field::Path(Some("~/b".to_owned()));
+        }
+    }
+    body
 }
 
 fn multi_read(r: &mut Random) -> Op {
     let count = r.weighted(&[(1, 0), (4, 1), (6, 3), (2, 6)]);
     let mut body: Vec<Field> = (0..count)
         .map(|_| {
-            let code = r.weighted(&[(10, OpCode::GetData), (10, OpCode::GetChildren), (1, OpCode::Exists), (1, OpCode::Check)]);
-            Field::Sub(code.to_wire(), vec![path_field(values::path(r)), Field::Bool(r.chance(20))])
+            let code = r.weighted(&[
+                (10, OpCode::GetData),
+                (10, OpCode::GetChildren),
+                (1, OpCode::Exists),
+                (1, OpCode::Check),
+            ]);
+            let body = vec![path_field(values::path(r)), Field::Bool(r.chance(20))];
+            Field::Sub(code.to_wire(), without_null_paths(body))
         })
         .collect();
     body.push(Field::End);
@@ -122,7 +149,7 @@ fn multi_read(r: &mut Random) -> Op {
 }
 
 fn watch(r: &mut Random) -> Op {
-    let path = path_field(values::path(r));
+    let path = path_field(values::path(r).or_else(|| Some("~".to_owned())));
     match r.below(10) {
         0..=4 => {
             let mode = r.weighted(&[(10, 0), (10, 1), (1, 2), (1, -1), (1, i32::MAX)]);
@@ -138,7 +165,7 @@ fn watch(r: &mut Random) -> Op {
 
 fn question(r: &mut Random) -> Op {
     match r.below(6) {
-        0 => Op::new(OpCode::Sync, vec![path_field(values::path(r))]),
+        0 => Op::new(OpCode::Sync, without_null_paths(vec![path_field(values::path(r))])),
         1 => Op { xid: r.chance(10).then_some(9), ..Op::new(OpCode::Ping, Vec::new()) },
         2 | 3 => Op::new(OpCode::GetEphemerals, vec![path_field(values::path(r))]),
         4 => Op::new(OpCode::GetAllChildrenNumber, vec![path_field(values::path(r).filter(|path| path != "/"))]),
@@ -157,11 +184,18 @@ pub(super) fn set_watches(r: &mut Random) -> Op {
     };
     let mut body = vec![Field::Zxid(relative)];
     for _ in 0..if second { 5 } else { 3 } {
-        let paths = (0..r.below(4)).map(|_| if r.chance(2) { None } else { values::path(r) }).collect();
-        body.push(Field::Paths(if r.chance(2) { None } else { Some(paths) }));
+        let paths = (0..r.below(4)).map(|_| Some(values::path(r).unwrap_or_default())).collect();
+        // A null list behind others is like a null path in one.
+        body.push(Field::Paths(if body.len() == 1 && r.chance(4) { None } else { Some(paths) }));
     }
     let op = Op::new(if second { OpCode::SetWatches2 } else { OpCode::SetWatches }, body);
     Op { xid: r.chance(10).then_some(3), ..op }
+}
+
+/// What changes nothing, and takes no zxid, whether it is executed or not.
+pub(super) fn harmless(r: &mut Random) -> Op {
+    let op = if r.chance(70) { read(r) } else { question(r) };
+    Op { xid: None, ..op }
 }
 
 /// Quota nodes are written by clients as ordinary ones.
@@ -173,10 +207,17 @@ fn quota(r: &mut Random) -> Op {
         2 => format!("/zookeeper/quota{of}/zookeeper_limits"),
         _ => format!("/zookeeper/quota{of}/zookeeper_stats"),
     };
-    let data = r.pick(&["count=3,bytes=20", "count=-1,bytes=-1", "count=2,bytes=100;byteHardLimit=50;countHardLimit=1", "nonsense"]);
+    let data = r.pick(&[
+        "count=3,bytes=20",
+        "count=-1,bytes=-1",
+        "count=2,bytes=100;byteHardLimit=50;countHardLimit=1",
+        "nonsense",
+    ]);
     let data = Field::Data(Some(data.to_owned()));
     match r.below(5) {
-        0 | 1 => Op::new(OpCode::Create, vec![path_field(Some(path)), data, Field::Acl(values::open_acl()), Field::Int(0)]),
+        0 | 1 => {
+            Op::new(OpCode::Create, vec![path_field(Some(path)), data, Field::Acl(values::open_acl()), Field::Int(0)])
+        }
         2 => Op::new(OpCode::SetData, vec![path_field(Some(path)), data, Field::Int(-1)]),
         3 => Op::new(OpCode::GetData, vec![path_field(Some(path)), Field::Bool(r.chance(30))]),
         _ => Op::new(OpCode::Delete, vec![path_field(Some(path)), Field::Int(-1)]),

@@ -25,10 +25,42 @@ pub(super) fn good_path(r: &mut Random) -> String {
 
 /// A path that is not as it should be, or none of the sequence's.
 const ODD_PATHS: &[&str] = &[
-    "", "/", "x", "~/", "~/a/", "/~", "~//a", "~/a//b", "~/./a", "~/../a", "~/..", "~/.", "~/..x", "~/a/.b", "~/\u{0}",
-    "~/a\u{1}", "~/\u{1f}", "~/\u{7f}", "~/\u{9f}", "~/\u{a0}", "~/\u{e000}", "~/\u{f8ff}", "~/\u{f900}", "~/\u{ffef}",
-    "~/\u{fff0}", "~/\u{fffd}", "~/\u{1f600}", "~/a b", "~/a/b/c/a/b/c", "/zookeeper", "/zookeeper/config", "/zookeeper/quota",
-    "/zookeeper/quota~", "/zookeeper/nothing", "~/a:b", "~/%s", "~/~",
+    "",
+    "/",
+    "x",
+    "~/",
+    "~/a/",
+    "/~",
+    "~//a",
+    "~/a//b",
+    "~/./a",
+    "~/../a",
+    "~/..",
+    "~/.",
+    "~/..x",
+    "~/a/.b",
+    "~/\u{0}",
+    "~/a\u{1}",
+    "~/\u{1f}",
+    "~/\u{7f}",
+    "~/\u{9f}",
+    "~/\u{a0}",
+    "~/\u{e000}",
+    "~/\u{f8ff}",
+    "~/\u{f900}",
+    "~/\u{ffef}",
+    "~/\u{fff0}",
+    "~/\u{fffd}",
+    "~/a b",
+    "~/a/b/c/a/b/c",
+    "/zookeeper",
+    "/zookeeper/config",
+    "/zookeeper/quota",
+    "/zookeeper/quota~",
+    "/zookeeper/nothing",
+    "~/a:b",
+    "~/%s",
+    "~/~",
 ];
 
 /// A path for a read or a watch.
@@ -42,7 +74,12 @@ pub(super) fn path(r: &mut Random) -> Option<String> {
 
 /// A path for a write: it stays below the root, or fails.
 pub(super) fn write_path(r: &mut Random) -> Option<String> {
-    path(r).map(|path| if path == "/" || path.starts_with("/zookeeper") { "/zookeeper/nothing/x".to_owned() } else { path })
+    if r.chance(1) {
+        return Some("~/\u{1f600}".to_owned());
+    }
+    path(r).map(
+        |path| if path == "/" || path.starts_with("/zookeeper") { "/zookeeper/nothing/x".to_owned() } else { path },
+    )
 }
 
 /// The path of a create: like the others; for sequential names sometimes with a slash at its end.
@@ -105,7 +142,8 @@ pub(super) fn acl(r: &mut Random) -> Option<Vec<AclEntry>> {
 }
 
 fn good_entry(r: &mut Random) -> AclEntry {
-    let perms = r.weighted(&[(6, 31), (3, 1), (2, 3), (1, 2), (1, 4), (1, 8), (1, 16), (1, 0), (1, 30), (1, 15), (1, 23)]);
+    let perms =
+        r.weighted(&[(6, 31), (3, 1), (2, 3), (1, 2), (1, 4), (1, 8), (1, 16), (1, 0), (1, 30), (1, 15), (1, 23)]);
     match r.below(10) {
         0..=3 => entry(perms, "world", "anyone"),
         4..=6 => entry(perms, "digest", r.pick(USERS).1),
@@ -117,10 +155,29 @@ fn good_entry(r: &mut Random) -> AclEntry {
 
 fn odd_entry(r: &mut Random) -> AclEntry {
     let ids: &[(&str, &str)] = &[
-        ("world", "somebody"), ("world", ""), ("digest", "ann"), ("digest", "a:b:c"), ("digest", ":"), ("digest", "a:"),
-        ("digest", ""), ("ip", "127.0.0.1/33"), ("ip", "300.0.0.1"), ("ip", "name"), ("ip", "10.1"), ("ip", ""), ("ip", "::1/129"),
-        ("ip", "/8"), ("ip", "10.0.0.1/"), ("ip", "10.0.0.1/-1"), ("ip", "10.0.0.1/x"), ("x509", "CN=a"), ("sasl", "ann"),
-        ("super", ""), ("super", "super"), ("nothing", "x"), ("", ""),
+        ("world", "somebody"),
+        ("world", ""),
+        ("digest", "ann"),
+        ("digest", "a:b:c"),
+        ("digest", ":"),
+        ("digest", "a:"),
+        ("digest", ""),
+        ("ip", "127.0.0.1/33"),
+        ("ip", "300.0.0.1"),
+        ("ip", "name"),
+        ("ip", "10.1"),
+        ("ip", ""),
+        ("ip", "::1/129"),
+        ("ip", "/8"),
+        ("ip", "10.0.0.1/"),
+        ("ip", "10.0.0.1/-1"),
+        ("ip", "10.0.0.1/x"),
+        ("x509", "CN=a"),
+        ("sasl", "ann"),
+        ("super", ""),
+        ("super", "super"),
+        ("nothing", "x"),
+        ("", ""),
     ];
     match r.below(12) {
         0 => AclEntry(31, None, Some("anyone".to_owned())),
