@@ -132,6 +132,8 @@ pub struct Plan {
     pub divergences_max: usize,
     /// Where diverging sequences are written.
     pub out: PathBuf,
+    /// What else comes up in a sequence.
+    pub options: generate::Options,
     /// No words while it runs.
     pub quiet: bool,
 }
@@ -163,7 +165,7 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> io::Result<Summary> {
         let mut random = Random::new(seed);
         let until = summary.operations + plan.operations;
         while summary.operations < until && summary.divergences.len() < plan.divergences_max {
-            let sequence = generate::sequence(random.next());
+            let sequence = generate::sequence(random.next(), plan.options);
             let difference = pair.run(&sequence)?;
             summary.operations += sequence.operations();
             summary.sequences += 1;

@@ -5,6 +5,7 @@
 //! opcodes are answered past the requests before them, so they stand alone or first; and what others would see of `/` is left alone.
 
 mod operations;
+mod quotas;
 mod values;
 
 use crate::deliberate;
@@ -20,15 +21,28 @@ pub const STEPS: usize = 80;
 /// Operations of a burst at most.
 pub const BURST_MAX: usize = 12;
 
+/// What else comes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Quota nodes, and what they do to writes below them.
+    pub quotas: bool,
+}
+
 /// The sequence of a seed.
 #[must_use]
-pub fn sequence(seed: u64) -> Sequence {
+pub fn sequence(seed: u64, options: Options) -> Sequence {
     let mut random = Random::new(seed);
     let r = &mut random;
     let mut steps: Vec<Step> = (0..CONNECTIONS).map(|conn| open(r, conn)).collect();
     steps.push(Step::Burst { conn: 0, ops: operations::some_nodes() });
+    if options.quotas {
+        steps.push(Step::Burst { conn: 0, ops: quotas::some_quotas(r) });
+    }
     for _ in 0..STEPS {
         let conn = r.below(CONNECTIONS);
+        if options.quotas && r.chance(15) {
+            steps.push(Step::Burst { conn, ops: quotas::operations(r) });
+        }
         match r.weighted(&[(86, 0), (4, 1), (2, 2), (3, 3), (1, 4), (1, 5), (3, 6)]) {
             0 => steps.push(burst(r, conn)),
             1 => steps.extend([
@@ -117,7 +131,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn opcodes(sequences: u64) -> BTreeSet<i32> {
-        let steps = (0..sequences).flat_map(|seed| sequence(seed).steps);
+        let steps = (0..sequences).flat_map(|seed| sequence(seed, Options { quotas: seed % 2 == 0 }).steps);
         steps
             .filter_map(|step| if let Step::Burst { ops, .. } = step { Some(ops) } else { None })
             .flatten()
@@ -127,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_opcode_that_may_be_sent_is_sent() {
-        let sent = opcodes(60);
+        let sent = opcodes(400);
         for code in OpCode::ALL {
             let refused = deliberate::refused(&Op::new(*code, Vec::new()));
             assert_eq!(sent.contains(&code.to_wire()), refused.is_none(), "{code:?}");
@@ -137,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_seed_names_its_sequence() {
-        assert_eq!(sequence(5), sequence(5));
-        assert_ne!(sequence(5), sequence(6));
-        let text = sequence(5).to_text();
-        assert_eq!(Sequence::from_text(&text), Ok(sequence(5)));
+        let of = |seed| sequence(seed, Options::default());
+        assert_eq!(of(5), of(5));
+        assert_ne!(of(5), of(6));
+        assert_ne!(of(5), sequence(5, Options { quotas: true }));
+        assert_eq!(Sequence::from_text(&of(5).to_text()), Ok(of(5)));
     }
 }

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use ringkeeper_differential::campaign::{self, Pair, Plan};
 use ringkeeper_differential::compare::compare;
 use ringkeeper_differential::deliberate;
+use ringkeeper_differential::generate::Options;
 use ringkeeper_differential::sequence::{Sequence, Step};
 use ringkeeper_differential::servers::Kind;
 use std::io;
@@ -69,6 +70,9 @@ struct RunArguments {
     /// Where diverging sequences are written.
     #[arg(long, default_value = "target/divergences", value_name = "DIR")]
     out: PathBuf,
+    /// Quotas too, enforced.
+    #[arg(long)]
+    quotas: bool,
     /// No progress.
     #[arg(long)]
     quiet: bool,
@@ -117,6 +121,7 @@ fn run(arguments: &RunArguments) -> io::Result<bool> {
         operations: arguments.operations,
         divergences_max: arguments.divergences,
         out: arguments.out.clone(),
+        options: Options { quotas: arguments.quotas },
         quiet: arguments.quiet,
     };
     let mut pair = arguments.servers.start()?;

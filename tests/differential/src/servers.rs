@@ -119,7 +119,7 @@ fn java(version: &str, port: u16, dir: &Path) -> Command {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/java-server.sh"));
     command.args(["--version", if version == "3.8" { "3.8.0" } else { "3.9.5" }]);
     command.args(["--port", &port.to_string(), "--heap", "512m", "--log", "error", "--data"]).arg(dir.join("data"));
-    command.args(["--jvm", "-Dznode.container.checkIntervalMs=2000000000"]);
+    command.args(["--jvm", "-Dznode.container.checkIntervalMs=2000000000", "--jvm", "-Dzookeeper.enforceQuota=true"]);
     command
 }
 
@@ -131,7 +131,7 @@ fn ringkeeper(binary: &Path, shards: usize, port: u16, dir: &Path) -> io::Result
     let text = format!(
         "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\npreAllocSize=1024\n\
          4lw.commands.whitelist=*\nextendedTypesEnabled=true\nringkeeper.shards={shards}\n\
-         znode.container.checkIntervalMs=2000000000\n\
+         znode.container.checkIntervalMs=2000000000\nenforceQuota=true\n\
          zookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}\n",
         dir.join("data").display()
     );

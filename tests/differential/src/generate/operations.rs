@@ -24,8 +24,7 @@ pub(super) fn operation(r: &mut Random) -> Op {
         76..=86 => watch(r),
         87..=92 => question(r),
         93..=96 => malformed(r),
-        97 => quota(r),
-        98 => set_watches(r),
+        97 | 98 => set_watches(r),
         _ => reconfig(r),
     };
     if op.xid.is_none() && r.chance(1) {
@@ -34,7 +33,7 @@ pub(super) fn operation(r: &mut Random) -> Op {
     op
 }
 
-fn path_field(path: Option<String>) -> Field {
+pub(super) fn path_field(path: Option<String>) -> Field {
     Field::Path(path)
 }
 
@@ -196,32 +195,6 @@ pub(super) fn set_watches(r: &mut Random) -> Op {
 pub(super) fn harmless(r: &mut Random) -> Op {
     let op = if r.chance(70) { read(r) } else { question(r) };
     Op { xid: None, ..op }
-}
-
-/// Quota nodes are written by clients as ordinary ones.
-fn quota(r: &mut Random) -> Op {
-    let of = values::good_path(r);
-    let path = match r.below(4) {
-        0 => format!("/zookeeper/quota{of}"),
-        1 => "/zookeeper/quota~".to_owned(),
-        2 => format!("/zookeeper/quota{of}/zookeeper_limits"),
-        _ => format!("/zookeeper/quota{of}/zookeeper_stats"),
-    };
-    let data = r.pick(&[
-        "count=3,bytes=20",
-        "count=-1,bytes=-1",
-        "count=2,bytes=100;byteHardLimit=50;countHardLimit=1",
-        "nonsense",
-    ]);
-    let data = Field::Data(Some(data.to_owned()));
-    match r.below(5) {
-        0 | 1 => {
-            Op::new(OpCode::Create, vec![path_field(Some(path)), data, Field::Acl(values::open_acl()), Field::Int(0)])
-        }
-        2 => Op::new(OpCode::SetData, vec![path_field(Some(path)), data, Field::Int(-1)]),
-        3 => Op::new(OpCode::GetData, vec![path_field(Some(path)), Field::Bool(r.chance(30))]),
-        _ => Op::new(OpCode::Delete, vec![path_field(Some(path)), Field::Int(-1)]),
-    }
 }
 
 fn reconfig(r: &mut Random) -> Op {
