@@ -132,6 +132,13 @@ impl Run<'_> {
                     self.sessions.extend(session);
                 }
             }
+            Step::Bytes { conn, bytes } => {
+                let slot = &mut self.slots[*conn];
+                if let Some(mut wire) = slot.wire.take() {
+                    wire.send(bytes);
+                    slot.drain(&mut wire);
+                }
+            }
             Step::Drop { conn } => self.slots[*conn].wire = None,
             Step::Burst { conn, ops } => self.burst(*conn, ops),
         }

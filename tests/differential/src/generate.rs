@@ -18,8 +18,10 @@ use proto::OpCode;
 pub const CONNECTIONS: usize = 4;
 /// Steps of a sequence, without those that open its connections.
 pub const STEPS: usize = 80;
-/// Operations of a burst at most.
+/// Operations of a burst at most, mostly.
 pub const BURST_MAX: usize = 12;
+/// Operations of the longest bursts.
+pub const LONG_BURST_MAX: usize = 100;
 
 /// What else comes up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub fn sequence(seed: u64, options: Options) -> Sequence {
         if options.quotas && r.chance(15) {
             steps.push(Step::Burst { conn, ops: quotas::operations(r) });
         }
-        match r.weighted(&[(86, 0), (4, 1), (2, 2), (3, 3), (1, 4), (1, 5), (3, 6)]) {
+        match r.weighted(&[(86, 0), (4, 1), (2, 2), (3, 3), (1, 4), (1, 5), (1, 6), (3, 7)]) {
             0 => steps.push(burst(r, conn)),
             1 => steps.extend([
                 Step::Drop { conn },
@@ -54,7 +56,10 @@ pub fn sequence(seed: u64, options: Options) -> Sequence {
             2 => steps.extend([reopen(r, conn), catch_up(r, conn)]),
             3 => steps.extend([last_burst(r, conn), reopen_or_open(r, conn)]),
             4 => steps.extend([Step::WrongPassword { conn }, reopen(r, conn)]),
-            5 => steps.push(Step::Probe { bytes: values::odd_handshake(r) }),
+            5 => {
+                steps.extend([Step::Bytes { conn, bytes: values::broken_frame(r) }, reopen(r, conn), catch_up(r, conn)])
+            }
+            6 => steps.push(Step::Probe { bytes: values::odd_handshake(r) }),
             _ => steps.extend([alone(r, conn), reopen_or_open(r, conn), catch_up(r, conn)]),
         }
     }
@@ -89,7 +94,8 @@ fn catch_up(r: &mut Random, conn: usize) -> Step {
 }
 
 fn burst(r: &mut Random, conn: usize) -> Step {
-    let count = 1 + r.below(BURST_MAX);
+    let max = if r.chance(4) { LONG_BURST_MAX } else { BURST_MAX };
+    let count = 1 + r.below(max);
     let mut ops = Vec::new();
     add_operations(r, count, &mut ops);
     Step::Burst { conn, ops }

@@ -232,19 +232,17 @@ impl Altering {
             }
             Plant::ErrorCode if err == -101 && self.is_the_one() => add(frame, ERR, -1),
             Plant::HeaderZxid if op == Some(OpCode::GetData) && self.is_the_one() => add(frame, ZXID + 4, -1),
-            Plant::Children if op == Some(OpCode::GetChildren) && err == 0 && int(frame, RECORD) > 0 => {
-                if self.is_the_one() {
-                    add(frame, RECORD, -1);
-                    let name = usize::try_from(int(frame, RECORD + 4)).expect("a name's length");
-                    frame.drain(RECORD + 4..RECORD + 8 + name);
-                    add(frame, 0, -i32::try_from(4 + name).expect("it is short"));
-                }
+            Plant::Children if op == Some(OpCode::GetChildren) && has_names(frame) && self.is_the_one() => {
+                add(frame, RECORD, -1);
+                let name = usize::try_from(int(frame, RECORD + 4)).expect("a name's length");
+                frame.drain(RECORD + 4..RECORD + 8 + name);
+                add(frame, 0, -i32::try_from(4 + name).expect("it is short"));
             }
-            Plant::SequentialNumber if op == Some(OpCode::Create) && err == 0 && ends_with_number(frame) => {
-                if self.is_the_one() {
-                    let last = frame.last_mut().expect("it ends with digits");
-                    *last = if *last == b'9' { b'0' } else { *last + 1 };
-                }
+            Plant::SequentialNumber
+                if op == Some(OpCode::Create) && err == 0 && ends_with_number(frame) && self.is_the_one() =>
+            {
+                let last = frame.last_mut().expect("it ends with digits");
+                *last = if *last == b'9' { b'0' } else { *last + 1 };
             }
             Plant::MultiErrorPosition if op == Some(OpCode::Multi) && err == 0 => self.move_error(frame),
             _ => {}
@@ -267,6 +265,10 @@ impl Altering {
     fn is_the_one(&self) -> bool {
         self.chances.fetch_add(1, Ordering::SeqCst) == SPARED
     }
+}
+
+fn has_names(frame: &[u8]) -> bool {
+    int(frame, ERR) == 0 && int(frame, RECORD) > 0
 }
 
 fn ends_with_number(frame: &[u8]) -> bool {

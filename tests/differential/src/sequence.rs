@@ -45,6 +45,13 @@ pub enum Step {
         /// What is sent, length included.
         bytes: Vec<u8>,
     },
+    /// Bytes on an open connection, upon which the server closes it.
+    Bytes {
+        /// The connection.
+        conn: usize,
+        /// What is sent, length included.
+        bytes: Vec<u8>,
+    },
     /// The socket is closed without a word.
     Drop {
         /// The connection.
@@ -173,6 +180,7 @@ impl Step {
             Step::Open { conn, .. }
             | Step::Reopen { conn, .. }
             | Step::WrongPassword { conn }
+            | Step::Bytes { conn, .. }
             | Step::Drop { conn }
             | Step::Burst { conn, .. } => Some(*conn),
             Step::Probe { .. } => None,
@@ -265,6 +273,7 @@ impl fmt::Display for Step {
             Step::Reopen { conn, last_zxid } => write!(f, "connection {conn}: reconnect, last zxid {last_zxid:?}"),
             Step::WrongPassword { conn } => write!(f, "connection {conn}: reconnect with a wrong password"),
             Step::Probe { bytes } => write!(f, "a socket of its own: {bytes:02x?}"),
+            Step::Bytes { conn, bytes } => write!(f, "connection {conn}: {bytes:02x?}"),
             Step::Drop { conn } => write!(f, "connection {conn}: dropped"),
             Step::Burst { conn, ops } => {
                 write!(f, "connection {conn}:")?;

@@ -191,6 +191,18 @@ fn odd_entry(r: &mut Random) -> AclEntry {
     }
 }
 
+/// What is no request, on a connection that has a session.
+pub(super) fn broken_frame(r: &mut Random) -> Vec<u8> {
+    match r.below(6) {
+        0 => vec![0, 0, 0, 0],
+        1 => vec![255; 4],
+        2 => vec![0, 16, 0, 0],
+        3 => vec![127, 255, 255, 255],
+        4 => vec![0, 0, 0, 4, 0, 0, 0, 1],
+        _ => connect(plain()),
+    }
+}
+
 /// A handshake of a socket of its own.
 pub(super) fn odd_handshake(r: &mut Random) -> Vec<u8> {
     let raw = |body: &[u8]| {
