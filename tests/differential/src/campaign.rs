@@ -4,6 +4,7 @@
 //! no longer the same.
 
 use crate::compare::{Difference, compare};
+use crate::coverage::Coverage;
 use crate::drive::{self, Transcript};
 use crate::generate;
 use crate::minimise::minimise;
@@ -23,6 +24,8 @@ pub struct Pair {
     /// Where the second one is really reached: a proxy in front of it.
     candidate: Option<SocketAddr>,
     roots: u32,
+    /// What the reference has answered.
+    pub coverage: Coverage,
 }
 
 impl Pair {
@@ -32,7 +35,7 @@ impl Pair {
     /// One cannot be started.
     pub fn start(reference: Kind, candidate: Kind) -> io::Result<Pair> {
         let servers = [Server::start(&reference)?, Server::start(&candidate)?];
-        Ok(Pair { kinds: [reference, candidate], servers, candidate: None, roots: 0 })
+        Ok(Pair { kinds: [reference, candidate], servers, candidate: None, roots: 0, coverage: Coverage::default() })
     }
 
     /// Reaches the candidate through this address from now on.
@@ -52,7 +55,10 @@ impl Pair {
     /// One of them cannot be reached.
     pub fn run(&mut self, sequence: &Sequence) -> io::Result<Option<Difference>> {
         match self.transcripts(sequence) {
-            Ok([reference, candidate]) => Ok(compare(sequence, &reference, &candidate)),
+            Ok([reference, candidate]) => {
+                self.coverage.add(sequence, &reference);
+                Ok(compare(sequence, &reference, &candidate))
+            }
             Err(error) => match self.who_has_ended() {
                 None => Err(error),
                 Some(which) => {
@@ -143,6 +149,8 @@ pub struct Plan {
 pub struct Summary {
     /// Seeds that were begun.
     pub seeds: u64,
+    /// Those with a divergence.
+    pub seeds_failed: u64,
     /// Operations that both have answered.
     pub operations: usize,
     /// Sequences.
@@ -161,9 +169,13 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> io::Result<Summary> {
     let begun = Instant::now();
     let mut summary = Summary::default();
     for seed in plan.seed..plan.seed + plan.seeds {
+        if summary.divergences.len() >= plan.divergences_max {
+            break;
+        }
         summary.seeds += 1;
         let mut random = Random::new(seed);
         let until = summary.operations + plan.operations;
+        let divergences_before = summary.divergences.len();
         while summary.operations < until && summary.divergences.len() < plan.divergences_max {
             let sequence = generate::sequence(random.next(), plan.options);
             let difference = pair.run(&sequence)?;
@@ -177,6 +189,7 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> io::Result<Summary> {
                 eprint!("\rseed {seed}: {} operations, {:.0?} ", summary.operations, begun.elapsed());
             }
         }
+        summary.seeds_failed += u64::from(summary.divergences.len() > divergences_before);
     }
     if !plan.quiet {
         eprintln!();

@@ -47,6 +47,12 @@ pub const DELIBERATE: &[Deliberate] = &[
         is: |_| false,
     },
     Deliberate {
+        what: "a ping behind other requests",
+        why: "ZooKeeper answers it in its turn, RingKeeper at once: so a long write is no silence; clients tell it by its xid -2",
+        // It is sent; its place and its header's zxid are not compared.
+        is: |_| false,
+    },
+    Deliberate {
         what: "a string that is not UTF-8, or has a character above U+FFFF that is sent back",
         why: "ZooKeeper reads replacement characters and writes such a character as two surrogates; RingKeeper refuses what is not UTF-8, and \
               writes UTF-8: a path must not change on its way",
@@ -82,4 +88,28 @@ fn is_above_ffff(field: &Field) -> bool {
 #[must_use]
 pub fn refused(op: &Op) -> Option<&'static Deliberate> {
     DELIBERATE.iter().find(|deliberate| (deliberate.is)(op))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_compatibility_has_each() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
+        let page = std::fs::read_to_string(file).unwrap();
+        for Deliberate { what, why, .. } in DELIBERATE {
+            let row = format!("| {what} | {why} |");
+            assert!(page.lines().any(|line| line == row), "docs/compatibility.md lacks this row:\n{row}");
+        }
+    }
+
+    #[test]
+    fn what_stops_java_for_good_is_never_sent() {
+        let create = |flags, ttl| Op::new(OpCode::CreateTtl, vec![Field::Int(flags), Field::Long(ttl)]);
+        assert!(refused(&create(0, -1)).is_some());
+        assert!(refused(&create(1, i64::MIN)).is_some());
+        assert!(refused(&create(5, -1)).is_none(), "BadArguments");
+        assert!(refused(&create(0, 5)).is_none(), "BadArguments");
+    }
 }

@@ -73,6 +73,9 @@ struct RunArguments {
     /// Quotas too, enforced.
     #[arg(long)]
     quotas: bool,
+    /// Show how often each operation had which outcome.
+    #[arg(long)]
+    coverage: bool,
     /// No progress.
     #[arg(long)]
     quiet: bool,
@@ -126,6 +129,9 @@ fn run(arguments: &RunArguments) -> io::Result<bool> {
     };
     let mut pair = arguments.servers.start()?;
     let summary = campaign::run(&mut pair, &plan)?;
+    if arguments.coverage {
+        print!("{}", pair.coverage);
+    }
     let seconds = summary.took.as_secs_f64();
     println!(
         "{} operations in {} sequences, seeds {} to {}, {} divergences, {seconds:.0} s, {:.0} operations/s",
@@ -136,6 +142,8 @@ fn run(arguments: &RunArguments) -> io::Result<bool> {
         summary.divergences.len(),
         f64::from(u32::try_from(summary.operations).unwrap_or(u32::MAX)) / seconds,
     );
+    // The line that `cargo xtask` reads: seeds.
+    println!("{} passed, {} failed", summary.seeds - summary.seeds_failed, summary.seeds_failed);
     Ok(summary.divergences.is_empty())
 }
 

@@ -55,4 +55,19 @@ fn a_server_does_not_differ_from_itself() {
     for _ in 0..10 {
         assert_eq!(pair.run(&generate::sequence(random.next(), Options::default())).unwrap(), None);
     }
+    // What is compared are not only refusals.
+    let created = [("Create", "0"), ("Create2", "0"), ("CreateTtl", "0"), ("CreateContainer", "0")];
+    let done = [
+        ("Delete", "0"),
+        ("SetData", "0"),
+        ("SetAcl", "0"),
+        ("Multi", "0"),
+        ("MultiRead", "0"),
+        ("RemoveWatches", "0"),
+    ];
+    let events = [("event", "type 1"), ("event", "type 2"), ("event", "type 3"), ("event", "type 4")];
+    let refused = [("GetData", "-102"), ("GetData", "-101"), ("SetData", "-103"), ("Multi", "in it -101")];
+    for (kind, outcome) in created.into_iter().chain(done).chain(events).chain(refused) {
+        assert!(pair.coverage.count(kind, outcome) > 0, "no {kind} with {outcome}:\n{}", pair.coverage);
+    }
 }
