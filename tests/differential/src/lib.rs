@@ -18,6 +18,7 @@ pub mod drive;
 pub mod generate;
 pub mod minimise;
 pub mod observe;
+mod overseer;
 pub mod proxy;
 pub mod random;
 pub mod sequence;

@@ -1,4 +1,4 @@
-//! Cuts a diverging sequence down: steps, then operations of bursts, then operations of multis (delta debugging).
+//! Cuts a diverging sequence down: steps, then operations of bursts, then operations of multis and lists of paths (delta debugging).
 //!
 //! Each attempt runs on a fresh root with fresh sessions. What is left diverges still, though maybe at another place.
 
@@ -16,30 +16,53 @@ pub fn minimise(sequence: &Sequence, mut diverges: impl FnMut(&Sequence) -> bool
         let before = best.clone();
         best.steps = shrink(&best.steps, deadline, |steps| diverges(&Sequence { steps: steps.to_vec() }));
         for number in 0..best.steps.len() {
-            let Step::Burst { conn, ops } = best.steps[number].clone() else { continue };
-            let with = |best: &Sequence, ops: &[Op]| {
-                let mut sequence = best.clone();
-                sequence.steps[number] = Step::Burst { conn, ops: ops.to_vec() };
-                sequence
-            };
-            let ops = shrink(&ops, deadline, |ops| !ops.is_empty() && diverges(&with(&best, ops)));
-            best = with(&best, &ops);
-            for op in 0..ops.len() {
-                let subs = shrink(&ops[op].body, deadline, |body| {
-                    let mut ops = ops.clone();
-                    ops[op].body = body.to_vec();
-                    is_multi(body) && diverges(&with(&best, &ops))
-                });
-                if is_multi(&subs) {
-                    let Step::Burst { ops, .. } = &mut best.steps[number] else { unreachable!("it was a burst") };
-                    ops[op].body = subs;
-                }
-            }
+            minimise_burst(&mut best, number, deadline, &mut diverges);
         }
         if best == before || Instant::now() > deadline {
             return best;
         }
     }
+}
+
+/// Cuts the operations of one step down, if it is a burst.
+fn minimise_burst(best: &mut Sequence, number: usize, deadline: Instant, diverges: &mut impl FnMut(&Sequence) -> bool) {
+    let Step::Burst { conn, ops } = best.steps[number].clone() else { return };
+    let mut holds = |ops: &[Op]| {
+        let mut attempt = best.clone();
+        attempt.steps[number] = Step::Burst { conn, ops: ops.to_vec() };
+        diverges(&attempt)
+    };
+    let mut ops = shrink(&ops, deadline, |ops| !ops.is_empty() && holds(ops));
+    for place in 0..ops.len() {
+        let least = minimise_op(&ops[place], deadline, |op| {
+            let mut attempt = ops.clone();
+            attempt[place] = op.clone();
+            holds(&attempt)
+        });
+        ops[place] = least;
+    }
+    best.steps[number] = Step::Burst { conn, ops };
+}
+
+/// Cuts a multi's operations and lists of paths down.
+fn minimise_op(op: &Op, deadline: Instant, mut holds: impl FnMut(&Op) -> bool) -> Op {
+    let mut best = op.clone();
+    let with = |best: &Op, body: &[Field]| Op { body: body.to_vec(), ..best.clone() };
+    if is_multi(&best.body) {
+        let body = shrink(&best.body, deadline, |body| is_multi(body) && holds(&with(&best, body)));
+        best.body = body;
+    }
+    for place in 0..best.body.len() {
+        let Field::Paths(Some(paths)) = best.body[place].clone() else { continue };
+        let with = |best: &Op, paths: &[Option<String>]| {
+            let mut op = best.clone();
+            op.body[place] = Field::Paths(Some(paths.to_vec()));
+            op
+        };
+        let paths = shrink(&paths, deadline, |paths| holds(&with(&best, paths)));
+        best = with(&best, &paths);
+    }
+    best
 }
 
 fn is_multi(body: &[Field]) -> bool {
@@ -78,14 +101,18 @@ mod tests {
         let sub = |path: &str| Field::Sub(2, vec![Field::Path(Some(path.to_owned()))]);
         let multi = Op::new(OpCode::Multi, vec![sub("/x"), sub("/bad"), sub("/y"), Field::End]);
         let mut steps: Vec<Step> = (0..30).map(|conn| Step::Drop { conn }).collect();
-        steps.insert(11, Step::Burst { conn: 1, ops: vec![op("/a"), multi, op("/b")] });
+        let paths = Field::Paths(Some(["/c", "/needed"].map(|path| Some(path.to_owned())).into()));
+        let watches = Op::new(OpCode::SetWatches, vec![paths]);
+        steps.insert(11, Step::Burst { conn: 1, ops: vec![op("/a"), multi, op("/b"), watches] });
         let mut runs = 0;
         let least = minimise(&Sequence { steps }, |sequence| {
             runs += 1;
-            sequence.to_text().contains("/bad") && sequence.steps.contains(&Step::Drop { conn: 20 })
+            let text = sequence.to_text();
+            text.contains("/bad") && text.contains("/needed") && sequence.steps.contains(&Step::Drop { conn: 20 })
         });
         let multi = Op::new(OpCode::Multi, vec![sub("/bad"), Field::End]);
-        let expected = vec![Step::Burst { conn: 1, ops: vec![multi] }, Step::Drop { conn: 20 }];
+        let watches = Op::new(OpCode::SetWatches, vec![Field::Paths(Some(vec![Some("/needed".to_owned())]))]);
+        let expected = vec![Step::Burst { conn: 1, ops: vec![multi, watches] }, Step::Drop { conn: 20 }];
         assert_eq!(least.steps, expected);
         assert!(runs < 150, "{runs}");
     }

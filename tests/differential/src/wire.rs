@@ -1,5 +1,8 @@
 //! One blocking connection of raw frames: bytes out, frames in, with a bound on how long a server may be silent.
 
+use proto::connect::ConnectRequest;
+use proto::jute::frame;
+use proto::{SessionId, Zxid};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -75,4 +78,20 @@ impl Wire {
         }
         Some(frame)
     }
+}
+
+/// A handshake. `read_only`: whether the byte is sent, and what it says.
+pub(crate) fn connect_frame(
+    timeout_ms: i32,
+    id: SessionId,
+    password: &[u8],
+    last_zxid: i64,
+    read_only: Option<bool>,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let last_zxid_seen = Zxid::from_wire(last_zxid);
+    let request =
+        ConnectRequest { protocol_version: 0, last_zxid_seen, timeout_ms, session_id: id, password, read_only };
+    frame(&mut bytes, |w| request.write(w));
+    bytes
 }
