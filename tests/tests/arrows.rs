@@ -45,7 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose every file is without unsafe code.
-const SAFE: &[&str] = &["proto", "zab", "engine", "client", "bench", "tools", "sim", "tests", "tests/differential", "tools/xtask"];
+const SAFE: &[&str] =
+    &["proto", "zab", "engine", "client", "bench", "tools", "sim", "tests", "tests/differential", "tools/xtask"];
 
 /// A crate of the workspace and what its manifest names, as cargo reads it.
 struct Package {
