@@ -43,7 +43,7 @@ struct Servers {
     /// RingKeeper's shards.
     #[arg(long, default_value_t = 2)]
     shards: usize,
-    /// The real server's version: 3.9 or 3.8.
+    /// The real server's version: 3.9, or 3.8, of which everything is reported that it does otherwise than 3.9.
     #[arg(long, default_value = "3.9", value_parser = ["3.9", "3.8"])]
     java: String,
     /// Compare with a second RingKeeper in place of the real server.
