@@ -54,7 +54,8 @@ pub fn authenticate(
     match scheme {
         Some("ip") => Ok(vec![AuthId::of_address(peer)]),
         Some("digest") => {
-            let user_password = String::from_utf8_lossy(auth.unwrap_or_default());
+            // Java trips over a null token and takes that for a failure.
+            let user_password = String::from_utf8_lossy(auth.ok_or(ErrorCode::AuthFailed)?);
             let digest = digest_id(&user_password);
             let is_super = super_digest == Some(&*digest);
             let mut ids = Vec::new();
@@ -123,15 +124,10 @@ pub(crate) fn fix_acl(sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, Err
     if sent.is_empty() {
         return Err(ErrorCode::InvalidAcl);
     }
-    let mut acl: Vec<Acl> = Vec::with_capacity(sent.len());
-    let mut seen: Vec<AclRef<'_>> = Vec::with_capacity(sent.len());
-    let mut same = true;
-    for entry in sent.iter() {
-        if seen.contains(&entry) {
-            same = false;
-            continue;
-        }
-        seen.push(entry);
+    let entries = without_duplicates(sent)?;
+    let mut acl: Vec<Acl> = Vec::with_capacity(entries.len());
+    let mut same = entries.len() == sent.len();
+    for entry in entries {
         let scheme = entry.scheme.ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
             same = false;
@@ -165,6 +161,28 @@ pub(crate) fn fix_acl(sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, Err
         bytes
     });
     Ok(FixedAcl { acl, rewritten })
+}
+
+/// The entries, each once. Java compares permissions, scheme and id in that order, and trips over a null that it has to compare.
+fn without_duplicates<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
+    let mut entries: Vec<AclRef<'a>> = Vec::with_capacity(sent.len());
+    for entry in sent.iter() {
+        let mut is_known = false;
+        for before in entries.iter().filter(|before| before.perms == entry.perms) {
+            let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
+            if before.scheme == Some(scheme) {
+                let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
+                if before.id == Some(id) {
+                    is_known = true;
+                    break;
+                }
+            }
+        }
+        if !is_known {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
 }
 
 /// Two parts around one colon; Java's split forgets empty parts at the end.
@@ -263,6 +281,8 @@ mod tests {
         let ids = authenticate(Some("digest"), Some(b"super:test"), peer, super_digest).unwrap();
         assert_eq!(check_acl(&[acl(Perms::READ, "digest", "a:b")], Perms::WRITE, &ids), Ok(()));
         assert_eq!(authenticate(Some("nope"), None, peer, None), Err(ErrorCode::AuthFailed));
+        assert_eq!(authenticate(Some("digest"), None, peer, super_digest), Err(ErrorCode::AuthFailed));
+        assert!(authenticate(Some("ip"), None, peer, None).is_ok());
     }
 
     #[test]

@@ -370,7 +370,8 @@ impl Replica {
             return;
         };
         let to = *from;
-        if *last_zxid_seen > tree.last_zxid() {
+        // Signed, as in Java: clients that have seen nothing may say -1.
+        if last_zxid_seen.to_wire() > tree.last_zxid().to_wire() {
             return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
         }
         let timeout_ms = (*timeout_ms).clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);

@@ -5,7 +5,7 @@
 //! | int, long | 4, 8, big-endian |
 //! | boolean | 1; any value but 0 is true |
 //! | buffer, ustring | int length, then the bytes; length -1 is null |
-//! | vector | int count, then the elements; count -1 is null |
+//! | vector | int count, then the elements; count -1 is null, any other negative one is an empty vector |
 //!
 //! **Deliberately stricter than Java**, which answers these later or not at all:
 //! - A string must be UTF-8, else the request is refused with MarshallingError. Java decodes it with U+FFFD in place of what it does
@@ -13,7 +13,6 @@
 //!   ACL's id it is stored. Java also *writes* characters from U+10000 on as two surrogates of three bytes each, which is not UTF-8 and which
 //!   it does not read back itself. Paths cannot hold them; an id of an ACL in a Java server's txn or reply can, and is
 //!   [`DecodeError::NotUtf8`] here.
-//! - A vector's count below -1 is refused; Java reads it as empty.
 //! - Lengths are bounded by the frame, not by `jute.maxbuffer`, which bounds the frame itself.
 
 use std::fmt;
@@ -23,12 +22,14 @@ use std::fmt;
 pub enum DecodeError {
     /// The frame ends before the record does.
     Truncated,
-    /// A length or count below -1.
+    /// A length below -1.
     NegativeLength,
     /// A string that is not UTF-8.
     NotUtf8,
     /// A null where the record cannot have one.
     UnexpectedNull,
+    /// A create inside a multi without an ACL list: Java trips over it before it has a zxid.
+    NullAcl,
     /// A vector announces more elements than the rest of the frame can hold.
     CountTooLarge,
     /// An operation of a multi that is not allowed there, or a mixture of reads and writes.
@@ -46,6 +47,7 @@ impl fmt::Display for DecodeError {
             DecodeError::NegativeLength => f.write_str("a length is below -1"),
             DecodeError::NotUtf8 => f.write_str("a string is not UTF-8"),
             DecodeError::UnexpectedNull => f.write_str("a field is null that cannot be"),
+            DecodeError::NullAcl => f.write_str("an ACL is null that cannot be"),
             DecodeError::CountTooLarge => f.write_str("a vector is longer than its frame"),
             DecodeError::InvalidMultiOp => f.write_str("an operation is not allowed in this multi"),
             DecodeError::UnknownTxnType(ty) => write!(f, "txn type {ty} is unknown"),
@@ -174,9 +176,10 @@ impl<'a> Reader<'a> {
     /// of the frame cannot hold, so that nobody allocates for it.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`], [`DecodeError::NegativeLength`], [`DecodeError::CountTooLarge`].
+    /// [`DecodeError::Truncated`], [`DecodeError::CountTooLarge`].
     pub fn count(&mut self, element_bytes_min: usize) -> Result<Option<usize>> {
-        match self.length()? {
+        let count = self.int()?;
+        match (count != -1).then(|| usize::try_from(count).unwrap_or(0)) {
             None => Ok(None),
             Some(count) if count.saturating_mul(element_bytes_min.max(1)) > self.rest.len() => {
                 Err(DecodeError::CountTooLarge)
@@ -336,6 +339,13 @@ mod tests {
         assert_eq!(Reader::new(&bytes).count(4), Err(DecodeError::CountTooLarge));
         assert_eq!(StrVec::read_or_null(&mut Reader::new(&bytes)), Err(DecodeError::CountTooLarge));
         assert_eq!(Reader::new(&bytes).buffer(), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn a_count_below_minus_one_is_an_empty_vector_as_in_java() {
+        assert_eq!(Reader::new(&(-1i32).to_be_bytes()).count(4), Ok(None));
+        assert_eq!(Reader::new(&(-2i32).to_be_bytes()).count(4), Ok(Some(0)));
+        assert_eq!(Reader::new(&i32::MIN.to_be_bytes()).count(4), Ok(Some(0)));
     }
 
     #[test]

@@ -55,23 +55,29 @@ impl<'a> MultiOp<'a> {
     }
 
     /// Inside a multi the flags rule over the code (`Op.Create.getOpcode`): clients that know only `create` may ask for a container
-    /// with it, and get a container's result. Two corners are refused here that Java refuses a step later, with BadArguments and
-    /// InvalidACL: a createTTL with an unknown flag, and one with neither a TTL mode nor an ACL.
+    /// with it, and get a container's result. A createTTL with an unknown flag is left for prep to refuse in its place. One corner is refused
+    /// here that Java refuses a step later, with InvalidACL: a createTTL with neither a TTL mode nor an ACL.
     fn read_create(code: OpCode, r: &mut Reader<'a>) -> Result<MultiOp<'a>> {
         let create = CreateRequest::read(r, code == OpCode::CreateTtl)?;
-        let mode = CreateMode::from_wire(create.flags).ok_or(DecodeError::InvalidCreateMode)?;
+        let mode = match CreateMode::from_wire(create.flags) {
+            Some(mode) => mode,
+            None if code == OpCode::CreateTtl => return Ok(MultiOp::Create(code, create)),
+            None => return Err(DecodeError::InvalidCreateMode),
+        };
+        if code == OpCode::CreateTtl && mode.is_ttl() {
+            return Ok(MultiOp::Create(code, create));
+        }
+        if create.acl.is_null() {
+            // Java trips over it (`CreateOptions`) and refuses the whole multi; outside of one it answers InvalidACL.
+            return Err(DecodeError::NullAcl);
+        }
         let op = match code {
-            OpCode::CreateTtl if mode.is_ttl() => return Ok(MultiOp::Create(code, create)),
             // There is no field to take the TTL from.
             _ if mode.is_ttl() => return Err(DecodeError::InvalidCreateMode),
             _ if mode == CreateMode::Container => OpCode::CreateContainer,
             OpCode::CreateTtl => OpCode::Create,
             _ => code,
         };
-        if create.acl.is_null() {
-            // Java trips over it (`CreateOptions`) and refuses the whole multi; outside of one it answers InvalidACL.
-            return Err(DecodeError::UnexpectedNull);
-        }
         Ok(MultiOp::Create(op, CreateRequest { ttl_ms: None, ..create }))
     }
 
@@ -151,7 +157,7 @@ mod tests {
             (CreateTtl, 5, Some(7), Ok((CreateTtl, Some(7)))),
             (CreateTtl, 0, Some(7), Ok((Create, None))),
             (CreateTtl, 4, Some(7), Ok((CreateContainer, None))),
-            (CreateTtl, 99, Some(7), Err(DecodeError::InvalidCreateMode)),
+            (CreateTtl, 99, Some(7), Ok((CreateTtl, Some(7)))),
             (Create, 5, None, Err(DecodeError::InvalidCreateMode)),
             (Create2, 7, None, Err(DecodeError::InvalidCreateMode)),
         ] {
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_null_acl_spoils_a_multi_as_in_java() {
-        let refused = Err(DecodeError::UnexpectedNull);
+        let refused = Err(DecodeError::NullAcl);
         for (code, flags, expected) in
             [(OpCode::Create, 0, refused), (OpCode::CreateTtl, 0, refused), (OpCode::CreateTtl, 5, Ok(1))]
         {

@@ -111,13 +111,10 @@ pub struct CreateRequest<'a> {
 
 impl<'a> CreateRequest<'a> {
     pub(crate) fn read(r: &mut Reader<'a>, with_ttl: bool) -> Result<CreateRequest<'a>> {
-        Ok(CreateRequest {
-            path: r.string()?,
-            data: r.buffer()?,
-            acl: AclVec::read(r)?,
-            flags: r.int()?,
-            ttl_ms: if with_ttl { Some(r.long()?) } else { None },
-        })
+        let (path, data, acl, flags) = (r.string_or_null()?, r.buffer()?, AclVec::read(r)?, r.int()?);
+        let ttl_ms = if with_ttl { Some(r.long()?) } else { None };
+        // Only a whole record is refused for its null path: Java finds out once it has a zxid.
+        Ok(CreateRequest { path: path.ok_or(DecodeError::UnexpectedNull)?, data, acl, flags, ttl_ms })
     }
 
     pub(crate) fn write(&self, w: &mut Writer<'_>) {
@@ -142,7 +139,8 @@ pub struct PathVersion<'a> {
 
 impl<'a> PathVersion<'a> {
     pub(crate) fn read(r: &mut Reader<'a>) -> Result<PathVersion<'a>> {
-        Ok(PathVersion { path: r.string()?, version: r.int()? })
+        let (path, version) = (r.string_or_null()?, r.int()?);
+        Ok(PathVersion { path: path.ok_or(DecodeError::UnexpectedNull)?, version })
     }
 
     pub(crate) fn write(&self, w: &mut Writer<'_>) {
@@ -164,7 +162,8 @@ pub struct SetDataRequest<'a> {
 
 impl<'a> SetDataRequest<'a> {
     pub(crate) fn read(r: &mut Reader<'a>) -> Result<SetDataRequest<'a>> {
-        Ok(SetDataRequest { path: r.string()?, data: r.buffer()?, version: r.int()? })
+        // A null path is BadArguments, as an empty one is.
+        Ok(SetDataRequest { path: r.string_or_null()?.unwrap_or_default(), data: r.buffer()?, version: r.int()? })
     }
 
     pub(crate) fn write(&self, w: &mut Writer<'_>) {
@@ -369,7 +368,9 @@ impl<'a> Request<'a> {
             OpCode::SetData => Request::SetData(SetDataRequest::read(r)?),
             OpCode::GetAcl => Request::GetAcl(r.string()?),
             OpCode::SetAcl => {
-                Request::SetAcl(SetAclRequest { path: r.string()?, acl: AclVec::read(r)?, version: r.int()? })
+                // A null path is BadArguments, as an empty one is.
+                let path = r.string_or_null()?.unwrap_or_default();
+                Request::SetAcl(SetAclRequest { path, acl: AclVec::read(r)?, version: r.int()? })
             }
             OpCode::GetChildren => Request::GetChildren(ReadRequest::read(r)?),
             OpCode::Sync => Request::Sync(r.string()?),

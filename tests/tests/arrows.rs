@@ -41,10 +41,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ringkeeper-client",
         ],
     ),
+    ("ringkeeper-differential", &["ringkeeper-proto", "ringkeeper-client"]),
 ];
 
 /// Crates whose every file is without unsafe code.
-const SAFE: &[&str] = &["proto", "zab", "engine", "client", "bench", "tools", "sim", "tests", "tools/xtask"];
+const SAFE: &[&str] =
+    &["proto", "zab", "engine", "client", "bench", "tools", "sim", "tests", "tests/differential", "tools/xtask"];
 
 /// A crate of the workspace and what its manifest names, as cargo reads it.
 struct Package {

@@ -400,7 +400,8 @@ impl ShardState {
             let output_bytes_max = self.options.output_bytes_max;
             let Some(conn) = self.conn_mut(id) else { continue };
             let may = guard.as_ref().is_none_or(|acl| auth::check_acl(acl, Perms::READ, &conn.ids).is_ok());
-            if conn.phase != Phase::Ready || !may {
+            // Who ends its session still hears of its own ephemerals, before the reply.
+            if !matches!(conn.phase, Phase::Ready | Phase::Ending) || !may {
                 continue;
             }
             if conn.output_bytes() > output_bytes_max {
@@ -547,15 +548,22 @@ impl ShardState {
         }
         // deleteContainer is the server's own; ZooKeeper serves it from anybody, which we refuse on purpose.
         let refused = matches!(op, None | Some(OpCode::Check | OpCode::DeleteContainer));
+        let mut unreadable_takes_zxid = false;
         let request = match op.filter(|_| !refused).map(|op| Request::read(op, &mut reader)) {
             Some(Ok(Some(request))) => Some(Ok(request)),
-            Some(Err(_)) => Some(Err(ErrorCode::MarshallingError)),
+            Some(Err(error)) => {
+                unreadable_takes_zxid = takes_zxid_unread(op, error);
+                Some(Err(ErrorCode::MarshallingError))
+            }
             Some(Ok(None)) | None => None,
         };
-        if let Some(Ok(request)) = &request
-            && (request.op().is_write() || request.op() == OpCode::Sync)
-        {
-            return self.forward(conn, header.xid, request.op(), body, has_room, now_us);
+        let to_core = match &request {
+            Some(Ok(request)) => request.op().is_write() || request.op() == OpCode::Sync,
+            Some(Err(_)) => unreadable_takes_zxid,
+            None => false,
+        };
+        if let Some(op) = op.filter(|_| to_core) {
+            return self.forward(conn, header.xid, op, body, has_room, now_us);
         }
         // What is answered here waits until every write before it has been.
         if !conn.in_flight.is_empty() {
@@ -833,6 +841,16 @@ enum Step {
 
 /// Bytes that may be received beyond one whole frame before the socket is left alone.
 const INPUT_SLACK_BYTES: usize = 64 << 10;
+
+/// Does a request that cannot be read become an error txn? In ZooKeeper (`PrepRequestProcessor`, 3.9) a multi does, but not for a null ACL,
+/// and so does a create or delete that is whole and has no path.
+fn takes_zxid_unread(op: Option<OpCode>, error: jute::DecodeError) -> bool {
+    match op {
+        Some(OpCode::Multi) => error != jute::DecodeError::NullAcl,
+        Some(op) => op.is_write() && error == jute::DecodeError::UnexpectedNull,
+        None => false,
+    }
+}
 
 /// ZooKeeper's four-letter words, and what telnet sends for Ctrl-C.
 fn is_four_letter_word(bytes: [u8; 4]) -> bool {

@@ -45,7 +45,13 @@ impl<'t> Reader<'t, '_> {
         }
         if let Err(code) = outcome {
             out.truncate(start);
-            jute::frame(out, |w| ReplyHeader::error(xid, zxid, code).write(w));
+            jute::frame(out, |w| {
+                ReplyHeader::error(xid, zxid, code).write(w);
+                // As in Java: what had been built so far follows, which is the end of no results.
+                if matches!(request, Request::MultiRead(_)) && code == ErrorCode::MarshallingError {
+                    OpResult::write_end(w);
+                }
+            });
         }
     }
 
@@ -81,7 +87,13 @@ impl<'t> Reader<'t, '_> {
             }
             Request::GetAllChildrenNumber(path) => {
                 self.readable(path)?;
-                w.int(i32::try_from(self.tree.descendant_count(path)).unwrap_or(i32::MAX));
+                // Java counts by names that begin with the path and a slash: the root's own too, if the path is empty.
+                let count = if path.is_empty() {
+                    self.tree.descendant_count("/") + 1
+                } else {
+                    self.tree.descendant_count(path)
+                };
+                w.int(i32::try_from(count).unwrap_or(i32::MAX));
                 Ok(())
             }
             Request::WhoAmI => {
@@ -101,9 +113,14 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// The znode, if it is there. An empty path is the root's, as in Java.
+    fn node(&self, path: &str) -> Option<Node<'t>> {
+        self.tree.get(if path.is_empty() { "/" } else { path })
+    }
+
     /// The znode, if it is there and may be read.
     fn readable(&self, path: &str) -> Result<Node<'t>> {
-        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        let node = self.node(path).ok_or(ErrorCode::NoNode)?;
         auth::check(&node, Perms::READ, self.ids)?;
         Ok(node)
     }
@@ -122,7 +139,7 @@ impl<'t> Reader<'t, '_> {
         if read.path.contains('\0') {
             return Err(ErrorCode::BadArguments);
         }
-        let node = self.tree.get(read.path);
+        let node = self.node(read.path);
         if let Some(node) = &node {
             auth::check(node, Perms::READ, self.ids)?;
         }
@@ -145,7 +162,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn get_acl(&self, path: &str, w: &mut Writer<'_>) -> Result<()> {
-        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        let node = self.node(path).ok_or(ErrorCode::NoNode)?;
         auth::check(&node, Perms::READ.union(Perms::ADMIN), self.ids)?;
         if auth::check(&node, Perms::ADMIN, self.ids).is_ok() {
             Acl::write_vec(node.acl(), w);
@@ -161,8 +178,14 @@ impl<'t> Reader<'t, '_> {
         let mut record = Vec::new();
         let mut inner = Writer::new(&mut record);
         let (op, outcome) = match op {
-            MultiOp::GetData(read) => (OpCode::GetData, self.get_data(read, &mut inner)),
-            MultiOp::GetChildren(read) => (OpCode::GetChildren, self.get_children(read, &mut inner).map(|_| ())),
+            // Java drops the wish for a watch.
+            MultiOp::GetData(ReadRequest { path, .. }) => {
+                (OpCode::GetData, self.get_data(&ReadRequest { path, watch: false }, &mut inner))
+            }
+            MultiOp::GetChildren(ReadRequest { path, .. }) => {
+                let read = ReadRequest { path, watch: false };
+                (OpCode::GetChildren, self.get_children(&read, &mut inner).map(|_| ()))
+            }
             _ => return Err(ErrorCode::MarshallingError),
         };
         match outcome {
@@ -198,7 +221,7 @@ impl<'t> Reader<'t, '_> {
         let since = set.relative_zxid;
         let mut tell = |ty, path: &str| watch::write_event_frame(out, ty, NO_ZXID, path);
         for path in set.data.iter() {
-            match self.tree.get(path) {
+            match self.node(path) {
                 None => tell(EventType::NodeDeleted, path),
                 Some(node) if node.persisted().mzxid.to_wire() > since.to_wire() => {
                     tell(EventType::NodeDataChanged, path)
@@ -207,14 +230,14 @@ impl<'t> Reader<'t, '_> {
             }
         }
         for path in set.exist.iter() {
-            if self.tree.get(path).is_some() {
+            if self.node(path).is_some() {
                 tell(EventType::NodeCreated, path);
             } else {
                 self.watches.add_data(path, self.conn);
             }
         }
         for path in set.child.iter() {
-            match self.tree.get(path) {
+            match self.node(path) {
                 None => tell(EventType::NodeDeleted, path),
                 Some(node) if node.persisted().pzxid.to_wire() > since.to_wire() => {
                     tell(EventType::NodeChildrenChanged, path);

@@ -228,6 +228,10 @@ impl Rig {
         }
         let op = self.asked.get_mut(&(id, xid.0)).and_then(VecDeque::pop_front);
         let text = match (ErrorCode::from_wire(err), op) {
+            (Some(code), Some(OpCode::MultiRead)) if err != 0 => {
+                let rest = r.take(r.rest().len()).expect("they are there");
+                format!("{} and {} bytes", code.name(), rest.len())
+            }
             (Some(code), _) if err != 0 => code.name().to_owned(),
             (_, Some(op)) => words(&Reply::read(op, &mut r).expect("a record")),
             _ => panic!("a reply that nobody asked for: {xid:?} {err}"),

@@ -391,6 +391,8 @@ fn as_in_a_multi(op: &Op) -> Result<Op, ErrorCode> {
         (OpCode::CreateTtl, 5 | 6) => return Ok(op.clone()),
         (_, 4) => OpCode::CreateContainer,
         (OpCode::CreateTtl, 0..=3) => OpCode::Create,
+        // Refused when its turn comes.
+        (OpCode::CreateTtl, _) => return Ok(op.clone()),
         (code, 0..=3) => code,
         _ => return Err(ErrorCode::MarshallingError),
     };
@@ -443,6 +445,16 @@ fn fixed(sent: Option<&[RawAcl]>, ids: &[AuthId]) -> Result<Vec<Acl>, ErrorCode>
     let sent = sent.unwrap_or_default();
     if sent.is_empty() {
         return Err(ErrorCode::InvalidAcl);
+    }
+    // `removeDuplicates` compares permissions, scheme and id, of all entries first.
+    for (at, entry) in sent.iter().enumerate() {
+        let same = sent[..at].iter().filter(|before| before.perms == entry.perms);
+        let compared: Vec<&RawAcl> = same.collect();
+        let trips = !compared.is_empty() && entry.scheme.is_none()
+            || compared.iter().any(|before| before.scheme == entry.scheme) && entry.id.is_none();
+        if trips {
+            return Err(ErrorCode::MarshallingError);
+        }
     }
     let mut acl = Vec::new();
     for (at, entry) in sent.iter().enumerate() {

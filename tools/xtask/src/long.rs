@@ -65,6 +65,17 @@ const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "differential",
+        about: "random operations for the real ZooKeeper and the server, 10 fresh seeds with 25,000 each to a round",
+        rounds: 4,
+        prepare: &[BUILD, "tests/reference/java-server.sh --prepare"],
+        steps: &[line(
+            LastLine,
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seeds 10 --operations 25000 --quiet --coverage \
+             --out {target}/divergences",
+        )],
+    },
+    Suite {
         name: "model",
         about: "the engine against the naive model, 100,000 sequences of each kind to a round",
         rounds: 10,

@@ -74,7 +74,11 @@ const INSTALL: Stage = Stage {
     name: "install",
     about: "the foreign clients and tools, by name, where they are missing",
     budget_s: 180,
-    steps: &[Step::InstallTools, run(ExitCode, "tests/clients/install.sh")],
+    steps: &[
+        Step::InstallTools,
+        run(ExitCode, "tests/clients/install.sh"),
+        run(ExitCode, "tests/reference/java-server.sh --prepare"),
+    ],
     needed: false,
 };
 
@@ -158,6 +162,23 @@ const E2E: Stage = Stage {
     needed: false,
 };
 
+const DIFFERENTIAL: Stage = Stage {
+    name: "differential",
+    about: "25,000 random operations with a fixed and 25,000 with a fresh seed: every answer as the real ZooKeeper's",
+    budget_s: 90,
+    steps: &[
+        run(
+            LastLine,
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seed 1 --operations 25000 --quiet --out {target}/divergences",
+        ),
+        run(
+            LastLine,
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 25000 --quiet --out {target}/divergences",
+        ),
+    ],
+    needed: false,
+};
+
 const CLIENTS_1: Stage = Stage {
     name: "clients-1",
     about: "kazoo, Java, Curator, C and the shells against 1 shard",
@@ -213,8 +234,22 @@ const ASAN_ENV: &[(&str, &str)] =
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
 
 /// `cargo xtask ci`, cheapest first.
-pub(crate) const CI: &[Stage] =
-    &[FMT, INSTALL, BUILD, CLIPPY, UNIT, BENCH_SMOKE, DURABILITY, CRASH, E2E, CLIENTS_1, CLIENTS_2, CLIENTS_4, ASAN];
+pub(crate) const CI: &[Stage] = &[
+    FMT,
+    INSTALL,
+    BUILD,
+    CLIPPY,
+    UNIT,
+    BENCH_SMOKE,
+    DURABILITY,
+    CRASH,
+    DIFFERENTIAL,
+    E2E,
+    CLIENTS_1,
+    CLIENTS_2,
+    CLIENTS_4,
+    ASAN,
+];
 
 /// The table, for `--help`.
 pub(crate) fn help() -> String {
