@@ -5,6 +5,10 @@
 //! (`thread` or `shard`) chooses where the consensus core of these servers lives; unset, they choose themselves.
 #![forbid(unsafe_code)]
 
+mod loop_disk;
+
+pub use loop_disk::{Frozen, LoopDisk};
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
