@@ -137,6 +137,12 @@ impl Server {
         self.builder.data_dir()
     }
 
+    /// How it was started.
+    #[must_use]
+    pub fn own_builder(&self) -> &Builder {
+        &self.builder
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
