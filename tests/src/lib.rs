@@ -1,8 +1,13 @@
 //! End-to-end tests: the harness that starts the built `ringkeeper` and ends it again. The tests are in `tests/tests/`.
 //!
 //! Owns the processes that it starts and their temporary directories; it ends them by id. It fails with a panic that shows the server's own
-//! words. The binary is the one that `cargo xtask ci` built beside the test (`RINGKEEPER_BIN` names another).
+//! words. The binary is the one that `cargo xtask ci` built beside the test (`RINGKEEPER_BIN` names another). `RK_TEST_CORE`
+//! (`thread` or `shard`) chooses where the consensus core of these servers lives; unset, they choose themselves.
 #![forbid(unsafe_code)]
+
+mod loop_disk;
+
+pub use loop_disk::{Frozen, LoopDisk};
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -36,6 +41,40 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Where the consensus core of a server lives (`ringkeeper.core`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// In a thread of its own.
+    Thread,
+    /// In the first shard's.
+    Shard,
+}
+
+impl Core {
+    /// Both places, for tests that try both.
+    pub const BOTH: [Core; 2] = [Core::Thread, Core::Shard];
+
+    /// What the configuration calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Core::Thread => "thread",
+            Core::Shard => "shard",
+        }
+    }
+
+    /// What `RK_TEST_CORE` asks for.
+    ///
+    /// # Panics
+    /// If that is neither.
+    fn of_environment() -> Option<Core> {
+        let asked = std::env::var("RK_TEST_CORE").ok().filter(|asked| !asked.is_empty())?;
+        let found = Core::BOTH.into_iter().find(|core| core.name() == asked);
+        assert!(found.is_some(), "RK_TEST_CORE={asked}: thread and shard are known");
+        found
+    }
+}
+
 /// How a server is to be started.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -53,14 +92,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with a fresh data directory, one shard, all four-letter words, extended types, ticks of 500 ms.
+    /// A server with a fresh data directory, one shard, all four-letter words, extended types, ticks of 500 ms, and its core where
+    /// `RK_TEST_CORE` says.
     ///
     /// # Panics
-    /// If there is no room for a directory.
+    /// If there is no room for a directory, or `RK_TEST_CORE` has no such place.
     #[must_use]
     pub fn builder() -> Builder {
         let dir = Arc::new(tempfile::Builder::new().prefix("rk-e2e-").tempdir().expect("a temporary directory"));
         let builder = Builder { dir, settings: Vec::new(), wrapper: Vec::new() };
+        let builder = match Core::of_environment() {
+            Some(core) => builder.core(core),
+            None => builder,
+        };
         builder
             .set("clientPortAddress", "127.0.0.1")
             .set("clientPort", "0")
@@ -91,6 +135,12 @@ impl Server {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.builder.data_dir()
+    }
+
+    /// How it was started.
+    #[must_use]
+    pub fn own_builder(&self) -> &Builder {
+        &self.builder
     }
 
     /// What it has logged so far.
@@ -166,6 +216,12 @@ impl Builder {
     #[must_use]
     pub fn shards(self, count: usize) -> Builder {
         self.set("ringkeeper.shards", &count.to_string())
+    }
+
+    /// Its core in this place, whatever `RK_TEST_CORE` says.
+    #[must_use]
+    pub fn core(self, core: Core) -> Builder {
+        self.set("ringkeeper.core", core.name())
     }
 
     /// Starts it through another program (`strace -f …`), which gets the server's command line appended.

@@ -1,7 +1,8 @@
 //! Runs a command against a server of its own: `with-server [--shards N] -- COMMAND … {addr} …`.
 //!
 //! The server gets a fresh directory and goes with the command; `{addr}` stands for its address, `{pid}` for its process id. The exit code
-//! is 0 where the command's is; a server that ended meanwhile, or that does not end in order afterwards, makes it 1.
+//! is 0 where the command's is; a server that ended meanwhile, or that does not end in order afterwards, makes it 1. `RK_TEST_CORE` says where
+//! its core lives, as for the tests.
 #![forbid(unsafe_code)]
 
 use ringkeeper_tests::Server;

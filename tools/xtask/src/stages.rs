@@ -4,6 +4,9 @@
 //! directory; together they stay below [`CI_BUDGET_S_MAX`], and a test holds them to it. All building is done in the profile
 //! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash` and `durability` together to every
 //! file in `tests/tests/`.
+//!
+//! What starts servers does so for both places where the consensus core can live ([`CORE_IN_THREAD`], [`CORE_IN_SHARD`]), since a
+//! machine with two processors would choose only the one; `durability` chooses for itself.
 
 use crate::count::Reading::{self, ExitCode, Figures, LastLine, Libtest};
 
@@ -37,18 +40,25 @@ pub(crate) struct Line {
     /// Program and arguments, parted by spaces; `{bin}`, `{target}` and `{host}` are filled in ([`crate::place::Place::fill`]).
     pub(crate) words: &'static str,
     /// Environment variables to set.
-    pub(crate) env: &'static [(&'static str, &'static str)],
+    pub(crate) env: Env,
     /// How its result is read.
     pub(crate) reading: Reading,
 }
+
+type Env = &'static [(&'static str, &'static str)];
 
 const fn run(reading: Reading, words: &'static str) -> Step {
     run_with(reading, &[], words)
 }
 
-const fn run_with(reading: Reading, env: &'static [(&'static str, &'static str)], words: &'static str) -> Step {
+const fn run_with(reading: Reading, env: Env, words: &'static str) -> Step {
     Step::Run(Line { words, env, reading })
 }
+
+/// Servers whose consensus core has a thread of its own: what a server with more than one processor chooses.
+const CORE_IN_THREAD: Env = &[("RK_TEST_CORE", "thread")];
+/// Servers whose first shard hosts the core: what a server with one processor chooses.
+const CORE_IN_SHARD: Env = &[("RK_TEST_CORE", "shard")];
 
 /// All stages of `ci` together, in seconds: 50 minutes.
 #[cfg(test)]
@@ -140,25 +150,37 @@ const DURABILITY: Stage = Stage {
 
 const CRASH: Stage = Stage {
     name: "crash",
-    about: "kill -9 at random moments, 10 rounds: every acknowledged write is there",
-    budget_s: 60,
-    steps: &[run_with(
-        Libtest,
-        &[("RK_CRASH_ROUNDS", "10")],
-        "cargo test --profile ci --workspace --test crash --locked -- kill_9",
-    )],
+    about: "kill -9 at random moments, 10 rounds a core's place: every acknowledged write is there",
+    budget_s: 90,
+    steps: &[
+        crash(&[("RK_CRASH_ROUNDS", "10"), ("RK_TEST_CORE", "thread")]),
+        crash(&[("RK_CRASH_ROUNDS", "10"), ("RK_TEST_CORE", "shard")]),
+    ],
     needed: false,
 };
+
+const fn crash(env: Env) -> Step {
+    run_with(Libtest, env, "cargo test --profile ci --workspace --test crash --locked -- kill_9")
+}
 
 const E2E: Stage = Stage {
     name: "e2e",
     about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 240,
-    steps: &[run(
-        Libtest,
-        "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
-         --test laws --test bad_input --test watchdog --no-fail-fast --locked",
-    )],
+    budget_s: 290,
+    steps: &[
+        run_with(
+            Libtest,
+            CORE_IN_THREAD,
+            "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
+             --test laws --test bad_input --test watchdog --test quotas --no-fail-fast --locked",
+        ),
+        run_with(
+            Libtest,
+            CORE_IN_SHARD,
+            "cargo test --profile ci --workspace --test lifecycle --test laws --test bad_input --test watchdog \
+             --no-fail-fast --locked",
+        ),
+    ],
     needed: false,
 };
 
@@ -169,39 +191,42 @@ const DIFFERENTIAL: Stage = Stage {
     steps: &[
         run(
             LastLine,
-            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seed 1 --operations 25000 --quiet --out {target}/divergences",
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seed 1 --operations 25000 --quotas --quiet --out {target}/divergences",
         ),
         run(
             LastLine,
-            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 25000 --quiet --out {target}/divergences",
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 25000 --quotas --quiet --out {target}/divergences",
         ),
     ],
     needed: false,
 };
 
-const CLIENTS_1: Stage = Stage {
-    name: "clients-1",
-    about: "kazoo, Java, Curator, C and the shells against 1 shard",
-    budget_s: 180,
-    steps: &[run(LastLine, "{bin}/with-server --shards 1 -- tests/clients/all.sh --super super:test {addr}")],
-    needed: false,
-};
+/// The foreign clients against a server with so many shards.
+macro_rules! clients {
+    ($name:literal, $about:literal, $shards:literal, $env:ident) => {
+        Stage {
+            name: $name,
+            about: $about,
+            budget_s: 180,
+            steps: &[run_with(
+                LastLine,
+                $env,
+                concat!("{bin}/with-server --shards ", $shards, " -- tests/clients/all.sh --super super:test {addr}"),
+            )],
+            needed: false,
+        }
+    };
+}
 
-const CLIENTS_2: Stage = Stage {
-    name: "clients-2",
-    about: "the same against 2 shards",
-    budget_s: 180,
-    steps: &[run(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}")],
-    needed: false,
-};
-
-const CLIENTS_4: Stage = Stage {
-    name: "clients-4",
-    about: "the same against 4 shards, more than there are cores",
-    budget_s: 180,
-    steps: &[run(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}")],
-    needed: false,
-};
+const CLIENTS_1: Stage = clients!(
+    "clients-1",
+    "kazoo, Java, Curator, C and the shells against 1 shard that hosts the core",
+    1,
+    CORE_IN_SHARD
+);
+const CLIENTS_2: Stage = clients!("clients-2", "the same against 2 shards beside the core", 2, CORE_IN_THREAD);
+const CLIENTS_4: Stage =
+    clients!("clients-4", "the same against 4 shards, the first with the core, more than processors", 4, CORE_IN_SHARD);
 
 const ASAN: Stage = Stage {
     name: "asan",
@@ -278,25 +303,43 @@ mod tests {
         }
     }
 
+    /// The suites of `tests/tests/` that the stages name, with the core's place if one is chosen; sorted.
+    fn suites() -> Vec<(&'static str, Option<&'static str>)> {
+        let mut suites = Vec::new();
+        for step in CI.iter().flat_map(|stage| stage.steps) {
+            let Step::Run(line) = step else { continue };
+            if !line.words.contains("--workspace --test ") {
+                continue;
+            }
+            let core = line.env.iter().find_map(|(name, value)| (*name == "RK_TEST_CORE").then_some(*value));
+            let words: Vec<&str> = line.words.split_whitespace().collect();
+            suites.extend(words.windows(2).filter(|pair| pair[0] == "--test").map(|pair| (pair[1], core)));
+        }
+        suites.sort_unstable();
+        suites
+    }
+
     #[test]
-    fn every_end_to_end_test_is_in_one_stage() {
-        let words: Vec<&str> = CI
-            .iter()
-            .flat_map(|stage| stage.steps)
-            .filter_map(|step| match step {
-                Step::Run(line) if line.words.contains("--workspace --test ") => Some(line.words),
-                _ => None,
-            })
-            .flat_map(str::split_whitespace)
-            .collect();
-        let mut named: Vec<&str> =
-            words.windows(2).filter_map(|pair| (pair[0] == "--test").then_some(pair[1])).collect();
-        named.sort_unstable();
+    fn every_end_to_end_test_is_in_a_stage_and_in_no_two_for_the_same_place_of_the_core() {
+        let suites = suites();
+        assert!(suites.windows(2).all(|pair| pair[0] != pair[1]), "{suites:?}");
+        let mut named: Vec<&str> = suites.iter().map(|(suite, _)| *suite).collect();
+        named.dedup();
         let mut there: Vec<String> = std::fs::read_dir(Place::find().root.join("tests/tests"))
             .unwrap()
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         there.sort_unstable();
         assert_eq!(named, there, "left: what the stages run; right: what lies in tests/tests");
+    }
+
+    #[test]
+    fn what_holds_the_server_to_its_promises_runs_in_both_places_of_the_core() {
+        let suites = suites();
+        for suite in ["laws", "crash", "bad_input", "lifecycle"] {
+            for core in [CORE_IN_THREAD, CORE_IN_SHARD] {
+                assert!(suites.contains(&(suite, Some(core[0].1))), "{suite} {core:?}");
+            }
+        }
     }
 }

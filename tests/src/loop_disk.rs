@@ -1,0 +1,82 @@
+//! A small file system of its own in a file, which can be frozen: then every write to it waits.
+//!
+//! Owns the mount, and takes it away at its end. It needs root's rights and says so where they are missing.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A mounted ext4 in a temporary file.
+#[derive(Debug)]
+pub struct LoopDisk {
+    dir: TempDir,
+}
+
+impl LoopDisk {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// What is missing: the right to mount, or a program.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    pub fn mount(mib: u64) -> Result<LoopDisk, String> {
+        let dir = tempfile::Builder::new().prefix("rk-disk-").tempdir().expect("a temporary directory");
+        let disk = LoopDisk { dir };
+        let image = disk.dir.path().join("image");
+        let file = std::fs::File::create(&image).expect("the image can be created");
+        file.set_len(mib << 20).expect("there is room for the image");
+        std::fs::create_dir(disk.path()).expect("a directory can be created");
+        run(Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+        run(Command::new("mount").arg("-o").arg("loop").arg(&image).arg(disk.path()))?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("mounted")
+    }
+
+    /// Lets every write to it wait until what this returns is dropped. Whoever waits in a write cannot even be killed, so drop it before
+    /// the server.
+    ///
+    /// # Panics
+    /// If it cannot be frozen.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        let frozen = Frozen { path: self.path() };
+        run(Command::new("fsfreeze").arg("--freeze").arg(&frozen.path)).expect("a mounted file system can be frozen");
+        frozen
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        // Where it was not mounted there is nothing to take away.
+        let _unmounted = run(Command::new("umount").arg("--lazy").arg(self.path()));
+    }
+}
+
+/// A frozen file system; it goes on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen {
+    path: PathBuf,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(why) = run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.path)) {
+            eprintln!("{} stays frozen: {why}", self.path.display());
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
