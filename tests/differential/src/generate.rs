@@ -63,12 +63,23 @@ pub fn sequence(seed: u64, options: Options) -> Sequence {
             _ => steps.extend([alone(r, conn), reopen_or_open(r, conn), catch_up(r, conn)]),
         }
     }
+    if options.quotas {
+        // A limit is compared with the totals of what is applied, so what passes in a burst is a matter of timing, there as here.
+        steps = steps.into_iter().flat_map(one_by_one).collect();
+    }
     for step in &steps {
         if let Step::Burst { ops, .. } = step {
             assert!(ops.iter().all(|op| deliberate::refused(op).is_none()), "{step}");
         }
     }
     Sequence { steps }
+}
+
+fn one_by_one(step: Step) -> Vec<Step> {
+    match step {
+        Step::Burst { conn, ops } => ops.into_iter().map(|op| Step::Burst { conn, ops: vec![op] }).collect(),
+        step => vec![step],
+    }
 }
 
 fn open(r: &mut Random, conn: usize) -> Step {

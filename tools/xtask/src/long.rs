@@ -69,11 +69,18 @@ const SUITES: &[Suite] = &[
         about: "random operations for the real ZooKeeper and the server, 10 fresh seeds with 25,000 each to a round",
         rounds: 4,
         prepare: &[BUILD, "tests/reference/java-server.sh --prepare"],
-        steps: &[line(
-            LastLine,
-            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seeds 10 --operations 25000 --quiet --coverage \
-             --out {target}/divergences",
-        )],
+        steps: &[
+            line(
+                LastLine,
+                "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seeds 10 --operations 25000 --quiet --coverage \
+                 --out {target}/divergences",
+            ),
+            line(
+                LastLine,
+                "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seeds 2 --operations 25000 --quotas --quiet \
+                 --out {target}/divergences",
+            ),
+        ],
     },
     Suite {
         name: "model",

@@ -186,16 +186,20 @@ const E2E: Stage = Stage {
 
 const DIFFERENTIAL: Stage = Stage {
     name: "differential",
-    about: "25,000 random operations with a fixed and 25,000 with a fresh seed: every answer as the real ZooKeeper's",
+    about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's",
     budget_s: 90,
     steps: &[
         run(
             LastLine,
-            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seed 1 --operations 25000 --quotas --quiet --out {target}/divergences",
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seed 1 --operations 25000 --quiet --out {target}/divergences",
         ),
         run(
             LastLine,
-            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 25000 --quotas --quiet --out {target}/divergences",
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 25000 --quiet --out {target}/divergences",
+        ),
+        run(
+            LastLine,
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 10000 --quotas --quiet --out {target}/divergences",
         ),
     ],
     needed: false,
