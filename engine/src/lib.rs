@@ -15,6 +15,7 @@ pub mod auth;
 pub mod digest;
 pub mod prep;
 pub mod replica;
+pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod stream;

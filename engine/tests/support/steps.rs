@@ -92,7 +92,7 @@ pub(crate) fn options(extended_types: bool) -> ReplicaOptions {
         tick_ms: TICK_MS,
         session_timeout_ms_min: 200,
         session_timeout_ms_max: 1_000,
-        prep: PrepOptions { extended_types },
+        prep: PrepOptions { extended_types, ..PrepOptions::default() },
         container_check_ms: CONTAINER_CHECK_MS,
         // One in a millisecond, and no tick is shorter than the tests have containers.
         containers_per_minute_max: 60_000,

@@ -38,7 +38,7 @@ fn defaults_are_zookeepers() {
     assert_eq!((c.storage.snap_count, c.storage.log_prealloc_bytes), (100_000, 64 << 20));
     assert_eq!(c.storage.snap_log_bytes.map(u64::from), Some(4 << 30));
     assert_eq!(c.storage.fsync_warning, Duration::from_secs(1));
-    assert!(c.tree.digest && !c.tree.extended_types && c.tree.super_digest.is_none());
+    assert!(c.tree.digest && !c.tree.extended_types && *c.auth == engine::auth::AuthRules::default());
     assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
     assert_eq!((c.tree.containers.per_minute_max, c.tree.containers.never_used_max), (10_000, None));
     assert_eq!(c.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
