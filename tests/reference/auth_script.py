@@ -1,24 +1,32 @@
 #!/usr/bin/env python3
-"""Asks a server, Java's or ours, how it authenticates: SASL DIGEST-MD5 step by step, right and wrong, and who is turned away.
+"""Asks a server, Java's or ours, how it authenticates: SASL DIGEST-MD5 step by step, right and wrong, ACLs, and who is turned away.
 
-usage: auth_script.py --port N [--trace]
+usage: auth_script.py --port N --setting NAME     probes a server that runs with these settings, and prints what it answers
+       auth_script.py --record                    starts ZooKeeper 3.9.5 with each of the settings and writes auth.expected
 
-Prints one line a probe, `name: answers · connection`; nonces and numbers that differ from run to run are left out, so that two servers with the same
-settings print the same (`auth-servers.sh` starts them and compares). With --trace the tokens go to stderr, which is where the vectors
-of `engine/src/sasl` came from. The users are those of the file that auth-servers.sh writes.
+`auth.expected` is what `tests/tests/sasl.rs` holds RingKeeper to: it starts one with the settings of each part and runs this script on it.
+One line a probe, `name: answers · connection`; what differs from run to run (nonces, the server's proof) is left out. With --trace the
+tokens go to stderr, which is where the vectors of `engine/src/sasl/tests.rs` come from.
 """
 
 import argparse
 import hashlib
+import os
 import re
+import subprocess
 import sys
 
-from zkwire import ANYONE, ERRORS, Closed, Conn, acl, auth, buf, create, path_watch, set_acl, ustr, vec
+from zkwire import ANYONE, ERRORS, Closed, Conn, auth, buf, create, path_watch, ustr
 
 CNONCE = "b2E2TUh4aDZWcVRyUms="
 URI = "zookeeper/zk-sasl-md5"
 REALM = "zk-sasl-md5"
+# How long a connection that should stay open is watched.
+CLOSE_WAIT_S = 0.3
 OPTIONS = None
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXPECTED = os.path.join(HERE, "auth.expected")
+JAAS = os.path.join(HERE, "auth.jaas")
 
 
 def md5(data):
@@ -57,7 +65,7 @@ def told(reply):
         words.append("body " + reply["extra"])
     if "body" in reply and "token" in reply["body"]:
         token = reply["body"]["token"]
-        words.append("null token" if token is None else re.sub(r'nonce="[^"]*"', 'nonce="…"', token))
+        words.append("null token" if token is None else re.sub(r'nonce="[^"]*"', 'nonce="…"', re.sub(r'rspauth=[0-9a-f]{32}$', 'rspauth=…', token)))
     if "clientInfo" in reply:
         # Java keeps them in a set without order.
         words.append(" ".join(sorted(f"{scheme}:{user}" for scheme, user in reply["clientInfo"])))
@@ -94,7 +102,7 @@ class Probe:
         return self.sasl(response(self.sasl(b""), *args, **kwargs))
 
     def end(self):
-        self.notes.append("closed" if self.conn.is_closed_soon(1) else "open")
+        self.notes.append("closed" if self.conn.is_closed_soon(CLOSE_WAIT_S) else "open")
         print(f"{self.name}: {' · '.join(self.notes)}")
         self.conn.close()
 
@@ -122,6 +130,7 @@ def make(path, entries):
     return ask("create", create(path, b"", entries))
 
 
+ANN = ask("auth", auth("digest", b"ann:secret"), xid=-4)
 BOB = [(31, "sasl", "bob")]
 WHO = ask("whoAmI")
 
@@ -190,16 +199,92 @@ def ip_probes():
         probe(f"ip {ident}", make(f"/ip-{number}", [(31, "ip", ident)]), ask("getACL", ustr(f"/ip-{number}")))
 
 
+def common_probes():
+    """What every setting is asked."""
+    probe("nobody", WHO, ask("ping", xid=-2))
+    probe("nobody reads", ask("exists", path_watch("/")))
+    probe("nobody does what is unknown", ask(77))
+    probe("nobody leaves", ask("closeSession"))
+    probe("sasl", log_in(), WHO)
+    probe("sasl, wrong password", log_in("bob", "nope"), WHO)
+    probe("sasl, once more after a failure", log_in("bob", "nope"), token(b""), WHO)
+    probe("sasl, the user super", log_in("super", "adminsecret"), WHO)
+    probe("sasl, the user super by another password", log_in("super", "fromflag"), WHO)
+    probe("digest", ANN, WHO, make("/by-digest", [(31, "auth", "")]), ask("getACL", ustr("/by-digest")))
+    probe("ip", ask("auth", auth("ip", b""), xid=-4), WHO)
+    probe("auth packet with scheme sasl", ask("auth", auth("sasl", b"bob"), xid=-4))
+    probe("unknown scheme", ask("auth", auth("nope", b"bob"), xid=-4))
+    for name in (b"prod", b"test", b"other", b"", None):
+        probe(f"ensemble {name}", ask("auth", auth("ensemble", name), xid=-4), WHO)
+    probe("sasl ACL", ANN, log_in(), make("/of-eve", [(31, "sasl", "eve")]), ask("getACL", ustr("/of-eve")))
+    probe("digest ACL", log_in(), make("/of-x", [(31, "digest", "x:y")]), ask("getACL", ustr("/of-x")))
+    probe("sasl ACL of anybody", log_in(), make("/of-any", [(31, "sasl", "anybody")]), ask("getACL", ustr("/of-any")))
+
+
+PROVIDER = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+ENSEMBLE = "authProvider.2=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider"
+USERS = "java.security.auth.login.config=JAAS"
+SETTINGS = {
+    "users": ([USERS, PROVIDER], (sasl_probes, acl_probes, ip_probes)),
+    "plain": ([], (common_probes,)),
+    "another section": ([USERS, PROVIDER, "sasl.serverconfig=Other"], (common_probes,)),
+    "no such section": ([USERS, PROVIDER, "sasl.serverconfig=Nowhere"], (common_probes,)),
+    "everything": ([USERS, PROVIDER, ENSEMBLE, "ensembleAuthName=prod, test", "letAnySaslUserDoX=anybody", "superUser.1=bob",
+                    "SASLAuthenticationProvider.superPassword=fromflag"], (common_probes,)),
+    "any ensemble": ([ENSEMBLE], (common_probes,)),
+    "sasl required": ([USERS, PROVIDER, "sessionRequireClientSASLAuth=true"], (common_probes,)),
+    "failed clients stay": ([USERS, PROVIDER, "allowSaslFailedClients=true"], (common_probes,)),
+    "failed clients do not stay where sasl is required": ([USERS, PROVIDER, "allowSaslFailedClients=true", "enforce.auth.enabled=true",
+                                                           "enforce.auth.schemes=sasl"], (common_probes,)),
+    "digest or sasl required": ([USERS, PROVIDER, "enforce.auth.enabled=true", "enforce.auth.schemes=digest, sasl"],
+                                (common_probes,)),
+    "sha-256": (["DigestAuthenticationProvider.digestAlg=SHA-256"], (common_probes,)),
+    "no digest": ([USERS, PROVIDER, "DigestAuthenticationProvider.enabled=false"], (common_probes,)),
+    "no acl": ([USERS, PROVIDER, "skipACL=yes"], (common_probes,)),
+}
+
+
+def run_probes(setting):
+    for probes in SETTINGS[setting][1]:
+        probes()
+
+
+def java_argument(setting):
+    key, value = setting.split("=", 1)
+    prefix = "" if key.startswith("java.") else "zookeeper."
+    return f"--jvm=-D{prefix}{key}={value}".replace("=JAAS", "=" + JAAS).split("=", 1)
+
+
+def record():
+    from capture import Server
+    out = ["# How ZooKeeper 3.9.5 answers the probes of auth_script.py, which wrote this. Do not edit.", ""]
+    for name, (settings, _) in SETTINGS.items():
+        out += [f"[{name}]"] + [f"set {setting}" for setting in settings]
+        arguments = [word for setting in settings for word in java_argument(setting)]
+        with Server("3.9.5", *arguments) as server:
+            command = [sys.executable, __file__, "--port", str(server.port), "--setting", name]
+            out += subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines() + [""]
+        print(name, file=sys.stderr)
+    with open(EXPECTED, "w", encoding="utf-8") as f:
+        f.write("\n".join(out))
+
+
 def main():
     global OPTIONS
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--setting", choices=SETTINGS)
+    parser.add_argument("--trace", action="store_true", help="show the SASL tokens on stderr")
+    parser.add_argument("--record", action="store_true", help="ask ZooKeeper 3.9.5 and write auth.expected")
     OPTIONS = parser.parse_args()
-    sasl_probes()
-    acl_probes()
-    ip_probes()
+    sys.stdout.reconfigure(encoding="utf-8")
+    if OPTIONS.record:
+        record()
+    elif OPTIONS.port and OPTIONS.setting:
+        run_probes(OPTIONS.setting)
+    else:
+        parser.error("needs --port and --setting, or --record")
 
 
 if __name__ == "__main__":
