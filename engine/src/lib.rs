@@ -16,6 +16,7 @@ pub mod digest;
 pub mod prep;
 pub mod quota;
 pub mod replica;
+pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod stream;

@@ -5,7 +5,7 @@
 //! stand in the order of `PrepRequestProcessor` (3.9). The model test compares every outcome; the digest that prep
 //! predicts is asserted against the tree's after every apply.
 
-use crate::auth::{self, AuthId};
+use crate::auth::{self, AuthId, AuthRules};
 use crate::digest::{self, ContentCrc};
 use crate::quota::OverQuota;
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
@@ -21,12 +21,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Settings that decide what prep accepts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PrepOptions {
     /// `extendedTypesEnabled`: may clients create TTL znodes?
     pub extended_types: bool,
     /// `enforceQuota`: is a write over a hard quota refused, and one over a soft quota noted?
     pub enforce_quota: bool,
+    /// Who may do what: the same rules as the shards'.
+    pub auth: Arc<AuthRules>,
 }
 
 /// What every txn's header needs, and who asks.
@@ -227,9 +229,9 @@ impl Prep {
         let ttl_ms = create.ttl_ms.unwrap_or(-1);
         let owner = owner_of(op, mode, ttl_ms, origin.session)?;
         let parent_path = parent_of(create.path)?;
-        let fixed = auth::fix_acl(&create.acl, origin.ids)?;
+        let fixed = auth::fix_acl(&self.options.auth, &create.acl, origin.ids)?;
         let parent = self.node(tree, parent_path)?;
-        auth::check_acl(&parent.acl, Perms::CREATE, origin.ids)?;
+        self.options.auth.check_acl(&parent.acl, Perms::CREATE, origin.ids)?;
         let parent_stat = parent.stat.ok_or(ErrorCode::NoNode)?;
         let mut full_path = create.path.to_owned();
         if mode.is_sequential() {
@@ -267,7 +269,7 @@ impl Prep {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.node(tree, parent_path)?;
-        auth::check_acl(&parent.acl, Perms::DELETE, origin.ids)?;
+        self.options.auth.check_acl(&parent.acl, Perms::DELETE, origin.ids)?;
         let node = self.node(tree, delete.path)?;
         next_version(node.version(), delete.version)?;
         if node.child_count > 0 {
@@ -285,7 +287,7 @@ impl Prep {
     ) -> Result<Txn<'a>, ErrorCode> {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(tree, set.path)?;
-        auth::check_acl(&node.acl, Perms::WRITE, origin.ids)?;
+        self.options.auth.check_acl(&node.acl, Perms::WRITE, origin.ids)?;
         self.check_quota(tree, set.path, 0, bytes_of(set.data) - bytes_of_len(node.data_bytes))?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
@@ -309,9 +311,9 @@ impl Prep {
         scratch: &'a mut Vec<u8>,
     ) -> Result<Txn<'a>, ErrorCode> {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
-        let fixed = auth::fix_acl(&set.acl, origin.ids)?;
+        let fixed = auth::fix_acl(&self.options.auth, &set.acl, origin.ids)?;
         let mut node = self.node(tree, set.path)?;
-        auth::check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
+        self.options.auth.check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
         let version = next_version(node.stat.map_or(0, |stat| stat.aversion), set.version)?;
         let list = self.acl_list(&fixed.acl);
         self.change(origin.zxid, set.path, &mut node, |node| {
@@ -333,7 +335,7 @@ impl Prep {
     fn check<'a>(&self, tree: &Tree, origin: &Origin<'_>, check: &PathVersion<'a>) -> Result<Txn<'a>, ErrorCode> {
         path::validate(check.path).map_err(|_| ErrorCode::BadArguments)?;
         let node = self.node(tree, check.path)?;
-        auth::check_acl(&node.acl, Perms::READ, origin.ids)?;
+        self.options.auth.check_acl(&node.acl, Perms::READ, origin.ids)?;
         let version = next_version(node.version(), check.version)?;
         Ok(Txn::Check { path: check.path, version })
     }

@@ -31,7 +31,7 @@ pub const PENDING_BYTES_MAX: usize = 64 << 20;
 pub const EXPIRIES_PER_STEP: usize = 256;
 
 /// Settings of a replica.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReplicaOptions {
     /// This server's id.
     pub server: ServerId,
@@ -215,9 +215,8 @@ impl Replica {
             sessions.track(id, timeout_ms, now.mono_ms);
         }
         Replica {
-            options,
             peer: Peer::standalone(tree.last_zxid()),
-            prep: Prep::new(options.prep, tree),
+            prep: Prep::new(options.prep.clone(), tree),
             sessions,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -227,6 +226,7 @@ impl Replica {
             expired_count: 0,
             next_container_check_ms: now.mono_ms + options.container_check_ms,
             next_container_ms: now.mono_ms,
+            options,
         }
     }
 

@@ -46,6 +46,9 @@ pub enum BootError {
     /// The data.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The kernel gives no random bytes.
+    #[error("the kernel gives no random bytes, which SASL needs: {0}")]
+    Random(#[from] getrandom::Error),
     /// Ports and threads.
     #[error(transparent)]
     Runtime(#[from] rt::Error),
@@ -266,7 +269,8 @@ impl ShardStarts<'_> {
         shard.listen = vec![address];
         shard.backlog = backlog.unwrap_or(shard.backlog);
         shard.cpu = places.shard(number);
-        let options = shard_options(self.config, number);
+        let mut options = shard_options(self.config, number);
+        getrandom::fill(&mut options.nonce_secret)?;
         let (hub, limits, calls) = (Arc::clone(self.hub), Arc::clone(self.limits), self.calls.clone());
         let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
         let position = self.position;
@@ -298,7 +302,7 @@ fn shard_options(config: &ResolvedConfig, number: usize) -> ShardOptions {
         output_bytes_max: config.ring.connection_output_bytes_max,
         reply_bytes_max: usize::try_from(config.ring.reply_bytes_max).unwrap_or(usize::MAX),
         handshake_us_max: u64::try_from(config.clients.sessionless_timeout.as_micros()).unwrap_or(u64::MAX),
-        super_digest: config.tree.super_digest.as_ref().map(|secret| secret.expose().to_owned()),
+        auth: Arc::clone(&config.auth),
         ..ShardOptions::default()
     }
 }
@@ -310,7 +314,11 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         tick_ms: i64::from(config.sessions.tick_ms),
         session_timeout_ms_min: i32::try_from(config.sessions.timeout_ms_min).unwrap_or(i32::MAX),
         session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),
-        prep: PrepOptions { extended_types: config.tree.extended_types, enforce_quota: config.tree.enforce_quota },
+        prep: PrepOptions {
+            extended_types: config.tree.extended_types,
+            enforce_quota: config.tree.enforce_quota,
+            auth: Arc::clone(&config.auth),
+        },
         container_check_ms: ms(config.tree.containers.check_interval).max(1),
         containers_per_minute_max: i64::from(config.tree.containers.per_minute_max),
         container_never_used_ms_max: config.tree.containers.never_used_max.map_or(0, ms),

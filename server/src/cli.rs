@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::Sources;
+use crate::config::{JVM_FLAGS, Sources};
 use crate::logging::LogFormat;
 
 /// Exit code for a configuration or a command line with which the server cannot start.
@@ -67,6 +67,7 @@ impl Cli {
         Sources {
             file: self.config.clone(),
             properties: self.properties.clone(),
+            jvm_flags: JVM_FLAGS.iter().filter_map(|name| std::env::var(name).ok()).collect(),
             data_dir: self.data_dir.clone(),
             client_port: self.client_port,
         }

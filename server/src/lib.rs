@@ -12,6 +12,7 @@ pub mod control;
 pub mod four_letter;
 pub mod hub;
 pub mod image;
+pub mod jaas;
 pub mod limits;
 pub mod log;
 pub mod log_writer;

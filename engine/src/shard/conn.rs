@@ -1,6 +1,7 @@
 //! A connection as a shard sees it: where it stands in the protocol, what it has sent and what is to be sent to it.
 
 use crate::auth::AuthId;
+use crate::sasl::Exchange;
 use crate::stream::ConnId;
 use proto::{SessionId, Xid, Zxid};
 use std::collections::VecDeque;
@@ -38,6 +39,8 @@ pub(super) struct Conn {
     pub(super) session: SessionId,
     pub(super) timeout_ms: i32,
     pub(super) ids: Arc<[AuthId]>,
+    /// Where it stands in proving who it is with SASL.
+    pub(super) sasl: Exchange,
     /// Received and not yet decoded: from `input_start` on.
     pub(super) input: Vec<u8>,
     pub(super) input_start: usize,
@@ -70,6 +73,7 @@ impl Conn {
             session: SessionId(0),
             timeout_ms: 0,
             ids: [AuthId::of_address(peer.ip().to_canonical())].into(),
+            sasl: Exchange::default(),
             input: Vec::new(),
             input_start: 0,
             in_flight: VecDeque::new(),

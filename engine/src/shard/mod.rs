@@ -12,21 +12,23 @@
 //! It must never block, and every buffer in it has a limit: see [`ShardOptions`]. Its tests are in `engine/tests/shard.rs`.
 
 mod conn;
+mod identity;
 mod reads;
 pub mod watches;
 
-use crate::auth;
+use crate::auth::AuthRules;
 use crate::replica::{Forward, ForwardBatch};
 use crate::stream::{Attachment, Change, ChangeKind, ConnId, Detach, Guard, Refusal, ShardId, StreamBatch, StreamItem};
 use crate::tree::Tree;
 use conn::{Conn, InFlight, Phase};
 use proto::connect::{ConnectRequest, ConnectResponse};
 use proto::reply::ReplyHeader;
-use proto::request::{AuthRequest, Request, RequestHeader};
+use proto::request::{Request, RequestHeader};
 use proto::watch::{self, EventType};
 use proto::{ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute, path};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use watches::Watches;
 
 /// Settings of a shard.
@@ -46,8 +48,10 @@ pub struct ShardOptions {
     pub reply_bytes_max: usize,
     /// How long a connection may take for its handshake, in µs.
     pub handshake_us_max: u64,
-    /// `superDigest`: who is the super user.
-    pub super_digest: Option<String>,
+    /// Who may do what, and who must prove who they are.
+    pub auth: Arc<AuthRules>,
+    /// What the nonces of SASL are made from: random, of this shard and this start alone, and known to nobody else.
+    pub nonce_secret: [u8; 32],
 }
 
 impl Default for ShardOptions {
@@ -60,7 +64,8 @@ impl Default for ShardOptions {
             output_bytes_max: 16 << 20,
             reply_bytes_max: 64 << 20,
             handshake_us_max: 10_000_000,
-            super_digest: None,
+            auth: Arc::new(AuthRules::default()),
+            nonce_secret: [0; 32],
         }
     }
 }
@@ -91,6 +96,10 @@ pub enum CloseReason {
     Detached(Detach),
     /// Authentication failed.
     AuthFailed,
+    /// It has none of the identities that everybody must have.
+    AuthRequired,
+    /// It means another ensemble.
+    WrongEnsemble,
     /// An operation that no client may send.
     UnknownOperation,
     /// The client does not read what it gets.
@@ -142,7 +151,7 @@ pub struct ShardCounts {
     pub latency_us_min: u64,
     /// Connections closed for the output limit.
     pub output_limit_closes: u64,
-    /// Auth requests that failed.
+    /// Auth requests and SASL exchanges that failed.
     pub auth_failures: u64,
     /// Watch events sent.
     pub events_sent: u64,
@@ -186,6 +195,8 @@ pub struct ShardState {
     actions: Vec<Action>,
     counts: ShardCounts,
     told: Vec<ConnId>,
+    /// SASL challenges made so far.
+    challenges: u64,
 }
 
 impl ShardState {
@@ -203,6 +214,7 @@ impl ShardState {
             actions: Vec::new(),
             counts: ShardCounts::new(),
             told: Vec::new(),
+            challenges: 0,
         }
     }
 
@@ -396,10 +408,11 @@ impl ShardState {
 
     /// Sends an event to each connection that may read the znode. The watches have been used up in any case.
     fn tell(&mut self, told: &mut Vec<ConnId>, ty: EventType, zxid: Zxid, path: &str, guard: &Guard) {
+        let rules = Arc::clone(&self.options.auth);
         for id in told.drain(..) {
             let output_bytes_max = self.options.output_bytes_max;
             let Some(conn) = self.conn_mut(id) else { continue };
-            let may = guard.as_ref().is_none_or(|acl| auth::check_acl(acl, Perms::READ, &conn.ids).is_ok());
+            let may = guard.as_ref().is_none_or(|acl| rules.check_acl(acl, Perms::READ, &conn.ids).is_ok());
             // Who ends its session still hears of its own ephemerals, before the reply.
             if !matches!(conn.phase, Phase::Ready | Phase::Ending) || !may {
                 continue;
@@ -539,11 +552,13 @@ impl ShardState {
         let body = reader.rest();
         let op = OpCode::from_wire(header.op);
         match op {
+            Some(OpCode::Auth) => return self.authenticate(conn, header.xid, body),
+            Some(OpCode::Sasl) => return self.sasl(conn, header.xid, body),
+            _ if !self.options.auth.admits(&conn.ids) => return self.turn_away(conn, header.xid),
             Some(OpCode::Ping) => {
                 self.answer_header(conn, ReplyHeader::ok(Xid::PING, self.position));
                 return Step::Done;
             }
-            Some(OpCode::Auth) => return self.authenticate(conn, header.xid, body),
             _ => {}
         }
         // deleteContainer is the server's own; ZooKeeper serves it from anybody, which we refuse on purpose.
@@ -597,33 +612,6 @@ impl ShardState {
         Step::Done
     }
 
-    fn authenticate(&mut self, conn: &mut Conn, xid: Xid, body: &[u8]) -> Step {
-        let request = match Request::read(OpCode::Auth, &mut jute::Reader::new(body)) {
-            Ok(Some(Request::Auth(request))) => request,
-            _ => return Step::Stop(Visit::Abort(CloseReason::Malformed)),
-        };
-        let AuthRequest { scheme, auth, .. } = request;
-        let super_digest = self.options.super_digest.as_deref();
-        let outcome = auth::authenticate(scheme, auth, conn.peer.ip().to_canonical(), super_digest);
-        let outcome = outcome.and_then(|new| {
-            let mut ids = conn.ids.to_vec();
-            ids.extend(new.into_iter().filter(|id| !conn.ids.contains(id)));
-            if ids.len() > auth::AUTH_IDS_MAX { Err(ErrorCode::AuthFailed) } else { Ok(ids) }
-        });
-        match outcome {
-            Ok(ids) => {
-                conn.ids = ids.into();
-                self.answer_header(conn, ReplyHeader::ok(xid, Zxid::ZERO));
-                Step::Done
-            }
-            Err(code) => {
-                self.counts.auth_failures += 1;
-                self.answer_header(conn, ReplyHeader::error(xid, Zxid::ZERO, code));
-                Step::Stop(Visit::Close(CloseReason::AuthFailed))
-            }
-        }
-    }
-
     fn forward(&mut self, conn: &mut Conn, xid: Xid, op: OpCode, body: &[u8], has_room: bool, now_us: u64) -> Step {
         if conn.in_flight.len() >= self.options.in_flight_max {
             return Step::Stop(Visit::Waits);
@@ -644,18 +632,15 @@ impl ShardState {
     }
 
     fn read(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &Tree) {
-        // Headers that carry no position (ZooKeeper's sasl reply) say 0.
-        let zxid = if request.op() == OpCode::Sasl { Zxid::ZERO } else { self.position };
-        if zxid != Zxid::ZERO {
-            conn.write_header_position(zxid);
-        }
+        conn.write_header_position(self.position);
         let mut reader = reads::Reader {
             tree,
             watches: &mut self.watches,
             conn: conn.id,
             session: conn.session,
+            rules: &self.options.auth,
             ids: &conn.ids,
-            zxid,
+            zxid: self.position,
             reply_bytes_max: self.options.reply_bytes_max,
         };
         reader.answer(xid, request, &mut conn.out);

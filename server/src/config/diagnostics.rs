@@ -17,7 +17,7 @@ pub enum Origin {
         /// The first line of the logical line.
         line: u32,
     },
-    /// A command-line option, `-D` or `--data-dir` for instance.
+    /// A command-line option, `-D` or `--data-dir` for instance, or the environment's `JVMFLAGS`.
     Option(&'static str),
     /// What holds when no configuration file is given.
     BuiltIn,
@@ -37,7 +37,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Origin::Option(option) => write!(f, "command line {option}"),
+            Origin::Option(name) if name.starts_with('-') => write!(f, "command line {name}"),
+            Origin::Option(name) => write!(f, "environment {name}"),
             Origin::BuiltIn => f.write_str("defaults"),
         }
     }
@@ -112,6 +113,9 @@ pub enum ConfigError {
         /// Its first line, shortened.
         content: String,
     },
+    /// The JAAS file is none.
+    #[error(transparent)]
+    Jaas(#[from] crate::jaas::JaasError),
     /// `-D` without `key=value`.
     #[error("command line -D: `{text}` is not of the form key=value")]
     BadProperty {

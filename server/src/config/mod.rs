@@ -4,11 +4,12 @@
 //! server uses. Between them stands one table, [`keys`], that names every key with its kind, default and whether it
 //! takes effect; `docs/configuration.md` is generated from it. All errors of a configuration are collected and
 //! reported together, before anything is touched. Reads the configuration file, the dynamic configuration file and
-//! `<dataDir>/myid`; writes nothing, and must never create the data directory. Mirrors `QuorumPeerConfig` of 3.9.
+//! `<dataDir>/myid`, and the JAAS file; writes nothing, and must never create the data directory. Mirrors `QuorumPeerConfig` of 3.9.
 //!
 //! The examples under `server/tests/config`, each with the messages it must give, would catch a mistake.
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod diagnostics;
 pub mod keys;
 pub mod members;
@@ -37,6 +38,9 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The texts after `-D`, `key=value` each. They win over the file.
     pub properties: Vec<String>,
+    /// What the variables of [`JVM_FLAGS`] hold: the `-D` options in it are taken where the key is known. They win over the file too, and the command
+    /// line wins over them.
+    pub jvm_flags: Vec<String>,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
     /// `--client-port`.
@@ -60,6 +64,9 @@ pub const BUILT_IN: [(&str, &str); 4] = [
     ("tickTime", "2000"),
 ];
 
+/// The environment's variables in which ZooKeeper's users write options for Java.
+pub const JVM_FLAGS: [&str; 2] = ["SERVER_JVMFLAGS", "JVMFLAGS"];
+
 /// No configuration file is larger.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -78,6 +85,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         },
         None => BUILT_IN.iter().for_each(|(key, value)| raw.push(key, value, Origin::BuiltIn)),
     }
+    add_jvm_flags(sources, &mut raw);
     add_command_line(sources, &mut raw, &mut errors);
     let settings = Settings::from_raw(&raw, &mut errors, &mut warnings);
     let membership = match settings.text("dynamicConfigFile") {
@@ -113,6 +121,7 @@ fn resolve(
         clients,
         sessions: resolver.sessions(),
         tree: resolver.tree(),
+        auth: resolver.auth().into(),
         four_letter_words: resolver.four_letter_words(),
         ring: resolver.ring(),
         quorum,
@@ -120,6 +129,16 @@ fn resolve(
         jvm_pause: resolver.jvm_pause(),
         settings,
         initial_text,
+    }
+}
+
+/// Words are separated by blanks, as the shell of `zkServer.sh` separates them; most are for Java alone and say nothing to us.
+fn add_jvm_flags(sources: &Sources, raw: &mut RawConfig) {
+    for word in sources.jvm_flags.iter().flat_map(|flags| flags.split_whitespace()) {
+        let property = word.strip_prefix("-D").and_then(|property| property.split_once('='));
+        if let Some((key, value)) = property.filter(|(key, _)| keys::find(key).is_some()) {
+            raw.push(key, value, Origin::Option("JVMFLAGS"));
+        }
     }
 }
 

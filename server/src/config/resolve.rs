@@ -17,7 +17,7 @@ use super::resolved::{
     RingConfig, SessionConfig, StorageConfig, TreeConfig,
 };
 use super::settings::Settings;
-use super::value::{Secret, Value};
+use super::value::Value;
 
 /// The four-letter words of ZooKeeper 3.9.
 pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
@@ -171,14 +171,10 @@ impl Resolver<'_> {
     }
 
     pub(super) fn tree(&mut self) -> TreeConfig {
-        if self.settings.bool("skipACL") {
-            self.conflict("skipACL", "`yes` is not supported: ACLs are always checked; remove the line or write no");
-        }
         let never_used = self.millis("znode.container.maxNeverUsedIntervalMs");
         TreeConfig {
             extended_types: self.settings.bool("extendedTypesEnabled"),
             enforce_quota: self.settings.bool("enforceQuota"),
-            super_digest: self.super_digest(),
             digest: self.settings.bool("digest.enabled"),
             containers: ContainerConfig {
                 check_interval: self.millis("znode.container.checkIntervalMs"),
@@ -186,19 +182,6 @@ impl Resolver<'_> {
                 never_used_max: (!never_used.is_zero()).then_some(never_used),
             },
         }
-    }
-
-    fn super_digest(&mut self) -> Option<Secret> {
-        const KEY: &str = "DigestAuthenticationProvider.superDigest";
-        let Some(Value::Secret(digest)) = self.settings.value(KEY) else { return None };
-        // Any user will do: ZooKeeper compares the whole text with that of a client's user and password.
-        let parts = digest.expose().split_once(':');
-        let well_formed = parts.is_some_and(|(user, hash)| !user.is_empty() && !hash.is_empty());
-        if !well_formed {
-            self.conflict(KEY, "must be user:digest, where digest is base64(sha1(user:password))");
-            return None;
-        }
-        Some(digest)
     }
 
     pub(super) fn four_letter_words(&mut self) -> FourLetterWords {

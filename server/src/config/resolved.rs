@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use engine::auth::AuthRules;
 use proto::ServerId;
 
 use super::members::{Member, Role};
 use super::settings::Settings;
-use super::value::Secret;
 
 /// Everything that the server wants to know.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct ResolvedConfig {
     pub sessions: SessionConfig,
     /// Rules of the data tree.
     pub tree: TreeConfig,
+    /// Who may do what, and who must prove who they are.
+    pub auth: Arc<AuthRules>,
     /// Four-letter words that are answered.
     pub four_letter_words: FourLetterWords,
     /// RingKeeper's own keys.
@@ -150,8 +153,6 @@ pub struct TreeConfig {
     pub extended_types: bool,
     /// Whether a write over a hard quota is refused, and one over a soft one told of.
     pub enforce_quota: bool,
-    /// The super user, `user:base64(sha1(user:password))`.
-    pub super_digest: Option<Secret>,
     /// Whether the running digest is kept and compared.
     pub digest: bool,
     /// Removal of containers and TTL nodes.

@@ -38,12 +38,129 @@ fn defaults_are_zookeepers() {
     assert_eq!((c.storage.snap_count, c.storage.log_prealloc_bytes), (100_000, 64 << 20));
     assert_eq!(c.storage.snap_log_bytes.map(u64::from), Some(4 << 30));
     assert_eq!(c.storage.fsync_warning, Duration::from_secs(1));
-    assert!(c.tree.digest && !c.tree.extended_types && c.tree.super_digest.is_none());
+    assert!(c.tree.digest && !c.tree.extended_types && *c.auth == engine::auth::AuthRules::default());
     assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
     assert_eq!((c.tree.containers.per_minute_max, c.tree.containers.never_used_max), (10_000, None));
     assert_eq!(c.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
     assert!(c.ensemble().is_none() && c.require_standalone().is_ok());
     assert_eq!(c.server_id(), proto::ServerId(0));
+}
+
+const SASL_PROVIDER: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+
+/// A JAAS file with this text, and the line that names it.
+fn jaas(text: &str) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("it can be written");
+    let line = format!("java.security.auth.login.config={}", file.path().display());
+    (file, line)
+}
+
+#[test]
+fn sasl_users_come_from_the_section_of_the_jaas_file() {
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+    let text = format!(
+        "Server {{ {module} user_super=\"a\" user_bob=\"b\" username=\"x\"; }};\nOther {{ {module} user_eve=c; }};\nEmpty {{}};"
+    );
+    let (_file, line) = jaas(&text);
+    let users = |lines: &[&str]| {
+        let users = config(lines).auth.sasl_users.clone()?;
+        let mut names: Vec<String> = users.names().map(str::to_owned).collect();
+        names.sort_unstable();
+        Some((names.join(" "), users))
+    };
+    let (names, plain) = users(&[&line]).expect("users");
+    assert_eq!(names, "bob super");
+    assert_eq!(users(&[&line, "zookeeper.sasl.serverconfig=Other"]).expect("users").0, "eve");
+    let (names, changed) = users(&[&line, "zookeeper.SASLAuthenticationProvider.superPassword=z"]).expect("users");
+    assert!(names == "bob super" && changed != plain, "{names}");
+    for missing in ["Nowhere", "Empty"] {
+        let loaded = try_load(&[&line, &format!("sasl.serverconfig={missing}")]).expect("no error, as in Java");
+        assert!(loaded.config.auth.sasl_users.is_none());
+        let warning =
+            loaded.warnings.iter().map(ToString::to_string).find(|text| text.contains("no client can log in"));
+        assert!(warning.is_some_and(|text| text.contains("Empty, Other, Server")));
+    }
+    let url = line.replacen('=', "==file://", 1);
+    assert_eq!(users(&[&url]).expect("users").0, "bob super");
+}
+
+#[test]
+fn a_jaas_file_that_cannot_serve_is_refused_with_its_line() {
+    let of = |text: &str| {
+        let (_file, line) = jaas(text);
+        errors(&[&line])
+    };
+    assert!(of("Server {\n x required\n};").contains(":3: expected an option, or `;` after the last one, found `}`"));
+    let kerberos = of("Server {\n com.sun.security.auth.module.Krb5LoginModule required;\n};");
+    assert!(kerberos.contains(":2: com.sun") && kerberos.contains("Kerberos (GSSAPI) is not supported"), "{kerberos}");
+    let principal = of("Server { org.apache.zookeeper.server.auth.DigestLoginModule required \"user_a@b\"=x; };");
+    assert!(principal.contains("an @ in it"), "{principal}");
+    let missing = errors(&["java.security.auth.login.config=/nonexistent/jaas.conf"]);
+    assert!(missing.contains("/nonexistent/jaas.conf: cannot read the JAAS file"), "{missing}");
+}
+
+#[test]
+fn whoever_must_authenticate_must_be_able_to() {
+    let without = errors(&["sessionRequireClientSASLAuth=true"]);
+    assert!(without.contains("`sasl`: add a line authProvider.1="), "{without}");
+    assert_eq!(config(&["sessionRequireClientSASLAuth=true", SASL_PROVIDER]).auth.required, ["sasl"]);
+    assert!(errors(&["enforce.auth.enabled=true"]).contains("needs enforce.auth.schemes"));
+    let unknown = errors(&["enforce.auth.enabled=true", "enforce.auth.schemes=digest, x509"]);
+    assert!(unknown.contains("`x509`: there is no such scheme"), "{unknown}");
+    assert_eq!(
+        config(&["enforce.auth.enabled=true", "enforce.auth.schemes=digest, ip"]).auth.required,
+        ["digest", "ip"]
+    );
+    assert!(config(&["enforce.auth.schemes=digest"]).auth.required.is_empty());
+    let off = errors(&[
+        "enforce.auth.enabled=true",
+        "enforce.auth.schemes=digest",
+        "DigestAuthenticationProvider.enabled=false",
+    ]);
+    assert!(off.contains("`digest`: there is no such scheme"), "{off}");
+}
+
+#[test]
+fn schemes_of_authentication() {
+    assert!(errors(&["DigestAuthenticationProvider.digestAlg=MD2"]).contains("`MD2` is no hash"));
+    let sha256 = config(&["DigestAuthenticationProvider.digestAlg=SHA-256"]).auth.digest;
+    assert_eq!(sha256, Some(engine::auth::HashName::Sha256));
+    assert!(config(&["skipACL=yes"]).auth.skip_acl);
+    let super_users = config(&["superUser=a", "zookeeper.superUser.2=b"]).auth.sasl_super_users.clone();
+    assert_eq!(super_users, ["a", "b"]);
+    let ensemble = "authProvider.7=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+    let names = config(&[ensemble, "ensembleAuthName=a, b"]).auth.ensemble_names.clone();
+    assert_eq!(names, Some(vec!["a".to_owned(), "b".to_owned()]));
+    let warned = |lines: &[&str], text: &str| {
+        let loaded = try_load(lines).expect("a usable configuration");
+        assert!(loaded.warnings.iter().any(|warning| warning.to_string().contains(text)), "{:?}", loaded.warnings);
+    };
+    warned(&["ensembleAuthName=a"], "has no effect without a line authProvider.1=");
+    warned(&["authProvider.1=com.example.Own"], "authProvider.1: com.example.Own is not loaded");
+}
+
+#[test]
+fn options_for_java_in_the_environment_count_where_the_key_is_known() {
+    let file = tempfile::NamedTempFile::new().expect("an empty file");
+    let sources = Sources {
+        file: Some(file.path().to_owned()),
+        jvm_flags: vec![
+            "-Xmx1g -Dzookeeper.superUser=env  -Dsome.other=1 -Dzookeeper.snapCount=7".into(),
+            "-DsuperUser".into(),
+        ],
+        properties: vec!["dataDir=/nonexistent/ringkeeper".into(), "snapCount=9".into()],
+        ..Sources::default()
+    };
+    let loaded = load(&sources).expect("a usable configuration");
+    assert_eq!(loaded.config.auth.sasl_super_users, ["env"]);
+    assert_eq!(loaded.config.storage.snap_count, 9);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warnings.iter().any(|text| text.starts_with("environment JVMFLAGS: zookeeper.snapCount: has no effect")),
+        "{warnings:?}"
+    );
+    assert!(!warnings.iter().any(|text| text.contains("some.other")), "{warnings:?}");
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! Runs a command against a server of its own: `with-server [--shards N] -- COMMAND … {addr} …`.
+//! Runs a command against a server of its own: `with-server [--shards N] [--set KEY=VALUE]… -- COMMAND … {addr} …`.
 //!
 //! The server gets a fresh directory and goes with the command; `{addr}` stands for its address, `{pid}` for its process id. The exit code
 //! is 0 where the command's is; a server that ended meanwhile, or that does not end in order afterwards, makes it 1. `RK_TEST_CORE` says where
 //! its core lives, as for the tests.
 #![forbid(unsafe_code)]
 
-use ringkeeper_tests::Server;
+use ringkeeper_tests::{Builder, Server};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: with-server [--shards N] -- COMMAND [ARGUMENTS, {addr} and {pid} for the server's address and process id]\n\
+const USAGE: &str = "usage: with-server [--shards N] [--set KEY=VALUE]… -- COMMAND [ARGUMENTS, {addr} and {pid} for the server's address and process id]\n\
                      example: with-server --shards 2 -- tests/clients/all.sh {addr}";
 
 fn main() -> ExitCode {
@@ -18,25 +18,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let (options, command) = arguments.split_at(split);
-    let shards = match options {
-        [] => 1,
-        [name, count] if name == "--shards" => match count.parse() {
-            Ok(count) => count,
-            Err(error) => {
-                eprintln!("with-server: --shards {count}: {error}\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        },
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let Some(builder) = configured(options) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
     };
-    let mut server = Server::builder()
-        .shards(shards)
-        .set("tickTime", "2000")
-        .set("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
-        .start();
+    let mut server = builder.start();
     let address = server.address().to_string();
     let pid = server.pid().to_string();
     let fill = |word: &String| word.replace("{addr}", &address).replace("{pid}", &pid);
@@ -62,4 +48,22 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     }
     ExitCode::from(u8::from(!status.success()))
+}
+
+/// The server that the options ask for; `None` where they are wrong.
+fn configured(options: &[String]) -> Option<Builder> {
+    let mut builder = Server::builder()
+        .set("tickTime", "2000")
+        .set("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+    for option in options.chunks(2) {
+        builder = match option {
+            [name, count] if name == "--shards" => builder.shards(count.parse().ok()?),
+            [name, setting] if name == "--set" => {
+                let (key, value) = setting.split_once('=')?;
+                builder.set(key, value)
+            }
+            _ => return None,
+        };
+    }
+    Some(builder)
 }

@@ -1,6 +1,6 @@
 //! Keys of ensembles: membership and the tuning of election, synchronization and broadcast.
 
-use super::super::value::Kind::{self, Bool, Path, Text};
+use super::super::value::Kind::{self, Bool, List, Path, Text};
 use super::{Effect::Ensemble, INT_MAX, KeySpec, LONG_MAX, int, keys};
 
 pub(super) const MEMBERS: &[KeySpec] = keys! {
@@ -125,6 +125,6 @@ pub(super) const TUNING: &[KeySpec] = keys! {
         "How many messages are remembered.";
     "readonlymode.enabled" => Bool, "false", Ensemble,
         "Serve read-only clients while the server has no quorum.";
-    "ensembleAuthName" => Text, "", super::Effect::LaterMind("clients that name another ensemble are not turned away"),
-        "Names of this ensemble; a client that authenticates for another one is turned away.";
+    "ensembleAuthName" => List, "", super::Effect::Now,
+        "Names of this ensemble, where the `EnsembleAuthenticationProvider` is an `authProvider`; a client that means another one is sent away.";
 };

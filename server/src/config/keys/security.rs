@@ -6,40 +6,41 @@ use super::{INT_MAX, KeySpec, int, keys};
 
 const KERBEROS: super::Effect = Never("Kerberos is out of scope");
 const NO_TLS: super::Effect = LaterMind("this version does not listen for TLS clients");
-const UNENFORCED: super::Effect = LaterMind("clients that do not authenticate are not turned away");
 
 pub(super) const AUTH: &[KeySpec] = keys! {
     "DigestAuthenticationProvider.superDigest" => Secret, "", Now,
         "The super user, `user:digest`, usually `super:base64(sha1(super:password))`.";
-    "DigestAuthenticationProvider.enabled" => Bool, "true", LaterMind("the scheme digest stays enabled"),
+    "DigestAuthenticationProvider.enabled" => Bool, "true", Now,
         "Whether the scheme `digest` exists.";
-    "DigestAuthenticationProvider.digestAlg" => Text, "SHA1", LaterMind("digests are made with SHA1"),
-        "Hash of the scheme `digest`.";
+    "DigestAuthenticationProvider.digestAlg" => Text, "SHA1", Now,
+        "Hash of the scheme `digest`: MD5, SHA1, SHA-224 to SHA-512 or SHA3-224 to SHA3-512, as Java names them.";
     "IPAuthenticationProvider.usexforwardedfor" => Bool, "false", Later,
         "Take the address of an admin request from X-Forwarded-For.";
     "X509AuthenticationProvider.superUser" => Text, "", Later,
         "Certificate subject that is the super user.";
-    "SASLAuthenticationProvider.superPassword" => Secret, "", Later,
-        "Password of the SASL user `super`.";
-    "superUser" => Text, "", Later,
+    "SASLAuthenticationProvider.superPassword" => Secret, "", Now,
+        "Password of the SASL user `super`, in place of the one in the JAAS file, where that user must be.";
+    "superUser" => Text, "", Now,
         "SASL user that is the super user.";
-    "superUser.*" => Text, "", Later,
+    "superUser.*" => Text, "", Now,
         "More SASL super users.";
-    "authProvider.*" => Text, "", LaterMind("the provider is not loaded"),
-        "Java class of a further authentication scheme.";
-    "enforce.auth.enabled" => Bool, "false", UNENFORCED,
+    "authProvider.*" => Text, "", Now,
+        "Java class of a further authentication scheme: of ZooKeeper's own, `org.apache.zookeeper.server.auth.SASLAuthenticationProvider` \
+        (SASL ids in ACLs) and `…EnsembleAuthenticationProvider` (the scheme `ensemble`); others cannot be loaded.";
+    "enforce.auth.enabled" => Bool, "false", Now,
         "Turn away clients that do not authenticate with one of `enforce.auth.schemes`.";
-    "enforce.auth.schemes" => List, "", UNENFORCED,
+    "enforce.auth.schemes" => List, "", Now,
         "The schemes that `enforce.auth.enabled` accepts.";
-    "sessionRequireClientSASLAuth" => Bool, "false", UNENFORCED,
-        "Turn away clients that do not authenticate with SASL.";
-    "allowSaslFailedClients" => Bool, "false", Later,
+    "sessionRequireClientSASLAuth" => Bool, "false", Now,
+        "Turn away clients that do not authenticate with SASL (SessionClosedRequireSaslAuth, connection closed).";
+    "allowSaslFailedClients" => Bool, "false", Now,
         "Keep clients whose SASL authentication failed.";
-    "sasl.serverconfig" => Text, "Server", Later,
-        "JAAS section of the server.";
-    "java.security.auth.login.config" => Path, "", Later,
-        "JAAS file with the SASL users.";
-    "letAnySaslUserDoX" => Text, "", Later,
+    "sasl.serverconfig" => Text, "Server", Now,
+        "Section of the JAAS file that holds the users.";
+    "java.security.auth.login.config" => Path, "", Now,
+        "JAAS file with the SASL users: options `user_NAME=\"password\"` of the `DigestLoginModule`. The mechanism is DIGEST-MD5; GSSAPI (Kerberos) \
+        is not supported.";
+    "letAnySaslUserDoX" => Text, "", Now,
         "SASL id to which every SASL user is equal.";
     "kerberos.removeHostFromPrincipal" => Bool, "false", KERBEROS,
         "Drop the host from Kerberos principals.";

@@ -134,7 +134,7 @@ pub(super) const TREE: &[KeySpec] = keys! {
     "znode.container.maxNeverUsedIntervalMs" => int(0, LONG_MAX), "0", Now,
         "Age in milliseconds at which a container that never had a child is removed. 0 is off.";
     "skipACL" => Kind::YesNo, "no", Now,
-        "Do not check ACLs. Only `no` is supported.";
+        "Do not check ACLs: they are stored, and everybody may do everything.";
     "enableEagerACLCheck" => Bool, "false", Later,
         "Check ACLs before a request is forwarded to the leader.";
     "enforceQuota" => Bool, "false", Now,
