@@ -197,7 +197,8 @@ impl Sessions {
         let buckets = self.buckets.range(first_bucket..);
         let sessions = buckets.flat_map(|(&at_ms, ids)| {
             let together = ids.len();
-            let behind = after.filter(|(bucket, _)| *bucket == at_ms).map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
+            let behind =
+                after.filter(|(bucket, _)| *bucket == at_ms).map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
             ids.range((behind, Bound::Unbounded)).map(move |&session| Expiring { session, at_ms, together })
         });
         sessions.take(count_max).collect()

@@ -71,7 +71,9 @@ impl Control {
                 continue;
             }
             if Arc::strong_count(&large) > LARGE_ANSWERS_MAX {
-                tracing::warn!("{LARGE_ANSWERS_MAX} large answers to four-letter words are on their way: one more is closed unanswered");
+                tracing::warn!(
+                    "{LARGE_ANSWERS_MAX} large answers to four-letter words are on their way: one more is closed unanswered"
+                );
                 continue;
             }
             let (control, slot) = (self.clone(), Arc::clone(&large));
@@ -90,13 +92,8 @@ impl Control {
         let FourLetterCall { socket, word, argument } = call;
         let socket = TcpStream::from(socket);
         let caller = socket.peer_addr().ok();
-        let words = Words {
-            hub: &self.hub,
-            config: &self.config,
-            limits: &self.limits,
-            client_port: self.client_port,
-            caller,
-        };
+        let words =
+            Words { hub: &self.hub, config: &self.config, limits: &self.limits, client_port: self.client_port, caller };
         let mut out = BufWriter::with_capacity(ANSWER_BUFFER_BYTES, &socket);
         let outcome = socket
             .set_write_timeout(Some(IO_TIMEOUT))

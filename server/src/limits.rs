@@ -99,7 +99,8 @@ impl Limits {
         told.times.fetch_add(1, Ordering::Relaxed);
         let last = told.at_us.load(Ordering::Relaxed);
         let is_due = last == 0 || now_us + 1 >= last + TELL_EVERY_US;
-        let mine = is_due && told.at_us.compare_exchange(last, now_us + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mine =
+            is_due && told.at_us.compare_exchange(last, now_us + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         mine.then(|| told.times.swap(0, Ordering::Relaxed))
     }
 

@@ -200,11 +200,14 @@ impl ShardHandler {
                 Action::Resume(id) => io.resume_recv(rt_id(id)),
                 Action::FourLetterWord(id, word) => {
                     let argument = self.state.word_argument(id);
-                    if let Some(socket) = io.detach(rt_id(id)) {
+                    let socket = io.detach(rt_id(id));
+                    self.gone(rt_id(id));
+                    // Whoever answers is to see neither the connection nor counts from before it.
+                    self.publish_counts();
+                    if let Some(socket) = socket {
                         // A control plane that is not keeping up sheds load: the socket closes unanswered.
                         let _shed = self.control.try_send(FourLetterCall { socket, word, argument });
                     }
-                    self.gone(rt_id(id));
                 }
             }
         }
@@ -219,7 +222,9 @@ impl ShardHandler {
     fn tell_of_limit(&self, conn: ConnId, reason: Reason) {
         let (kind, what) = match reason {
             Reason::NoTokens => (LimitKind::NoTokens, "too many clients connect, and the connection is closed"),
-            Reason::LargeRequest => (LimitKind::LargeRequest, "a large request is refused, and the connection is closed"),
+            Reason::LargeRequest => {
+                (LimitKind::LargeRequest, "a large request is refused, and the connection is closed")
+            }
             Reason::StaleRequest => (LimitKind::Stale, "a request waited too long, and the connection is closed"),
             Reason::OutputLimit => (LimitKind::Output, "the client does not read, and the connection is closed"),
             _ => return,
@@ -258,17 +263,16 @@ impl ShardHandler {
         }
     }
 
-    /// Shows what was counted, and answers the control plane. Never in a request's way: it is the end of a turn.
-    fn publish(&mut self) {
-        let hub = Arc::clone(&self.hub);
-        let Some(link) = hub.shards.get(self.number) else { return };
-        stats::add(&link.stats.turns, 1);
-        let publish = |state: &ShardState| link.stats.publish(state.counts(), state.conn_count(), state.watch_count());
-        publish(&self.state);
-        while let Some(question) = link.questions.pop() {
+    fn publish_counts(&self) {
+        self.link().stats.publish(self.state.counts(), self.state.conn_count(), self.state.watch_count());
+    }
+
+    /// Answers the control plane. Never in a request's way: it is the end of a turn.
+    fn answer_questions(&mut self) {
+        while let Some(question) = self.link().questions.pop() {
             question.put(&mut self.state);
             // Before the next question: who has had an answer to one sees what the one before it changed.
-            publish(&self.state);
+            self.publish_counts();
         }
     }
 }
@@ -336,7 +340,9 @@ impl Handler for ShardHandler {
             }
         }
         self.perform(io);
-        self.publish();
+        stats::add(&self.link().stats.turns, 1);
+        self.publish_counts();
+        self.answer_questions();
         io.wake_at(self.next_tick);
     }
 

@@ -90,7 +90,9 @@ impl ShardState {
 
     /// Requests have been answered: if there is room now, who was held back is ready again.
     pub(super) fn release_held_if_room(&mut self) {
-        if !self.held.is_empty() && self.in_flight + self.in_flight_elsewhere < self.options.throttle.options().requests_max {
+        if !self.held.is_empty()
+            && self.in_flight + self.in_flight_elsewhere < self.options.throttle.options().requests_max
+        {
             self.release_held();
         }
     }

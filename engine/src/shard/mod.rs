@@ -343,7 +343,13 @@ impl ShardState {
             conn.session = response.session_id;
             conn.timeout_ms = response.timeout_ms;
             if !conn.renews {
-                conn.counts.answered(asked::short_name(OpCode::CreateSession), 0, zxid.0.cast_signed(), now_us, latency_us);
+                conn.counts.answered(
+                    asked::short_name(OpCode::CreateSession),
+                    0,
+                    zxid.0.cast_signed(),
+                    now_us,
+                    latency_us,
+                );
             }
             self.make_ready(id);
         }

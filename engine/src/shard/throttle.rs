@@ -249,13 +249,17 @@ mod tests {
 
     #[test]
     fn tokens_run_out_and_come_back_with_time() {
-        let throttle = throttle(ConnectOptions { tokens_max: 3, fill_ms: 10, weights: (1, 2), ..ConnectOptions::default() });
+        let throttle =
+            throttle(ConnectOptions { tokens_max: 3, fill_ms: 10, weights: (1, 2), ..ConnectOptions::default() });
         assert!(throttle.try_connect(false, 0) && throttle.try_connect(true, 0));
         assert!(!throttle.try_connect(false, 0), "three tokens are spent");
         assert!(!throttle.try_connect(false, 10_000), "a fill is due when more than its time has passed");
         assert!(throttle.try_connect(false, 11_000), "one has come back");
         assert!(!throttle.try_connect(false, 11_000));
-        assert!(throttle.try_connect(true, 1_000_000) && throttle.try_connect(false, 1_000_000), "never more than the most");
+        assert!(
+            throttle.try_connect(true, 1_000_000) && throttle.try_connect(false, 1_000_000),
+            "never more than the most"
+        );
         assert!(!throttle.try_connect(false, 1_000_000));
         assert_eq!((throttle.deficits().count, throttle.deficits().max), (5, 3));
     }

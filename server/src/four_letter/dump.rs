@@ -145,7 +145,8 @@ impl Words<'_> {
     pub(super) fn wchs(&self, out: &mut impl Write) -> Written {
         let (mut connections, mut paths, mut watches) = (0, 0, 0);
         for number in 0..self.hub.shards.len() {
-            let (some_connections, some_paths, some_watches) = self.hub.ask_shard(number, |shard| shard.watch_summary())?;
+            let (some_connections, some_paths, some_watches) =
+                self.hub.ask_shard(number, |shard| shard.watch_summary())?;
             connections += some_connections;
             watches += some_watches;
             if number == 0 {
@@ -196,27 +197,32 @@ impl Words<'_> {
     /// The paths that are watched on one shard: each with whether a shard of a lower number has it too, which then has told of it already,
     /// and with the sessions that watch it here and on the shards of higher numbers.
     fn walk_paths(&self, number: usize, mut each: impl FnMut(&str, bool, Vec<SessionId>) -> Written) -> Written {
-        self.hub.walk_shard(number, 0, |shard, from| shard.watched_paths(from, PIECE), |paths| {
-            let paths: Arc<[Arc<str>]> = paths.into();
-            let mut watchers: Vec<(bool, Vec<SessionId>)> = vec![(false, Vec::new()); paths.len()];
-            for other in 0..self.hub.shards.len() {
-                let asked = Arc::clone(&paths);
-                let found: Vec<Vec<SessionId>> = self
-                    .hub
-                    .ask_shard(other, move |shard| asked.iter().map(|path| shard.watchers_of(path)).collect())?;
-                for ((before, sessions), found) in watchers.iter_mut().zip(found) {
-                    if other < number {
-                        *before |= !found.is_empty();
-                    } else {
-                        sessions.extend(found);
+        self.hub.walk_shard(
+            number,
+            0,
+            |shard, from| shard.watched_paths(from, PIECE),
+            |paths| {
+                let paths: Arc<[Arc<str>]> = paths.into();
+                let mut watchers: Vec<(bool, Vec<SessionId>)> = vec![(false, Vec::new()); paths.len()];
+                for other in 0..self.hub.shards.len() {
+                    let asked = Arc::clone(&paths);
+                    let found: Vec<Vec<SessionId>> = self
+                        .hub
+                        .ask_shard(other, move |shard| asked.iter().map(|path| shard.watchers_of(path)).collect())?;
+                    for ((before, sessions), found) in watchers.iter_mut().zip(found) {
+                        if other < number {
+                            *before |= !found.is_empty();
+                        } else {
+                            sessions.extend(found);
+                        }
                     }
                 }
-            }
-            for (path, (before, sessions)) in paths.iter().zip(watchers) {
-                each(path, before, sessions)?;
-            }
-            Ok(())
-        })
+                for (path, (before, sessions)) in paths.iter().zip(watchers) {
+                    each(path, before, sessions)?;
+                }
+                Ok(())
+            },
+        )
     }
 }
 

@@ -14,7 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod dump;
-pub mod monitor;
+mod monitor;
 mod server;
 mod text;
 
@@ -59,8 +59,8 @@ type Written = Result<(), WordError>;
 /// As exporters see the version: `zk_version` must start with a ZooKeeper version for some of them.
 const VERSION: &str = concat!("3.9.5-ringkeeper-", env!("CARGO_PKG_VERSION"), ", built on 1970-01-01 00:00 UTC");
 
-/// What telnet sends when Ctrl-C is pressed; ZooKeeper knows it by a name, and has no answer to it.
-const TELNET_CLOSE: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
+/// How many words there are. What telnet sends for Ctrl-C ZooKeeper counts as one more, to which it has no answer.
+const WORDS: usize = 18;
 
 /// May the answer be large, so that writing it takes as long as the caller likes?
 #[must_use]
@@ -74,8 +74,13 @@ impl Words<'_> {
     /// # Errors
     /// [`WordError`]: the answer ended early.
     pub fn answer(&self, word: [u8; 4], argument: &[u8], out: &mut impl Write) -> Written {
-        let name = if word == TELNET_CLOSE { "telnet close" } else { std::str::from_utf8(&word).unwrap_or_default() };
-        if !self.config.four_letter_words.allows(name) {
+        let allowed = &self.config.four_letter_words;
+        let (name, is_allowed) = match std::str::from_utf8(&word) {
+            Ok(name) => (name, allowed.allows(name)),
+            // It is on the whitelist where everything is.
+            Err(_) => ("telnet close", allowed.iter().count() == WORDS),
+        };
+        if !is_allowed {
             return Ok(writeln!(out, "{name} is not executed because it is not in the whitelist.")?);
         }
         match name {

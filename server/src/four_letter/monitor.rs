@@ -1,65 +1,13 @@
 //! `mntr`: the server's figures, under ZooKeeper's names.
 //!
-//! Every key that a standalone 3.9.5 shows is here, or stands in [`LEFT_OUT`] with the reason: a test compares both with a real server's
-//! answer. Figures of what cannot happen on this server (elections, learners, TLS handshakes) are the 0 that ZooKeeper shows there too.
+//! Every key that a standalone 3.9.5 shows is here, or stands with the reason in `docs/four-letter-words.md`: a test compares both with a
+//! real server's answer. Figures of what cannot happen on this server (elections, learners, TLS handshakes) are the 0 that ZooKeeper shows there too.
 //! Times are in ms. Keys that begin with `ringkeeper_` are our own.
 
 use super::{VERSION, Words, Written, text};
 use crate::stats::get;
 use engine::shard::{Histogram, Measured, ShardCounts, Summary};
 use std::io::Write;
-
-/// Keys of ZooKeeper 3.9.5 that are not shown, and why. A name stands for its `avg_`, `min_`, … and percentiles too; a `*` for any text.
-pub const LEFT_OUT: &[(&str, &str)] = &[
-    ("*_per_namespace", "bytes by top-level node are not counted"),
-    ("close_session_prep_time", "a stage of Java's pipeline"),
-    ("commit_commit_proc_req_queued", "a stage of Java's pipeline"),
-    ("commit_process_time", "a stage of Java's pipeline"),
-    ("concurrent_request_processing_in_commit_processor", "a stage of Java's pipeline"),
-    ("jvm_pause_time_ms", "there is no Java virtual machine"),
-    ("learner_request_processor_queue_size", "a stage of Java's pipeline"),
-    ("local_write_committed_time_ms", "a stage of Java's pipeline"),
-    ("netty_queued_buffer_capacity", "there is no Netty"),
-    ("outstanding_changes_queued", "a stage of Java's pipeline"),
-    ("outstanding_changes_removed", "a stage of Java's pipeline"),
-    ("pending_session_queue_size", "a stage of Java's pipeline"),
-    ("prep_process_time", "a stage of Java's pipeline"),
-    ("prep_processor_queue_size", "a stage of Java's pipeline"),
-    ("prep_processor_queue_time_ms", "a stage of Java's pipeline"),
-    ("prep_processor_request_queued", "a stage of Java's pipeline"),
-    ("propagation_latency", "not measured; on one server updatelatency says the same"),
-    ("proposal_process_time", "a stage of Java's pipeline"),
-    ("read_commit_proc_issued", "a stage of Java's pipeline"),
-    ("read_commit_proc_req_queued", "a stage of Java's pipeline"),
-    ("read_commitproc_time_ms", "a stage of Java's pipeline"),
-    ("read_final_proc_time_ms", "a stage of Java's pipeline"),
-    ("reads_after_write_in_session_queue", "a stage of Java's pipeline"),
-    ("reads_issued_from_session_queue", "a stage of Java's pipeline"),
-    ("request_commit_queued", "a stage of Java's pipeline"),
-    ("request_throttle_queue_time_ms", "not measured"),
-    ("requests_in_session_queue", "a stage of Java's pipeline"),
-    ("requests_not_forwarded_to_commit_processor", "a stage of Java's pipeline"),
-    ("server_write_committed_time_ms", "a stage of Java's pipeline"),
-    ("session_queues_drained", "a stage of Java's pipeline"),
-    ("skip_learner_request_to_next_processor_count", "a stage of Java's pipeline"),
-    ("socket_closing_time", "sockets are closed by the kernel, behind the scenes"),
-    ("startup_snap_load_time", "not measured yet"),
-    ("startup_txns_load_time", "not measured yet"),
-    ("startup_txns_loaded", "not measured yet"),
-    ("dbinittime", "not measured yet"),
-    ("sync_process_time", "a stage of Java's pipeline"),
-    ("sync_processor_queue_and_flush_time_ms", "a stage of Java's pipeline"),
-    ("sync_processor_queue_flush_time_ms", "a stage of Java's pipeline"),
-    ("sync_processor_queue_size", "a stage of Java's pipeline"),
-    ("sync_processor_queue_time_ms", "a stage of Java's pipeline"),
-    ("sync_processor_request_queued", "a stage of Java's pipeline"),
-    ("time_waiting_empty_pool_in_commit_processor_read_ms", "a stage of Java's pipeline"),
-    ("write_batch_time_in_commit_processor", "a stage of Java's pipeline"),
-    ("write_commit_proc_issued", "a stage of Java's pipeline"),
-    ("write_commit_proc_req_queued", "a stage of Java's pipeline"),
-    ("write_commitproc_time_ms", "a stage of Java's pipeline"),
-    ("write_final_proc_time_ms", "a stage of Java's pipeline"),
-];
 
 /// Counters of what does not happen on this server.
 const NEVER: &[&str] = &[

@@ -38,8 +38,7 @@ pub(super) fn address(address: SocketAddr) -> String {
 /// `Date.toString` in UTC: `Sat Nov 21 08:01:17 UTC 2026`.
 pub(super) fn date(wall_ms: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = wall_ms.div_euclid(1_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // The calendar's years begin in March, so that the leap day ends one, and repeat after 400 years of 146,097 days.
