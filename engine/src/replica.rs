@@ -492,7 +492,7 @@ impl Replica {
         let start = out.bytes.len();
         let reply = matches!(waiter, Waiter::Client { .. }).then_some(&mut out.bytes);
         let err = apply::apply(tree, &record, &mut out.items, reply);
-        if zxid.0 % DIGEST_EVERY == 0 {
+        if zxid.0.is_multiple_of(DIGEST_EVERY) {
             if self.digests.len() == DIGESTS_MAX {
                 self.digests.pop_front();
             }

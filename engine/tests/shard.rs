@@ -1,6 +1,8 @@
 //! A shard, with the real replica and tree behind it and no socket: laws 4 to 6, its limits, and how connections end.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 
+#[path = "shard/held.rs"]
+mod held;
 #[path = "shard/limits.rs"]
 mod limits;
 #[path = "shard/order.rs"]

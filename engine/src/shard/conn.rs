@@ -64,6 +64,8 @@ pub(super) struct Conn {
     pub(super) heard: bool,
     /// Since when its next request is held back by a limit of the whole server.
     pub(super) held_since_us: Option<u64>,
+    /// Does it stand among those whom the throttler holds back?
+    pub(super) is_held: bool,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -91,6 +93,7 @@ impl Conn {
             heard_us: now_us,
             heard: false,
             held_since_us: None,
+            is_held: false,
             is_paused: false,
             is_queued: false,
             is_dirty: false,

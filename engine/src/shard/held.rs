@@ -79,7 +79,10 @@ impl ShardState {
 
     /// A connection's next request waits for a limit of the whole server.
     pub(super) fn hold(&mut self, id: ConnId, hold: Hold, now_us: u64) {
-        if hold == Hold::Throttler {
+        if hold == Hold::Throttler
+            && let Some(conn) = self.conn_mut(id).filter(|conn| !conn.is_held)
+        {
+            conn.is_held = true;
             self.held.push(id);
         }
         if self.told_of_hold_us == 0 || now_us.saturating_sub(self.told_of_hold_us) >= TELL_EVERY_US {
@@ -101,6 +104,8 @@ impl ShardState {
     /// [`ShardState::has_held`]: what other shards answer is not heard of here, and a request becomes stale with time.
     pub fn release_held(&mut self) {
         for id in std::mem::take(&mut self.held) {
+            let Some(conn) = self.conn_mut(id) else { continue };
+            conn.is_held = false;
             self.make_ready(id);
         }
     }

@@ -261,9 +261,8 @@ impl ShardState {
         for request in conn.in_flight.iter().filter(|request| request.large_bytes > 0) {
             self.options.throttle.give_back_large(request.large_bytes);
         }
-        if conn.held_since_us.is_some() && self.options.throttle.options().drop_stale {
-            self.counts.stale_requests_dropped += u64::from(self.held.contains(&id));
-        }
+        let drops_stale = self.options.throttle.options().drop_stale;
+        self.counts.stale_requests_dropped += u64::from(conn.is_held && drops_stale);
         self.watches.remove_conn(id);
         if conn.session.0 != 0 {
             let from = self.attachment(id);

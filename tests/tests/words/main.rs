@@ -57,7 +57,10 @@ struct Scene {
 
 impl Scene {
     fn new(shards: usize) -> Scene {
-        let server = Server::builder().in_memory().shards(shards).set("tickTime", "2000").start();
+        // With one shard the core takes its turns in it; else it has a thread, and is asked across threads.
+        let core = if shards == 1 { "shard" } else { "thread" };
+        let builder = Server::builder().in_memory().shards(shards).set("ringkeeper.core", core);
+        let server = builder.set("tickTime", "2000").start();
         let mut a = connect(&server, 20_000);
         let mut b = connect(&server, 10_000);
         let silent = TcpStream::connect(server.address()).unwrap();

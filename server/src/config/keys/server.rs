@@ -88,9 +88,9 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
         "Drop waiting requests that have become stale.";
     "request_stale_latency_check" => Bool, "false", Now,
         "A request that waited longer than its session's timeout is stale.";
-    "request_stale_connection_check" => Bool, "true", Now,
+    "request_stale_connection_check" => Bool, "true", Never("what a closed connection still had waiting always goes with it"),
         "A request of a closed connection is stale.";
-    "request_throttler.shutdownTimeout" => int(0, INT_MAX), "10000", Later,
+    "request_throttler.shutdownTimeout" => int(0, INT_MAX), "10000", Never("nothing waits in the server that is not still with its client"),
         "How long waiting requests may take at shutdown, in milliseconds.";
     "throttled_op_wait_time" => int(0, INT_MAX), "0", Now,
         "A request that waited longer, in milliseconds, fails with ThrottledOp. 0 is off.";
