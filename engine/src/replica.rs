@@ -23,6 +23,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use zab::{Input, Peer};
 
+/// `hash` shows the digest at each zxid that this divides, as ZooKeeper does, so that servers can be compared.
+const DIGEST_EVERY: u64 = 128;
+/// Digests that are kept for it.
+const DIGESTS_MAX: usize = 1_024;
 /// Txns on their way, at the most. With more the core stops taking requests, the shards' queues fill, and the sockets are not read.
 pub const PENDING_MAX: usize = 20_000;
 /// Bytes of txns and of syncs' paths on their way, at the most.
@@ -202,6 +206,7 @@ pub struct Replica {
     batches: VecDeque<Arc<TxnBatch>>,
     containers: VecDeque<Arc<str>>,
     expired_count: u64,
+    digests: VecDeque<(Zxid, u64)>,
     next_container_check_ms: i64,
     next_container_ms: i64,
 }
@@ -224,6 +229,7 @@ impl Replica {
             batches: VecDeque::new(),
             containers: VecDeque::new(),
             expired_count: 0,
+            digests: VecDeque::new(),
             next_container_check_ms: now.mono_ms + options.container_check_ms,
             next_container_ms: now.mono_ms,
             options,
@@ -357,6 +363,11 @@ impl Replica {
         self.expired_count
     }
 
+    /// The tree's digests at every 128th zxid since the start, the newest 1,024 of them: what `hash` shows.
+    pub fn digests(&self) -> impl Iterator<Item = (Zxid, u64)> + '_ {
+        self.digests.iter().copied()
+    }
+
     /// The newest proposal.
     #[must_use]
     pub const fn proposed(&self) -> Zxid {
@@ -488,6 +499,12 @@ impl Replica {
         let start = out.bytes.len();
         let reply = matches!(waiter, Waiter::Client { .. }).then_some(&mut out.bytes);
         let err = apply::apply(tree, &record, &mut out.items, reply);
+        if zxid.0.is_multiple_of(DIGEST_EVERY) {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((zxid, tree.digest()));
+        }
         if batch.ends.last().is_some_and(|(last, _)| *last == zxid) {
             self.batches.pop_front();
         }

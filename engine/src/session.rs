@@ -9,6 +9,7 @@ use ahash::AHashMap;
 use proto::connect::{PASSWORD_BYTES, Password};
 use proto::{ServerId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// ZooKeeper's constant in the seed of passwords: with it any server of the ensemble can tell a session's password.
 const PASSWORD_SEED: i64 = 0xB341_5C00;
@@ -29,6 +30,17 @@ pub struct Sessions {
     buckets: BTreeMap<i64, BTreeSet<SessionId>>,
     next_id: i64,
     last_now_ms: Option<i64>,
+}
+
+/// A session in the order of expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// The session.
+    pub session: SessionId,
+    /// When it expires, in ms of the monotonic clock.
+    pub at_ms: i64,
+    /// How many expire at that time.
+    pub together: usize,
 }
 
 /// How a session stands when something is asked in its name.
@@ -169,6 +181,27 @@ impl Sessions {
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.buckets.keys().next().copied()
+    }
+
+    /// Count of expiry times, and of the sessions that stand at one: what `dump` begins with.
+    #[must_use]
+    pub fn expiry_summary(&self) -> (usize, usize) {
+        (self.buckets.len(), self.buckets.values().map(BTreeSet::len).sum())
+    }
+
+    /// The next `count_max` living sessions in the order of their expiry, behind `after`, each with the time when it expires and the count of those
+    /// that expire together with it. For `dump`, which asks again until nothing comes.
+    #[must_use]
+    pub fn expiring_after(&self, after: Option<(i64, SessionId)>, count_max: usize) -> Vec<Expiring> {
+        let first_bucket = after.map_or(i64::MIN, |(at_ms, _)| at_ms);
+        let buckets = self.buckets.range(first_bucket..);
+        let sessions = buckets.flat_map(|(&at_ms, ids)| {
+            let together = ids.len();
+            let behind =
+                after.filter(|(bucket, _)| *bucket == at_ms).map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
+            ids.range((behind, Bound::Unbounded)).map(move |&session| Expiring { session, at_ms, together })
+        });
+        sessions.take(count_max).collect()
     }
 
     /// Count of sessions.

@@ -3,6 +3,8 @@
 
 #[path = "shard/differential.rs"]
 mod differential;
+#[path = "shard/held.rs"]
+mod held;
 #[path = "shard/limits.rs"]
 mod limits;
 #[path = "shard/order.rs"]

@@ -9,7 +9,7 @@ use crate::consensus::{self, Core, LogPort};
 use crate::control::{Control, FOUR_LETTER_CALLS_MAX};
 use crate::hub::{CoreBell, Hub};
 use crate::image::{ImageRule, ImageStarter, ImageThread};
-use crate::limits::ConnectionLimits;
+use crate::limits::Limits;
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Desk;
@@ -134,9 +134,7 @@ impl Server {
         let images = spawn_pinned("rk-image", None, move || images.run())?;
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
-        let per_address_max = config.clients.per_address_max.map(NonZeroU32::get);
-        let total_max = config.clients.connections_max.map(NonZeroU32::get);
-        let limits = Arc::new(ConnectionLimits::new(per_address_max, total_max));
+        let limits = Arc::new(Limits::new(&config, count));
         let starts = ShardStarts {
             config: &config,
             hub: &hub,
@@ -150,7 +148,7 @@ impl Server {
 
         let client_port = address.port();
         let control =
-            Control { hub: Arc::clone(&hub), config: Arc::clone(&config), client_port, images: image_request };
+            Control { hub: Arc::clone(&hub), config: Arc::clone(&config), limits, client_port, images: image_request };
         let for_words = control.clone();
         spawn_pinned("rk-words", None, move || for_words.answer_words(&words))?;
         let control_socket = data_dir.join("control.sock");
@@ -213,7 +211,7 @@ fn join(name: &str, thread: JoinHandle<()>) {
 struct ShardStarts<'a> {
     config: &'a Arc<ResolvedConfig>,
     hub: &'a Arc<Hub>,
-    limits: &'a Arc<ConnectionLimits>,
+    limits: &'a Arc<Limits>,
     calls: SyncSender<FourLetterCall>,
     position: proto::Zxid,
     backend: Backend,
@@ -269,10 +267,11 @@ impl ShardStarts<'_> {
         shard.listen = vec![address];
         shard.backlog = backlog.unwrap_or(shard.backlog);
         shard.cpu = places.shard(number);
-        let mut options = shard_options(self.config, number);
+        let mut options = shard_options(self.config, self.limits, number);
         getrandom::fill(&mut options.nonce_secret)?;
         let (hub, limits, calls) = (Arc::clone(self.hub), Arc::clone(self.limits), self.calls.clone());
         let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
+        let stall = Duration::from_millis(self.config.settings.int("request_throttle_stall_time"));
         let position = self.position;
         let guest = (number == HOST).then(|| Arc::clone(&self.guest));
         let handle = spawn_shard(shard, self.backend, move |bell| {
@@ -280,7 +279,7 @@ impl ShardStarts<'_> {
             if let Some(link) = hub.shards.get(number) {
                 link.set_bell(bell.clone());
             }
-            let shard = ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick);
+            let shard = ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick, stall);
             match guest {
                 Some(guest) => shard.hosting(guest, bell),
                 None => shard,
@@ -294,7 +293,7 @@ impl ShardStarts<'_> {
 const TICK_PARTS: u64 = 4;
 const TICK_MIN: Duration = Duration::from_millis(5);
 
-fn shard_options(config: &ResolvedConfig, number: usize) -> ShardOptions {
+fn shard_options(config: &ResolvedConfig, limits: &Limits, number: usize) -> ShardOptions {
     ShardOptions {
         shard: ShardId(u16::try_from(number).expect("there are fewer shards than processors fit a u16")),
         frame_bytes_max: usize::try_from(config.clients.frame_bytes_max).unwrap_or(usize::MAX),
@@ -303,6 +302,7 @@ fn shard_options(config: &ResolvedConfig, number: usize) -> ShardOptions {
         reply_bytes_max: usize::try_from(config.ring.reply_bytes_max).unwrap_or(usize::MAX),
         handshake_us_max: u64::try_from(config.clients.sessionless_timeout.as_micros()).unwrap_or(u64::MAX),
         auth: Arc::clone(&config.auth),
+        throttle: Arc::clone(&limits.throttle),
         ..ShardOptions::default()
     }
 }

@@ -116,6 +116,10 @@ impl<D: Disk> Core<D> {
         progress |= self.pump_log();
         progress |= self.hear_from_log();
         progress |= self.apply();
+        while let Some(question) = self.hub.core_questions.pop() {
+            question.put(&mut self.replica);
+            progress = true;
+        }
         if self.images.is_asked() {
             self.images.consider(&self.hub.read_tree());
         }

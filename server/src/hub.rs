@@ -12,22 +12,26 @@
 //! | log → core | [`LogQueue::durable`] | (one number) |
 #![forbid(unsafe_code)]
 
+use crate::ask::{QUESTIONS_MAX, Question};
 use crate::mailbox::{LogQueue, Mailbox, ShardStream};
 use crate::rt::{Doorbell, ThreadBell};
-use crate::stats::{CoreStats, ShardStats};
+use crate::stats::{CoreStats, ShardStats, set};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::ShardedLock;
 use crossbeam::utils::CachePadded;
-use engine::replica::{ForwardBatch, TxnBatch};
-use engine::shard::ConnInfo;
+use engine::replica::{ForwardBatch, Replica, TxnBatch};
+use engine::shard::ShardState;
 use engine::stream::StreamBatch;
 use engine::tree::Tree;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Batches that may wait in each of the queues: a turn's work each, so this is turns that one thread may be ahead of another.
 pub const QUEUE_BATCHES: usize = 64;
+
+/// The trace mask with which ZooKeeper starts.
+const TRACE_MASK: u64 = 306;
 
 /// A shard's side of the hub.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub struct ShardLink {
     /// What the core has done.
     pub stream: ShardStream<Arc<StreamBatch>>,
     /// Questions of the control plane.
-    pub queries: ArrayQueue<Query>,
+    pub questions: ArrayQueue<Question<ShardState>>,
     /// Its counters.
     pub stats: CachePadded<ShardStats>,
     bell: OnceLock<Doorbell>,
@@ -48,7 +52,7 @@ impl ShardLink {
         ShardLink {
             inbox: Mailbox::new(QUEUE_BATCHES),
             stream: ShardStream::new(QUEUE_BATCHES),
-            queries: ArrayQueue::new(QUERIES_MAX),
+            questions: ArrayQueue::new(QUESTIONS_MAX),
             stats: CachePadded::default(),
             bell: OnceLock::new(),
         }
@@ -68,18 +72,6 @@ impl ShardLink {
     }
 }
 
-/// A question to a shard, answered between two of its turns.
-#[derive(Debug)]
-pub enum Query {
-    /// Every connection.
-    Connections(mpsc::SyncSender<Vec<ConnInfo>>),
-    /// Forget the counts of packets and latency (`srst`, `crst`).
-    ResetCounts,
-}
-
-/// Questions that may wait at one shard; more are refused.
-const QUERIES_MAX: usize = 16;
-
 /// How the core is woken.
 #[derive(Debug)]
 pub enum CoreBell {
@@ -98,6 +90,8 @@ pub struct Hub {
     pub shards: Vec<ShardLink>,
     /// Txns for the log.
     pub log_queue: LogQueue<Arc<TxnBatch>>,
+    /// Questions of the control plane to the core.
+    pub core_questions: ArrayQueue<Question<Replica>>,
     /// The core's counters.
     pub core_stats: CachePadded<CoreStats>,
     /// Txns up to here may be purged from the log: an image holds them.
@@ -114,11 +108,14 @@ impl Hub {
     #[must_use]
     pub fn new(tree: Tree, shards: usize, core_bell: CoreBell, log_bell: ThreadBell) -> Hub {
         let durable = tree.last_zxid().0;
+        let core_stats: CachePadded<CoreStats> = CachePadded::default();
+        set(&core_stats.trace_mask, TRACE_MASK);
         Hub {
             tree: ShardedLock::new(tree),
             shards: (0..shards).map(|_| ShardLink::new()).collect(),
             log_queue: LogQueue::new(QUEUE_BATCHES, durable),
-            core_stats: CachePadded::default(),
+            core_questions: ArrayQueue::new(QUESTIONS_MAX),
+            core_stats,
             purge_below: AtomicU64::new(0),
             core_bell,
             log_bell,
@@ -196,28 +193,4 @@ impl Hub {
     pub fn failure(&self) -> Option<String> {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    /// Connections of all shards.
-    #[must_use]
-    pub fn connections(&self) -> Vec<ConnInfo> {
-        let mut all = Vec::new();
-        let answers: Vec<_> = self
-            .shards
-            .iter()
-            .filter_map(|link| {
-                let (answer, answers) = mpsc::sync_channel(1);
-                link.queries.push(Query::Connections(answer)).ok()?;
-                link.ring();
-                Some(answers)
-            })
-            .collect();
-        for answer in answers {
-            // A shard that is stopping does not answer any more.
-            all.extend(answer.recv_timeout(QUERY_TIMEOUT).unwrap_or_default());
-        }
-        all
-    }
 }
-
-/// How long the control plane waits for a shard.
-const QUERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

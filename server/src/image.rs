@@ -128,8 +128,15 @@ impl ImageThread {
         let _best_effort = rustix::process::nice(IMAGE_NICE);
         while let Ok(frozen) = self.frozen.recv() {
             let zxid = frozen.zxid;
+            let started = std::time::Instant::now();
             match self.write(&frozen) {
-                Ok(()) => stats::add(&self.hub.core_stats.images_written, 1),
+                Ok(()) => {
+                    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    stats::add(&self.hub.core_stats.images_written, 1);
+                    stats::add(&self.hub.core_stats.image_ms_sum, took_ms);
+                    stats::max(&self.hub.core_stats.image_ms_max, took_ms);
+                    stats::min_plus_1(&self.hub.core_stats.image_ms_min_plus_1, took_ms);
+                }
                 // Whether the old or the new control file stands is not known: going on could contradict either.
                 Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(
                     "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"

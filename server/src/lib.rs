@@ -4,6 +4,7 @@
 // `forbid` stands in each module instead: the runtime seam is the one that may need unsafe code.
 #![deny(unsafe_code)]
 
+pub mod ask;
 pub mod boot;
 pub mod cli;
 pub mod config;

@@ -1,9 +1,145 @@
-//! Connection limits across shards: so many from one address (`maxClientCnxns`), so many in all (`maxCnxns`).
+//! Limits across shards: connections from one address (`maxClientCnxns`) and in all (`maxCnxns`) here, requests and new sessions in
+//! [`engine::shard::Throttle`]; and how the operator hears of them.
+//!
+//! Every refusal counts in a figure of `mntr`; the log names the client's address, at most once a second for each kind of limit.
 #![forbid(unsafe_code)]
 
+use crate::config::ResolvedConfig;
 use ahash::AHashMap;
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use engine::shard::{ConnectOptions, Throttle, ThrottleOptions};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// All limits that shards share.
+#[derive(Debug)]
+pub struct Limits {
+    /// Connections.
+    pub connections: ConnectionLimits,
+    /// Requests and new sessions.
+    pub throttle: Arc<Throttle>,
+    told: [Told; LimitKind::COUNT],
+}
+
+/// What a limit is about: for each kind the log is told at most once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitKind {
+    /// `maxClientCnxns`.
+    PerAddress,
+    /// `maxCnxns`.
+    Total,
+    /// `connection_throttle_tokens`.
+    NoTokens,
+    /// `globalOutstandingLimit`.
+    Outstanding,
+    /// `request_throttle_max_requests`.
+    Throttler,
+    /// `request_stale_latency_check`.
+    Stale,
+    /// `largeRequestMaxBytes`.
+    LargeRequest,
+    /// `ringkeeper.connectionOutputBytesMax`.
+    Output,
+}
+
+impl LimitKind {
+    const COUNT: usize = LimitKind::Output as usize + 1;
+
+    /// The key that sets it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            LimitKind::PerAddress => "maxClientCnxns",
+            LimitKind::Total => "maxCnxns",
+            LimitKind::NoTokens => "connection_throttle_tokens",
+            LimitKind::Outstanding => "globalOutstandingLimit",
+            LimitKind::Throttler => "request_throttle_max_requests",
+            LimitKind::Stale => "request_stale_latency_check",
+            LimitKind::LargeRequest => "largeRequestMaxBytes",
+            LimitKind::Output => "ringkeeper.connectionOutputBytesMax",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// When the log was last told, in µs, plus one.
+    at_us: AtomicU64,
+    /// Times since then.
+    times: AtomicU64,
+}
+
+/// The log is told of each kind of limit at most this often.
+const TELL_EVERY_US: u64 = 1_000_000;
+
+impl Limits {
+    /// The limits that the configuration sets.
+    #[must_use]
+    pub fn new(config: &ResolvedConfig, shards: usize) -> Limits {
+        let clients = &config.clients;
+        let connections = ConnectionLimits::new(
+            clients.per_address_max.map(NonZeroU32::get),
+            clients.connections_max.map(NonZeroU32::get),
+        );
+        let throttle = Arc::new(Throttle::new(throttle_options(config), shards));
+        Limits { connections, throttle, told: Default::default() }
+    }
+
+    /// A client met a limit. `what`: what becomes of him.
+    pub fn tell(&self, kind: LimitKind, peer: SocketAddr, now_us: u64, what: impl fmt::Display) {
+        let Some(times) = self.times_to_tell(kind, now_us) else { return };
+        tracing::warn!(%peer, limit = kind.key(), times, "over a limit: {what}");
+    }
+
+    /// How often a limit was met since the log was last told, this time included; `None` if it is too early to tell.
+    fn times_to_tell(&self, kind: LimitKind, now_us: u64) -> Option<u64> {
+        let told = self.told.get(kind as usize)?;
+        told.times.fetch_add(1, Ordering::Relaxed);
+        let last = told.at_us.load(Ordering::Relaxed);
+        let is_due = last == 0 || now_us + 1 >= last + TELL_EVERY_US;
+        let mine =
+            is_due && told.at_us.compare_exchange(last, now_us + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        mine.then(|| told.times.swap(0, Ordering::Relaxed))
+    }
+
+    /// Forgets what was counted (`srst`).
+    pub fn reset_counts(&self) {
+        self.throttle.reset_counts();
+    }
+}
+
+fn throttle_options(config: &ResolvedConfig) -> ThrottleOptions {
+    let settings = &config.settings;
+    let size = |key: &str| usize::try_from(settings.int::<i64>(key)).ok();
+    let count = |key: &str| u64::try_from(settings.int::<i64>(key)).unwrap_or(0);
+    let weighs = settings.bool("connection_throttle_weight_enabled");
+    // Only global sessions are made here. A weight below that of local sessions counts as theirs, as in ZooKeeper.
+    let local = count("connection_throttle_local_session_weight");
+    let global = count("connection_throttle_global_session_weight").max(local);
+    let renewed = count("connection_throttle_renew_session_weight").max(local);
+    let scale = if weighs { global } else { 1 };
+    ThrottleOptions {
+        outstanding_max: usize::try_from(config.clients.outstanding_max).unwrap_or(usize::MAX),
+        requests_max: size("request_throttle_max_requests").unwrap_or(0),
+        drop_stale: settings.bool("request_throttle_drop_stale"),
+        stale_latency_check: settings.bool("request_stale_latency_check"),
+        op_wait_us_max: count("throttled_op_wait_time").saturating_mul(1_000),
+        large_threshold: size("largeRequestThreshold").unwrap_or(usize::MAX),
+        large_bytes_max: size("largeRequestMaxBytes").unwrap_or(usize::MAX),
+        connects: ConnectOptions {
+            tokens_max: count("connection_throttle_tokens").saturating_mul(scale),
+            fill_count: count("connection_throttle_fill_count").saturating_mul(scale),
+            fill_ms: count("connection_throttle_fill_time").max(1),
+            freeze_ms: u64::try_from(settings.int::<i64>("connection_throttle_freeze_time")).ok(),
+            drop_increase: settings.float("connection_throttle_drop_increase"),
+            drop_decrease: settings.float("connection_throttle_drop_decrease"),
+            decrease_ratio: settings.float("connection_throttle_decrease_ratio"),
+            weights: if weighs { (global, renewed) } else { (1, 1) },
+        },
+    }
+}
 
 /// Counts the connections of all shards. Asked once per connection, so a lock is cheap enough.
 #[derive(Debug)]
@@ -74,6 +210,19 @@ impl ConnectionLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_is_told_once_a_second_for_each_limit() {
+        let limits = Limits {
+            connections: ConnectionLimits::new(None, None),
+            throttle: Arc::new(Throttle::new(ThrottleOptions::default(), 1)),
+            told: Default::default(),
+        };
+        assert_eq!(limits.times_to_tell(LimitKind::Total, 0), Some(1));
+        assert_eq!(limits.times_to_tell(LimitKind::Total, 10), None);
+        assert_eq!(limits.times_to_tell(LimitKind::PerAddress, 10), Some(1));
+        assert_eq!(limits.times_to_tell(LimitKind::Total, TELL_EVERY_US), Some(2));
+    }
 
     #[test]
     fn both_limits_hold_and_room_comes_back() {

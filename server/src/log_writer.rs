@@ -221,11 +221,17 @@ impl<D: Disk> LogWriter<D> {
 
     fn landed(&mut self, durable: u64) {
         let took = self.started.elapsed();
+        // Zxids have no gaps within an epoch.
+        let txns = durable.saturating_sub(self.hub.log_queue.durable());
         self.hub.log_queue.set_durable(durable);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         stats::add(&self.hub.core_stats.log_syncs, 1);
         stats::add(&self.hub.core_stats.log_sync_us_sum, took_us);
         stats::max(&self.hub.core_stats.log_sync_us_max, took_us);
+        stats::min_plus_1(&self.hub.core_stats.log_sync_us_min_plus_1, took_us);
+        stats::add(&self.hub.core_stats.log_txns, txns);
+        stats::max(&self.hub.core_stats.log_group_txns_max, txns);
+        stats::min_plus_1(&self.hub.core_stats.log_group_txns_min_plus_1, txns);
         if took > self.warn_after {
             tracing::warn!(took_ms = took.as_millis(), "making the log durable took long: the disk is slow or busy");
         }

@@ -6,13 +6,13 @@
 #![forbid(unsafe_code)]
 
 use crate::consensus::{Core, Turn};
-use crate::hub::{Hub, Query, ShardLink};
-use crate::limits::ConnectionLimits;
+use crate::hub::{Hub, ShardLink};
+use crate::limits::{LimitKind, Limits, OverLimit};
 use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
-use engine::shard::{Action, Served, ShardState};
+use engine::shard::{Action, CloseReason as Reason, Hold, Served, ShardState};
 use engine::stream;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -29,6 +29,8 @@ pub struct FourLetterCall {
     pub socket: OwnedFd,
     /// The word.
     pub word: [u8; 4],
+    /// What came behind it.
+    pub argument: Vec<u8>,
 }
 
 /// See the module.
@@ -37,15 +39,18 @@ pub struct ShardHandler {
     state: ShardState,
     hub: Arc<Hub>,
     number: usize,
-    limits: Arc<ConnectionLimits>,
+    limits: Arc<Limits>,
     control: SyncSender<FourLetterCall>,
     /// Where each connection comes from, by slot: for the limits.
-    peers: Vec<Option<IpAddr>>,
+    peers: Vec<Option<SocketAddr>>,
     /// Connections whose socket had not taken everything when they were last looked at.
     lagging: Vec<ConnId>,
     tick: Duration,
     next_tick: Instant,
     hosted: Option<HostedCore>,
+    /// How often requests that the throttler holds back are looked at, and when next.
+    stall: Duration,
+    next_look: Instant,
 }
 
 /// The consensus core, where it has no thread of its own.
@@ -58,15 +63,17 @@ pub struct HostedCore {
 }
 
 impl ShardHandler {
-    /// A shard's handler. `tick`: how often sessions that were heard of are reported.
+    /// A shard's handler. `tick`: how often sessions that were heard of are reported; `stall`: how often requests that the throttler holds back
+    /// are looked at.
     #[must_use]
     pub fn new(
         state: ShardState,
         hub: Arc<Hub>,
         number: usize,
-        limits: Arc<ConnectionLimits>,
+        limits: Arc<Limits>,
         control: SyncSender<FourLetterCall>,
         tick: Duration,
+        stall: Duration,
     ) -> ShardHandler {
         let next_tick = Instant::now() + tick;
         ShardHandler {
@@ -80,6 +87,8 @@ impl ShardHandler {
             tick,
             next_tick,
             hosted: None,
+            stall,
+            next_look: next_tick,
         }
     }
 
@@ -176,20 +185,51 @@ impl ShardHandler {
                     io.close_after_flush(rt_id(id));
                 }
                 Action::Abort(id, reason) => {
+                    self.tell_of_limit(rt_id(id), reason);
                     tracing::debug!(conn = ?id, ?reason, "closing at once");
                     io.abort(rt_id(id));
+                }
+                Action::Held(id, hold) => {
+                    let kind = match hold {
+                        Hold::Outstanding => LimitKind::Outstanding,
+                        Hold::Throttler => LimitKind::Throttler,
+                    };
+                    self.tell(rt_id(id), kind, "requests wait");
                 }
                 Action::Pause(id) => io.pause_recv(rt_id(id)),
                 Action::Resume(id) => io.resume_recv(rt_id(id)),
                 Action::FourLetterWord(id, word) => {
-                    if let Some(socket) = io.detach(rt_id(id)) {
-                        // A control plane that is not keeping up sheds load: the socket closes unanswered.
-                        let _shed = self.control.try_send(FourLetterCall { socket, word });
-                    }
+                    let argument = self.state.word_argument(id);
+                    let socket = io.detach(rt_id(id));
                     self.gone(rt_id(id));
+                    // Whoever answers is to see neither the connection nor counts from before it.
+                    self.publish_counts();
+                    if let Some(socket) = socket {
+                        // A control plane that is not keeping up sheds load: the socket closes unanswered.
+                        let _shed = self.control.try_send(FourLetterCall { socket, word, argument });
+                    }
                 }
             }
         }
+    }
+
+    fn tell(&self, conn: ConnId, kind: LimitKind, what: &str) {
+        if let Some(peer) = self.peers.get(conn.slot as usize).copied().flatten() {
+            self.limits.tell(kind, peer, self.hub.now_us(), what);
+        }
+    }
+
+    fn tell_of_limit(&self, conn: ConnId, reason: Reason) {
+        let (kind, what) = match reason {
+            Reason::NoTokens => (LimitKind::NoTokens, "too many clients connect, and the connection is closed"),
+            Reason::LargeRequest => {
+                (LimitKind::LargeRequest, "a large request is refused, and the connection is closed")
+            }
+            Reason::StaleRequest => (LimitKind::Stale, "a request waited too long, and the connection is closed"),
+            Reason::OutputLimit => (LimitKind::Output, "the client does not read, and the connection is closed"),
+            _ => return,
+        };
+        self.tell(conn, kind, what);
     }
 
     fn send(&mut self, io: &mut Io<'_>, id: stream::ConnId) {
@@ -219,26 +259,33 @@ impl ShardHandler {
     fn gone(&mut self, conn: ConnId) {
         self.state.closed(engine_id(conn));
         if let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) {
-            self.limits.leave(peer);
+            self.limits.connections.leave(peer.ip());
         }
     }
 
-    fn answer_queries(&mut self) {
-        while let Some(query) = self.link().queries.pop() {
-            match query {
-                // Who asked may have given up.
-                Query::Connections(answer) => drop(answer.try_send(self.state.connections().collect())),
-                Query::ResetCounts => self.state.reset_counts(),
-            }
+    fn publish_counts(&self) {
+        self.link().stats.publish(self.state.counts(), self.state.conn_count(), self.state.watch_count());
+    }
+
+    /// Answers the control plane. Never in a request's way: it is the end of a turn.
+    fn answer_questions(&mut self) {
+        while let Some(question) = self.link().questions.pop() {
+            question.put(&mut self.state);
+            // Before the next question: who has had an answer to one sees what the one before it changed.
+            self.publish_counts();
         }
     }
 }
 
 impl Handler for ShardHandler {
     fn on_accept(&mut self, conn: ConnId, peer: SocketAddr) -> Accept {
-        if let Err(limit) = self.limits.enter(peer.ip()) {
+        if let Err(limit) = self.limits.connections.enter(peer.ip()) {
             stats::add(&self.link().stats.connections_refused, 1);
-            tracing::warn!(%peer, ?limit, "connection refused: over the limit");
+            let kind = match limit {
+                OverLimit::PerAddress(_) => LimitKind::PerAddress,
+                OverLimit::Total(_) => LimitKind::Total,
+            };
+            self.limits.tell(kind, peer, self.hub.now_us(), "the connection is refused");
             return Accept::Refuse;
         }
         let slot = conn.slot as usize;
@@ -246,7 +293,7 @@ impl Handler for ShardHandler {
             self.peers.resize(slot + 1, None);
         }
         if let Some(place) = self.peers.get_mut(slot) {
-            *place = Some(peer.ip());
+            *place = Some(peer);
         }
         self.state.accept(engine_id(conn), peer, self.hub.now_us());
         Accept::Yes
@@ -274,6 +321,13 @@ impl Handler for ShardHandler {
             self.next_tick = io.now() + self.tick;
             self.state.tick(now_us);
         }
+        if self.state.has_held() {
+            if io.now() >= self.next_look {
+                self.next_look = io.now() + self.stall;
+                self.state.release_held();
+            }
+            io.wake_at(self.next_look);
+        }
         for round in 1.. {
             let more = self.serve_ready(now_us);
             let progress = self.take_core_turn(io, now_us);
@@ -286,10 +340,9 @@ impl Handler for ShardHandler {
             }
         }
         self.perform(io);
-        self.answer_queries();
-        let link = self.link();
-        link.stats.publish(self.state.counts(), self.state.conn_count(), self.state.watch_count());
-        stats::add(&link.stats.turns, 1);
+        stats::add(&self.link().stats.turns, 1);
+        self.publish_counts();
+        self.answer_questions();
         io.wake_at(self.next_tick);
     }
 

@@ -61,8 +61,26 @@ counters! {
         log_sync_us_sum,
         /// The longest in µs.
         log_sync_us_max,
+        /// The shortest in µs, plus one; 0 before the first.
+        log_sync_us_min_plus_1,
+        /// Txns that were made durable.
+        log_txns,
+        /// The fewest at once, plus one; 0 before the first.
+        log_group_txns_min_plus_1,
+        /// The most at once.
+        log_group_txns_max,
         /// Images written.
         images_written,
+        /// Time that took in ms, summed.
+        image_ms_sum,
+        /// The shortest in ms, plus one; 0 before the first.
+        image_ms_min_plus_1,
+        /// The longest in ms.
+        image_ms_max,
+        /// Four-letter words answered.
+        words_answered,
+        /// The trace mask that `stmk` sets and `gtmk` shows; it has no effect.
+        trace_mask,
         /// How often the core went round.
         core_beats,
         /// 1 while the core waits for work.
@@ -87,6 +105,15 @@ pub fn add(cell: &AtomicU64, value: u64) {
 /// Keeps the larger.
 pub fn max(cell: &AtomicU64, value: u64) {
     cell.fetch_max(value, Ordering::Relaxed);
+}
+
+/// Keeps the smaller, stored plus one so that 0 means none yet.
+pub fn min_plus_1(cell: &AtomicU64, value: u64) {
+    let value = value.saturating_add(1);
+    // One thread writes, so nothing comes between.
+    if !(1..=value).contains(&get(cell)) {
+        set(cell, value);
+    }
 }
 
 /// Reads a number.

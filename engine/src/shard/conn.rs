@@ -1,9 +1,10 @@
 //! A connection as a shard sees it: where it stands in the protocol, what it has sent and what is to be sent to it.
 
+use super::asked::ConnCounts;
 use crate::auth::AuthId;
 use crate::sasl::Exchange;
 use crate::stream::ConnId;
-use proto::{SessionId, Xid, Zxid};
+use proto::{OpCode, SessionId, Xid, Zxid};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlight {
     pub(super) xid: Xid,
+    pub(super) op: OpCode,
+    /// Its bytes, if it counts as a large request.
+    pub(super) large_bytes: usize,
     pub(super) received_us: u64,
 }
 
@@ -53,15 +57,22 @@ pub(super) struct Conn {
     /// The largest zxid in a reply's header so far (law 6: it never decreases).
     pub(super) header_zxid: Zxid,
     pub(super) accepted_us: u64,
+    /// When its handshake came.
+    pub(super) connect_us: u64,
+    /// Does it renew a session that was there before?
+    pub(super) renews: bool,
     /// When something last came from it.
     pub(super) heard_us: u64,
     /// Heard of since the core was last told?
     pub(super) heard: bool,
+    /// Since when its next request is held back by a limit of the whole server.
+    pub(super) held_since_us: Option<u64>,
+    /// Does it stand among those whom the throttler holds back?
+    pub(super) is_held: bool,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
-    pub(super) packets_received: u64,
-    pub(super) packets_sent: u64,
+    pub(super) counts: ConnCounts,
 }
 
 impl Conn {
@@ -81,13 +92,16 @@ impl Conn {
             unsent_bytes: 0,
             header_zxid: Zxid::ZERO,
             accepted_us: now_us,
+            connect_us: now_us,
+            renews: false,
             heard_us: now_us,
             heard: false,
+            held_since_us: None,
+            is_held: false,
             is_paused: false,
             is_queued: false,
             is_dirty: false,
-            packets_received: 0,
-            packets_sent: 0,
+            counts: ConnCounts::default(),
         }
     }
 

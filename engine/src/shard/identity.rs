@@ -6,7 +6,7 @@
 //! the session. `tests/tests/sasl.rs` and `tests/reference/auth_script.py` hold it against the real server's answers.
 
 use super::conn::Conn;
-use super::{CloseReason, ShardState, Step, Visit};
+use super::{CloseReason, ShardState, Step, Visit, Way};
 use crate::auth::{self, AuthId, Refused};
 use crate::sasl::Answer;
 use base64::Engine as _;
@@ -89,13 +89,14 @@ impl ShardState {
 
     /// ZooKeeper sends the record even where the header tells of an error.
     fn answer_token(&mut self, conn: &mut Conn, header: ReplyHeader, token: Option<&[u8]>) -> Step {
+        let out_before = conn.out.len();
         jute::frame(&mut conn.out, |w| {
             header.write(w);
             w.buffer(token);
         });
-        conn.packets_sent += 1;
-        self.counts.packets_sent += 1;
-        self.took(0);
+        conn.counts.packets_sent += 1;
+        self.counts.replied(conn.out.len() - out_before);
+        self.took(Way::Shard, 0);
         Step::Done
     }
 }

@@ -11,24 +11,31 @@
 //!
 //! It must never block, and every buffer in it has a limit: see [`ShardOptions`]. Its tests are in `engine/tests/shard.rs`.
 
+mod asked;
 mod conn;
+mod counts;
+mod held;
 mod identity;
 mod reads;
+mod throttle;
 pub mod watches;
 
 use crate::auth::AuthRules;
 use crate::replica::{Forward, ForwardBatch};
 use crate::stream::{Attachment, Change, ChangeKind, ConnId, Detach, Guard, Refusal, ShardId, StreamBatch, StreamItem};
 use crate::tree::Tree;
+pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, InFlight, Phase};
+pub use counts::{Histogram, Measured, ShardCounts, Summary};
 use proto::connect::{ConnectRequest, ConnectResponse};
 use proto::reply::ReplyHeader;
 use proto::request::{Request, RequestHeader};
 use proto::watch::{self, EventType};
-use proto::{ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute, path};
+use proto::{ErrorCode, OpCode, Perms, Xid, Zxid, jute, path};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+pub use throttle::{ConnectOptions, Throttle, ThrottleOptions};
 use watches::Watches;
 
 /// Settings of a shard.
@@ -52,6 +59,8 @@ pub struct ShardOptions {
     pub auth: Arc<AuthRules>,
     /// What the nonces of SASL are made from: random, of this shard and this start alone, and known to nobody else.
     pub nonce_secret: [u8; 32],
+    /// The limits that it shares with the other shards.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Default for ShardOptions {
@@ -66,6 +75,7 @@ impl Default for ShardOptions {
             handshake_us_max: 10_000_000,
             auth: Arc::new(AuthRules::default()),
             nonce_secret: [0; 32],
+            throttle: Arc::new(Throttle::new(ThrottleOptions::default(), 1)),
         }
     }
 }
@@ -104,6 +114,21 @@ pub enum CloseReason {
     UnknownOperation,
     /// The client does not read what it gets.
     OutputLimit,
+    /// `connection_throttle_tokens`: too many clients connect.
+    NoTokens,
+    /// `largeRequestMaxBytes`: too many bytes of large requests are in work.
+    LargeRequest,
+    /// Its request was held back for longer than its session's timeout.
+    StaleRequest,
+}
+
+/// A limit of the whole server that makes requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// `globalOutstandingLimit`.
+    Outstanding,
+    /// `request_throttle_max_requests`.
+    Throttler,
 }
 
 /// What the driver is to do with a connection.
@@ -121,6 +146,8 @@ pub enum Action {
     Pause(ConnId),
     /// Read from it again.
     Resume(ConnId),
+    /// A limit makes its requests wait: to be told to the operator, now and then.
+    Held(ConnId, Hold),
 }
 
 /// What [`ShardState::serve`] left.
@@ -132,53 +159,6 @@ pub enum Served {
     More,
     /// The core had no room for more; call again when it has.
     NoRoom,
-}
-
-/// Counts that only grow, for metrics and `mntr`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ShardCounts {
-    /// Frames received.
-    pub packets_received: u64,
-    /// Replies and events sent.
-    pub packets_sent: u64,
-    /// Requests answered whose time was taken.
-    pub latency_count: u64,
-    /// Their summed latency in µs.
-    pub latency_us_sum: u64,
-    /// The largest latency in µs.
-    pub latency_us_max: u64,
-    /// The smallest latency in µs.
-    pub latency_us_min: u64,
-    /// Connections closed for the output limit.
-    pub output_limit_closes: u64,
-    /// Auth requests and SASL exchanges that failed.
-    pub auth_failures: u64,
-    /// Watch events sent.
-    pub events_sent: u64,
-}
-
-impl ShardCounts {
-    /// Nothing counted: no latency is the smallest yet.
-    fn new() -> ShardCounts {
-        ShardCounts { latency_us_min: u64::MAX, ..ShardCounts::default() }
-    }
-}
-
-/// A connection, for `stat`, `cons` and the like.
-#[derive(Clone, Debug)]
-pub struct ConnInfo {
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// Its session, or 0.
-    pub session: SessionId,
-    /// The session's timeout in ms.
-    pub timeout_ms: i32,
-    /// Requests that the core has.
-    pub outstanding: usize,
-    /// Frames received.
-    pub packets_received: u64,
-    /// Frames sent.
-    pub packets_sent: u64,
 }
 
 /// See the module.
@@ -194,6 +174,14 @@ pub struct ShardState {
     forwards: ForwardBatch,
     actions: Vec<Action>,
     counts: ShardCounts,
+    measured: Measured,
+    /// Requests of all its connections that the core has.
+    in_flight: usize,
+    /// Requests that the other shards had in work when this one last looked.
+    in_flight_elsewhere: usize,
+    /// Connections that the request throttler holds back.
+    held: Vec<ConnId>,
+    told_of_hold_us: u64,
     told: Vec<ConnId>,
     /// SASL challenges made so far.
     challenges: u64,
@@ -212,7 +200,12 @@ impl ShardState {
             ready: VecDeque::new(),
             forwards: ForwardBatch::default(),
             actions: Vec::new(),
-            counts: ShardCounts::new(),
+            counts: ShardCounts::default(),
+            measured: Measured::default(),
+            in_flight: 0,
+            in_flight_elsewhere: 0,
+            held: Vec::new(),
+            told_of_hold_us: 0,
             told: Vec::new(),
             challenges: 0,
         }
@@ -273,6 +266,14 @@ impl ShardState {
         }
         let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.conn_count -= 1;
+        // As in ZooKeeper: those whose client went away.
+        self.counts.connections_dropped += u64::from(conn.phase != Phase::Closing);
+        self.in_flight -= conn.in_flight.len();
+        for request in conn.in_flight.iter().filter(|request| request.large_bytes > 0) {
+            self.options.throttle.give_back_large(request.large_bytes);
+        }
+        let drops_stale = self.options.throttle.options().drop_stale;
+        self.counts.stale_requests_dropped += u64::from(conn.is_held && drops_stale);
         self.watches.remove_conn(id);
         if conn.session.0 != 0 {
             let from = self.attachment(id);
@@ -303,6 +304,7 @@ impl ShardState {
             self.forwards.items.push(Forward::Heard(heard));
         }
         for id in late {
+            self.counts.sessionless_expired += 1;
             self.abort(id, CloseReason::HandshakeTimeout);
         }
     }
@@ -320,7 +322,7 @@ impl ShardState {
                     self.reply(to.conn, header, record, *close, now_us);
                 }
                 StreamItem::Connected { to, response, .. } if self.is_mine(*to) => {
-                    self.connected(to.conn, response, now_us)
+                    self.connected(to.conn, response, batch.zxid, now_us);
                 }
                 StreamItem::Refused { to, reason } if self.is_mine(*to) => {
                     self.abort(to.conn, CloseReason::Refused(*reason));
@@ -332,26 +334,37 @@ impl ShardState {
             }
         }
         self.position = self.position.max(batch.zxid);
+        self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
+        self.release_held_if_room();
     }
 
-    fn connected(&mut self, id: ConnId, response: &ConnectResponse, now_us: u64) {
+    fn connected(&mut self, id: ConnId, response: &ConnectResponse, zxid: Zxid, now_us: u64) {
         let Some(conn) = self.conn_mut(id) else { return };
         if conn.phase != Phase::Connecting {
             return;
         }
         jute::frame(&mut conn.out, |w| response.write(w));
-        conn.packets_sent += 1;
-        let started_us = conn.accepted_us;
+        let latency_us = now_us.saturating_sub(conn.connect_us);
+        conn.counts.packets_sent += 1;
         if response.session_id.0 == 0 {
             self.close_after_flush(id, CloseReason::NoSession);
         } else {
             conn.phase = Phase::Ready;
             conn.session = response.session_id;
             conn.timeout_ms = response.timeout_ms;
+            if !conn.renews {
+                conn.counts.answered(
+                    asked::short_name(OpCode::CreateSession),
+                    0,
+                    zxid.0.cast_signed(),
+                    now_us,
+                    latency_us,
+                );
+            }
             self.make_ready(id);
         }
         self.counts.packets_sent += 1;
-        self.took(now_us.saturating_sub(started_us));
+        self.took(Way::Core, latency_us);
         self.dirty(id);
     }
 
@@ -362,17 +375,27 @@ impl ShardState {
         }
         let request = conn.in_flight.pop_front().expect("a reply has its request");
         assert!(request.xid == header.xid, "replies come in the order of their requests");
+        let large_bytes = request.large_bytes;
         conn.write_header_position(header.zxid);
         let record = if header.err == 0 { record } else { &[] };
+        let out_before = conn.out.len();
         jute::frame(&mut conn.out, |w| {
             header.write(w);
             w.raw(record);
         });
-        conn.packets_sent += 1;
+        let bytes = conn.out.len() - out_before;
+        let latency_us = now_us.saturating_sub(request.received_us);
+        conn.counts.packets_sent += 1;
+        let (op, xid, zxid) = (asked::short_name(request.op), header.xid.0, header.zxid.0.cast_signed());
+        conn.counts.answered(op, xid, zxid, now_us, latency_us);
         // What waited behind this write may go on; what waited for room among the requests in flight too.
         self.make_ready(id);
-        self.counts.packets_sent += 1;
-        self.took(now_us.saturating_sub(request.received_us));
+        self.in_flight -= 1;
+        if large_bytes > 0 {
+            self.options.throttle.give_back_large(large_bytes);
+        }
+        self.counts.replied(bytes);
+        self.took(Way::Core, latency_us);
         self.dirty(id);
         if close {
             self.close_after_flush(id, CloseReason::SessionClosed);
@@ -409,6 +432,15 @@ impl ShardState {
     /// Sends an event to each connection that may read the znode. The watches have been used up in any case.
     fn tell(&mut self, told: &mut Vec<ConnId>, ty: EventType, zxid: Zxid, path: &str, guard: &Guard) {
         let rules = Arc::clone(&self.options.auth);
+        if !told.is_empty() {
+            let summary = match ty {
+                EventType::NodeCreated => &mut self.measured.created,
+                EventType::NodeDeleted => &mut self.measured.deleted,
+                EventType::NodeChildrenChanged => &mut self.measured.children,
+                _ => &mut self.measured.changed,
+            };
+            summary.add(told.len() as u64);
+        }
         for id in told.drain(..) {
             let output_bytes_max = self.options.output_bytes_max;
             let Some(conn) = self.conn_mut(id) else { continue };
@@ -422,9 +454,12 @@ impl ShardState {
                 self.abort(id, CloseReason::OutputLimit);
                 continue;
             }
+            let out_before = conn.out.len();
             watch::write_event_frame(&mut conn.out, ty, zxid, path);
-            conn.packets_sent += 1;
+            let bytes = (conn.out.len() - out_before - 4) as u64;
+            conn.counts.packets_sent += 1;
             self.counts.packets_sent += 1;
+            self.counts.watch_bytes += bytes;
             self.counts.events_sent += 1;
             self.dirty(id);
         }
@@ -443,6 +478,7 @@ impl ShardState {
             tree.last_zxid(),
             self.position
         );
+        self.in_flight_elsewhere = self.options.throttle.in_flight_elsewhere(usize::from(self.options.shard.0));
         let mut bytes_left = SERVE_BYTES_MAX;
         let mut requests_left = SERVE_REQUESTS_MAX;
         let mut no_room = false;
@@ -453,10 +489,10 @@ impl ShardState {
             let Some(mut conn) = self.take(id) else { continue };
             conn.is_queued = false;
             let output_before = conn.out.len();
-            let received_before = conn.packets_received;
+            let received_before = conn.counts.packets_received;
             let visit = self.visit(&mut conn, tree, has_room, now_us);
             bytes_left = bytes_left.saturating_sub(conn.out.len().saturating_sub(output_before));
-            let requests = conn.packets_received - received_before;
+            let requests = conn.counts.packets_received - received_before;
             requests_left = requests_left.saturating_sub(usize::try_from(requests).unwrap_or(usize::MAX));
             self.counts.packets_received += requests;
             let has_output = !conn.out.is_empty();
@@ -475,18 +511,25 @@ impl ShardState {
                     self.make_ready(id);
                     visits += 1;
                 }
+                Visit::Held(hold) => self.hold(id, hold, now_us),
                 Visit::NoRoom => {
                     self.make_ready(id);
                     no_room = true;
                 }
                 Visit::Close(reason) => self.close_after_flush(id, reason),
-                Visit::Abort(reason) => self.abort(id, reason),
+                Visit::Abort(reason) => {
+                    self.counts.large_requests_rejected += u64::from(reason == CloseReason::LargeRequest);
+                    self.abort(id, reason);
+                }
                 Visit::FourLetterWord(word) => {
+                    self.counts.packets_received += 1;
+                    self.counts.bytes_received += 4;
                     self.set_closing(id);
                     self.actions.push(Action::FourLetterWord(id, word));
                 }
             }
         }
+        self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
         match (self.ready.is_empty(), no_room) {
             (true, _) => Served::All,
             (false, true) => Served::NoRoom,
@@ -509,7 +552,8 @@ impl ShardState {
                 }
                 Ok(frame) => match self.deal_with(conn, frame, tree, has_room, now_us) {
                     Step::Done => {
-                        conn.packets_received += 1;
+                        conn.counts.packets_received += 1;
+                        self.counts.bytes_received += 4 + frame.len() as u64;
                         start += 4 + frame.len();
                     }
                     Step::Stop(stop) => {
@@ -536,14 +580,20 @@ impl ShardState {
             return Err(Visit::FourLetterWord(*prefix));
         }
         match usize::try_from(i32::from_be_bytes(*prefix)) {
-            Ok(len) if len <= self.options.frame_bytes_max => rest.get(..len).ok_or(Visit::Waits),
+            Ok(len) if len <= self.options.frame_bytes_max => {
+                let throttle = &self.options.throttle;
+                if throttle.is_large(len) && conn.phase == Phase::Ready && !throttle.has_room_for_large(len) {
+                    return Err(Visit::Abort(CloseReason::LargeRequest));
+                }
+                rest.get(..len).ok_or(Visit::Waits)
+            }
             _ => Err(Visit::Abort(CloseReason::FrameLength)),
         }
     }
 
     fn deal_with(&mut self, conn: &mut Conn, frame: &[u8], tree: &Tree, has_room: bool, now_us: u64) -> Step {
         if conn.phase == Phase::New {
-            return if has_room { self.handshake(conn, frame) } else { Step::Stop(Visit::NoRoom) };
+            return if has_room { self.handshake(conn, frame, now_us) } else { Step::Stop(Visit::NoRoom) };
         }
         let mut reader = jute::Reader::new(frame);
         let Ok(header) = RequestHeader::read(&mut reader) else {
@@ -557,6 +607,8 @@ impl ShardState {
             _ if !self.options.auth.admits(&conn.ids) => return self.turn_away(conn, header.xid),
             Some(OpCode::Ping) => {
                 self.answer_header(conn, ReplyHeader::ok(Xid::PING, self.position));
+                conn.counts.answered("PING", header.xid.0, self.position.0.cast_signed(), now_us, 0);
+                self.took(Way::Shard, 0);
                 return Step::Done;
             }
             _ => {}
@@ -578,7 +630,17 @@ impl ShardState {
             None => false,
         };
         if let Some(op) = op.filter(|_| to_core) {
-            return self.forward(conn, header.xid, op, body, has_room, now_us);
+            return match self.admit(conn, &header, op, frame.len(), now_us) {
+                Ok(large_bytes) => {
+                    let request = InFlight { xid: header.xid, op, large_bytes, received_us: now_us };
+                    let step = self.forward(conn, request, body, has_room);
+                    if large_bytes > 0 && !matches!(step, Step::Done) {
+                        self.options.throttle.give_back_large(large_bytes);
+                    }
+                    step
+                }
+                Err(step) => step,
+            };
         }
         // What is answered here waits until every write before it has been.
         if !conn.in_flight.is_empty() {
@@ -592,14 +654,20 @@ impl ShardState {
                 return Step::Stop(Visit::Close(CloseReason::UnknownOperation));
             }
         }
-        self.took(0);
+        let short = op.map_or("NA", asked::short_name);
+        conn.counts.answered(short, header.xid.0, self.position.0.cast_signed(), now_us, 0);
+        self.took(Way::Shard, 0);
         Step::Done
     }
 
-    fn handshake(&mut self, conn: &mut Conn, frame: &[u8]) -> Step {
+    fn handshake(&mut self, conn: &mut Conn, frame: &[u8], now_us: u64) -> Step {
         let Ok(request) = ConnectRequest::decode(frame) else {
             return Step::Stop(Visit::Abort(CloseReason::Malformed));
         };
+        if !self.options.throttle.try_connect(request.session_id.0 != 0, now_us) {
+            self.counts.connects_throttled += 1;
+            return Step::Stop(Visit::Abort(CloseReason::NoTokens));
+        }
         self.forwards.items.push(Forward::Connect {
             from: self.attachment(conn.id),
             last_zxid_seen: request.last_zxid_seen,
@@ -608,11 +676,16 @@ impl ShardState {
             password: request.password.try_into().ok(),
             read_only: request.read_only,
         });
+        conn.connect_us = now_us;
+        conn.renews = request.session_id.0 != 0;
+        self.counts.connect_requests += 1;
+        self.counts.renewals += u64::from(conn.renews);
         conn.phase = Phase::Connecting;
         Step::Done
     }
 
-    fn forward(&mut self, conn: &mut Conn, xid: Xid, op: OpCode, body: &[u8], has_room: bool, now_us: u64) -> Step {
+    fn forward(&mut self, conn: &mut Conn, request: InFlight, body: &[u8], has_room: bool) -> Step {
+        let InFlight { xid, op, .. } = request;
         if conn.in_flight.len() >= self.options.in_flight_max {
             return Step::Stop(Visit::Waits);
         }
@@ -622,9 +695,10 @@ impl ShardState {
         let start = self.forwards.bytes.len();
         self.forwards.bytes.extend_from_slice(body);
         let body = start..self.forwards.bytes.len();
-        let (from, session, ids) = (self.attachment(conn.id), conn.session, std::sync::Arc::clone(&conn.ids));
+        let (from, session, ids) = (self.attachment(conn.id), conn.session, Arc::clone(&conn.ids));
         self.forwards.items.push(Forward::Request { from, session, xid, op, body, ids });
-        conn.in_flight.push_back(InFlight { xid, received_us: now_us });
+        conn.in_flight.push_back(request);
+        self.in_flight += 1;
         if op == OpCode::CloseSession {
             conn.phase = Phase::Ending;
         }
@@ -643,15 +717,17 @@ impl ShardState {
             zxid: self.position,
             reply_bytes_max: self.options.reply_bytes_max,
         };
+        let out_before = conn.out.len();
         reader.answer(xid, request, &mut conn.out);
-        conn.packets_sent += 1;
-        self.counts.packets_sent += 1;
+        conn.counts.packets_sent += 1;
+        self.counts.replied(conn.out.len() - out_before);
     }
 
     fn answer_header(&mut self, conn: &mut Conn, header: ReplyHeader) {
+        let out_before = conn.out.len();
         jute::frame(&mut conn.out, |w| header.write(w));
-        conn.packets_sent += 1;
-        self.counts.packets_sent += 1;
+        conn.counts.packets_sent += 1;
+        self.counts.replied(conn.out.len() - out_before);
     }
 
     // ---- what goes out --------------------------------------------------------------------------------------------------
@@ -694,15 +770,18 @@ impl ShardState {
         conn.is_some_and(|conn| conn.phase == Phase::New && !conn.undecoded().is_empty())
     }
 
+    /// What came behind a four-letter word: `stmk` has an argument.
+    #[must_use]
+    pub fn word_argument(&self, id: ConnId) -> Vec<u8> {
+        let conn = self.conns.get(id.slot as usize).and_then(Option::as_deref).filter(|conn| conn.id == id);
+        let input = conn.map(Conn::undecoded).unwrap_or_default();
+        input.iter().skip(4).take(WORD_ARGUMENT_BYTES).copied().collect()
+    }
+
     /// Counts since the start.
     #[must_use]
     pub const fn counts(&self) -> &ShardCounts {
         &self.counts
-    }
-
-    /// Forgets the counts of latency and packets (`srst`).
-    pub fn reset_counts(&mut self) {
-        self.counts = ShardCounts::new();
     }
 
     /// Count of connections.
@@ -721,18 +800,6 @@ impl ShardState {
     #[must_use]
     pub const fn position(&self) -> Zxid {
         self.position
-    }
-
-    /// Every connection.
-    pub fn connections(&self) -> impl Iterator<Item = ConnInfo> + '_ {
-        self.conns.iter().flatten().map(|conn| ConnInfo {
-            peer: conn.peer,
-            session: conn.session,
-            timeout_ms: conn.timeout_ms,
-            outstanding: conn.in_flight.len(),
-            packets_received: conn.packets_received,
-            packets_sent: conn.packets_sent,
-        })
     }
 
     // ---- inside ---------------------------------------------------------------------------------------------------------
@@ -794,12 +861,25 @@ impl ShardState {
         }
     }
 
-    fn took(&mut self, latency_us: u64) {
+    fn took(&mut self, way: Way, latency_us: u64) {
+        match way {
+            Way::Shard => self.measured.read_us.add(latency_us),
+            Way::Core => self.measured.update_us.add(latency_us),
+        }
         self.counts.latency_count += 1;
         self.counts.latency_us_sum += latency_us;
         self.counts.latency_us_max = self.counts.latency_us_max.max(latency_us);
         self.counts.latency_us_min = self.counts.latency_us_min.min(latency_us);
     }
+}
+
+/// Where a request was answered.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// From the tree.
+    Shard,
+    /// By the core.
+    Core,
 }
 
 /// What a visit to a connection ended with.
@@ -811,6 +891,8 @@ enum Visit {
     More,
     /// The core has no room.
     NoRoom,
+    /// A limit of the whole server holds it back.
+    Held(Hold),
     Close(CloseReason),
     Abort(CloseReason),
     FourLetterWord([u8; 4]),
@@ -823,6 +905,9 @@ enum Step {
     /// It stays where it is.
     Stop(Visit),
 }
+
+/// Bytes of the longest argument of a four-letter word.
+pub const WORD_ARGUMENT_BYTES: usize = 8;
 
 /// Bytes that may be received beyond one whole frame before the socket is left alone.
 const INPUT_SLACK_BYTES: usize = 64 << 10;

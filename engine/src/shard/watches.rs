@@ -277,6 +277,29 @@ impl Watches {
         self.child.trigger(path, told);
     }
 
+    /// The paths that a connection watches for data.
+    pub fn data_paths_of(&self, conn: ConnId) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.data.by_conn.get(&conn).into_iter().flatten().map(Arc::clone)
+    }
+
+    /// All paths that are watched for data.
+    pub fn data_paths(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.data.by_path.keys().map(Arc::clone)
+    }
+
+    /// Each connection that watches `path` for data.
+    pub fn for_each_data_watcher(&self, path: &str, mut f: impl FnMut(ConnId)) {
+        if let Some(watchers) = self.data.by_path.get(path) {
+            watchers.for_each(|conn, _| f(conn));
+        }
+    }
+
+    /// Connections that watch for data, paths so watched, and watches.
+    #[must_use]
+    pub fn data_summary(&self) -> (usize, usize, usize) {
+        (self.data.by_conn.len(), self.data.by_path.len(), self.data.len)
+    }
+
     /// Nobody watches anything: changes need no look.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

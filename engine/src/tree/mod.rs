@@ -21,6 +21,7 @@ use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
 use slab::CowSlab;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The znodes that exist from the start and cannot be deleted.
@@ -29,6 +30,10 @@ pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/
 /// A znode's number within this tree, for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct NodeId(u32);
+
+/// Where a walk over a session's ephemerals goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct EphemeralCursor(NodeId);
 
 /// What is stored of a znode: what images hold.
 #[derive(Clone, Debug)]
@@ -252,6 +257,28 @@ impl Tree {
     /// The paths of a session's ephemerals.
     pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> + '_ {
         self.ephemerals.get(&session).into_iter().flatten().map(|id| &self.record(*id).path)
+    }
+
+    /// Count of sessions that own ephemerals.
+    #[must_use]
+    pub fn ephemeral_owner_count(&self) -> usize {
+        self.ephemerals.len()
+    }
+
+    /// At most `count_max` of a session's ephemerals, behind `after`, and where to go on if there may be more: a session may own so many that
+    /// nobody should hold the tree while he looks at all of them.
+    #[must_use]
+    pub fn ephemerals_after(
+        &self,
+        session: SessionId,
+        after: Option<EphemeralCursor>,
+        count_max: usize,
+    ) -> (Vec<Arc<str>>, Option<EphemeralCursor>) {
+        let behind = after.map_or(Bound::Unbounded, |EphemeralCursor(id)| Bound::Excluded(id));
+        let ids = self.ephemerals.get(&session).into_iter().flat_map(|ids| ids.range((behind, Bound::Unbounded)));
+        let ids: Vec<NodeId> = ids.take(count_max).copied().collect();
+        let next = ids.last().filter(|_| ids.len() == count_max).map(|id| EphemeralCursor(*id));
+        (ids.into_iter().map(|id| Arc::clone(&self.record(id).path)).collect(), next)
     }
 
     /// The containers, in no order.

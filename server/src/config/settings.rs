@@ -116,6 +116,14 @@ impl Settings {
         }
     }
 
+    /// A number with a fraction.
+    pub fn float(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Float(number)) => number,
+            other => wrong_kind(name, &other),
+        }
+    }
+
     /// A yes or no.
     pub fn bool(&self, name: &str) -> bool {
         match self.value(name) {

@@ -78,47 +78,47 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
         "Largest request in bytes, and so the largest node.";
     "jute.maxbuffer.extrasize" => int(0, INT_MAX), "", Later,
         "Bytes above `jute.maxbuffer` that a record on disk or from a peer may have. Without it, `jute.maxbuffer`.";
-    "globalOutstandingLimit" => int(1, INT_MAX), "1000", Later,
+    "globalOutstandingLimit" => int(1, INT_MAX), "1000", Now,
         "Requests in work, in the whole server, past which it stops reading from clients.";
-    "request_throttle_max_requests" => int(0, INT_MAX), "0", Later,
+    "request_throttle_max_requests" => int(0, INT_MAX), "0", Now,
         "Requests in work past which further ones wait. 0 is off.";
-    "request_throttle_stall_time" => int(1, INT_MAX), "100", Later,
+    "request_throttle_stall_time" => int(1, INT_MAX), "100", Now,
         "How long a waiting request waits at most, in milliseconds.";
-    "request_throttle_drop_stale" => Bool, "true", Later,
+    "request_throttle_drop_stale" => Bool, "true", Now,
         "Drop waiting requests that have become stale.";
-    "request_stale_latency_check" => Bool, "false", Later,
+    "request_stale_latency_check" => Bool, "false", Now,
         "A request that waited longer than its session's timeout is stale.";
-    "request_stale_connection_check" => Bool, "true", Later,
+    "request_stale_connection_check" => Bool, "true", Never("what a closed connection still had waiting always goes with it"),
         "A request of a closed connection is stale.";
-    "request_throttler.shutdownTimeout" => int(0, INT_MAX), "10000", Later,
+    "request_throttler.shutdownTimeout" => int(0, INT_MAX), "10000", Never("nothing waits in the server that is not still with its client"),
         "How long waiting requests may take at shutdown, in milliseconds.";
-    "throttled_op_wait_time" => int(0, INT_MAX), "0", Later,
+    "throttled_op_wait_time" => int(0, INT_MAX), "0", Now,
         "A request that waited longer, in milliseconds, fails with ThrottledOp. 0 is off.";
-    "largeRequestThreshold" => int(-1, INT_MAX), "-1", Later,
+    "largeRequestThreshold" => int(-1, INT_MAX), "-1", Now,
         "Size in bytes from which a request counts as large. -1 is off.";
-    "largeRequestMaxBytes" => int(0, INT_MAX), "104857600", Later,
+    "largeRequestMaxBytes" => int(0, INT_MAX), "104857600", Now,
         "Bytes of large requests in work; past it their connections are closed.";
-    "connection_throttle_tokens" => int(0, INT_MAX), "0", Later,
+    "connection_throttle_tokens" => int(0, INT_MAX), "0", Now,
         "New connections that may come at once. 0 is off.";
-    "connection_throttle_fill_count" => int(0, INT_MAX), "1", Later,
+    "connection_throttle_fill_count" => int(0, INT_MAX), "1", Now,
         "Tokens for new connections that come back with each fill.";
-    "connection_throttle_fill_time" => int(1, INT_MAX), "1", Later,
+    "connection_throttle_fill_time" => int(1, INT_MAX), "1", Now,
         "Time between fills, in milliseconds.";
-    "connection_throttle_freeze_time" => int(-1, INT_MAX), "-1", Later,
+    "connection_throttle_freeze_time" => int(-1, INT_MAX), "-1", Now,
         "Time between changes of the drop probability, in milliseconds. -1 is off.";
-    "connection_throttle_drop_increase" => Kind::Float { min: 0.0, max: 1.0 }, "0.02", Later,
+    "connection_throttle_drop_increase" => Kind::Float { min: 0.0, max: 1.0 }, "0.02", Now,
         "Step by which the drop probability rises.";
-    "connection_throttle_drop_decrease" => Kind::Float { min: 0.0, max: 1.0 }, "0.002", Later,
+    "connection_throttle_drop_decrease" => Kind::Float { min: 0.0, max: 1.0 }, "0.002", Now,
         "Step by which the drop probability falls.";
-    "connection_throttle_decrease_ratio" => Kind::Float { min: 0.0, max: 1.0 }, "0", Later,
+    "connection_throttle_decrease_ratio" => Kind::Float { min: 0.0, max: 1.0 }, "0", Now,
         "Share of free tokens from which the drop probability falls.";
-    "connection_throttle_weight_enabled" => Bool, "false", Later,
+    "connection_throttle_weight_enabled" => Bool, "false", Now,
         "Weigh new connections by what their session costs.";
-    "connection_throttle_global_session_weight" => int(1, INT_MAX), "3", Later,
+    "connection_throttle_global_session_weight" => int(1, INT_MAX), "3", Now,
         "Weight of a new global session.";
     "connection_throttle_local_session_weight" => int(1, INT_MAX), "1", Later,
         "Weight of a new local session.";
-    "connection_throttle_renew_session_weight" => int(1, INT_MAX), "2", Later,
+    "connection_throttle_renew_session_weight" => int(1, INT_MAX), "2", Now,
         "Weight of a session that reconnects.";
 };
 

@@ -1,0 +1,240 @@
+//! `mntr`: the server's figures, under ZooKeeper's names.
+//!
+//! Every key that a standalone 3.9.5 shows is here, or stands with the reason in `docs/four-letter-words.md`: a test compares both with a
+//! real server's answer. Figures of what cannot happen on this server (elections, learners, TLS handshakes) are the 0 that ZooKeeper shows there too.
+//! Times are in ms. Keys that begin with `ringkeeper_` are our own.
+
+use super::{VERSION, Words, Written, text};
+use crate::stats::get;
+use engine::shard::{Histogram, Measured, ShardCounts, Summary};
+use std::io::Write;
+
+/// Counters of what does not happen on this server.
+const NEVER: &[&str] = &[
+    "add_dead_watcher_stall_time",
+    "cnxn_closed_without_zk_server_running",
+    "commit_count",
+    "dead_watchers_cleared",
+    "dead_watchers_queued",
+    "diff_count",
+    "digest_mismatches_count",
+    "ensemble_auth_fail",
+    "ensemble_auth_skip",
+    "ensemble_auth_success",
+    "insecure_admin_count",
+    "learner_commit_received_count",
+    "learner_proposal_received_count",
+    "looking_count",
+    "proposal_count",
+    "quit_leading_due_to_disloyal_voter",
+    "response_packet_cache_hits",
+    "response_packet_cache_misses",
+    "response_packet_get_children_cache_hits",
+    "response_packet_get_children_cache_misses",
+    "restore_error_count",
+    "restore_rate_limited_count",
+    "revalidate_count",
+    "snap_count",
+    "snapshot_error_count",
+    "snapshot_rate_limited_count",
+    "stale_replies",
+    "tls_handshake_exceeded",
+    "unrecoverable_error_count",
+    "unsuccessful_handshake",
+];
+
+/// Summaries of what does not happen on this server.
+const NEVER_SUMMARIES: &[&str] = &[
+    "election_time",
+    "follower_sync_time",
+    "inflight_diff_count",
+    "inflight_snap_count",
+    "leader_unavailable_time",
+    "observer_sync_time",
+    "restore_time",
+    "unavailable_time",
+];
+
+/// Histograms of what does not happen on this server.
+const NEVER_HISTOGRAMS: &[&str] = &[
+    "commit_propagation_latency",
+    "dead_watchers_cleaner_latency",
+    "om_commit_process_time_ms",
+    "om_proposal_process_time_ms",
+    "proposal_ack_creation_latency",
+    "proposal_latency",
+    "quorum_ack_latency",
+];
+
+/// What all shards have counted and measured.
+#[derive(Default)]
+struct Shards {
+    counts: Vec<ShardCounts>,
+    measured: Measured,
+}
+
+impl Shards {
+    fn sum(&self, of: impl Fn(&ShardCounts) -> u64) -> u64 {
+        self.counts.iter().map(of).sum()
+    }
+
+    /// The last reply's size: that of the last shard that has answered anything.
+    fn response_sizes(&self) -> (i64, i64, i64) {
+        let known = || self.counts.iter().filter(|counts| counts.response_bytes_last >= 0);
+        let last = known().map(|counts| counts.response_bytes_last).next_back();
+        let min = known().map(|counts| counts.response_bytes_min).min();
+        let max = known().map(|counts| counts.response_bytes_max).max();
+        (last.unwrap_or(-1), min.unwrap_or(-1), max.unwrap_or(-1))
+    }
+}
+
+/// Writes lines of `mntr`.
+struct Lines<'o, W>(&'o mut W);
+
+impl<W: Write> Lines<'_, W> {
+    fn put(&mut self, key: &str, value: impl std::fmt::Display) -> std::io::Result<()> {
+        writeln!(self.0, "zk_{key}\t{value}")
+    }
+
+    /// `divisor`: how many of the summary's units make one of those shown.
+    fn summary(&mut self, key: &str, summary: &Summary, divisor: u64) -> std::io::Result<()> {
+        let min = if summary.count == 0 { 0 } else { summary.min };
+        let avg = text::ratio(summary.sum, summary.count * divisor);
+        self.put(&format!("avg_{key}"), text::decimal(avg))?;
+        self.put(&format!("min_{key}"), min / divisor)?;
+        self.put(&format!("max_{key}"), summary.max / divisor)?;
+        self.put(&format!("cnt_{key}"), summary.count)?;
+        self.put(&format!("sum_{key}"), summary.sum / divisor)
+    }
+
+    fn histogram(&mut self, key: &str, histogram: &Histogram, divisor: u64) -> std::io::Result<()> {
+        self.summary(key, histogram.summary(), divisor)?;
+        for (name, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
+            self.put(&format!("{name}_{key}"), histogram.permille(permille) / divisor)?;
+        }
+        Ok(())
+    }
+}
+
+impl Words<'_> {
+    pub(super) fn mntr(&self, out: &mut impl Write) -> Written {
+        let mut shards = Shards::default();
+        for number in 0..self.hub.shards.len() {
+            let (counts, measured) = self.hub.ask_shard(number, |shard| shard.report())?;
+            shards.counts.push(counts);
+            shards.measured.merge(&measured);
+        }
+        let mut lines = Lines(out);
+        self.gauges(&shards, &mut lines)?;
+        self.counters(&shards, &mut lines)?;
+        self.summaries(&shards, &mut lines)
+    }
+
+    fn gauges<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
+        let latency = self.latency_ms();
+        let (znodes, ephemerals, data_bytes) = {
+            let tree = self.hub.read_tree();
+            // ZooKeeper counts the root twice, under "" and "/".
+            (tree.node_count() + 1, tree.ephemeral_count(), tree.data_bytes())
+        };
+        let (last, min, max) = shards.response_sizes();
+        let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        lines.put("version", VERSION)?;
+        lines.put("server_state", "standalone")?;
+        lines.put("ephemerals_count", ephemerals)?;
+        lines.put("num_alive_connections", self.connections())?;
+        lines.put("avg_latency", text::decimal(latency.avg))?;
+        lines.put("outstanding_requests", get(&self.hub.core_stats.outstanding))?;
+        lines.put("znode_count", znodes)?;
+        lines.put("global_sessions", get(&self.hub.core_stats.sessions))?;
+        lines.put("non_mtls_remote_conn_count", 0)?;
+        lines.put("last_client_response_size", last)?;
+        lines.put("packets_sent", self.packets_sent())?;
+        lines.put("packets_received", self.sum(|s| &s.packets_received))?;
+        lines.put("max_client_response_size", max)?;
+        lines.put("connection_drop_probability", text::decimal(self.limits.throttle.drop_probability()))?;
+        lines.put("watch_count", self.sum(|s| &s.watches))?;
+        lines.put("auth_failed_count", self.sum(|s| &s.auth_failures))?;
+        lines.put("min_latency", latency.min)?;
+        lines.put("max_file_descriptor_count", files_max)?;
+        lines.put("approximate_data_size", data_bytes)?;
+        lines.put("open_file_descriptor_count", open_files())?;
+        lines.put("local_sessions", 0)?;
+        lines.put("uptime", self.hub.now_us() / 1_000)?;
+        lines.put("max_latency", latency.max)?;
+        lines.put("outstanding_tls_handshake", 0)?;
+        lines.put("min_client_response_size", min)?;
+        lines.put("non_mtls_local_conn_count", 0)?;
+        Ok(())
+    }
+
+    fn counters<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
+        lines.put("watch_bytes", shards.sum(|c| c.watch_bytes))?;
+        lines.put("stale_requests_dropped", shards.sum(|c| c.stale_requests_dropped))?;
+        lines.put("stale_requests", shards.sum(|c| c.stale_requests_dropped))?;
+        lines.put("throttled_ops", shards.sum(|c| c.throttled_ops))?;
+        lines.put("request_throttle_wait_count", shards.sum(|c| c.throttle_waits))?;
+        lines.put("large_requests_rejected", shards.sum(|c| c.large_requests_rejected))?;
+        let refused = self.sum(|s| &s.connections_refused) + shards.sum(|c| c.connects_throttled);
+        lines.put("connection_rejected", refused)?;
+        lines.put("sessionless_connections_expired", shards.sum(|c| c.sessionless_expired))?;
+        lines.put("connection_drop_count", shards.sum(|c| c.connections_dropped))?;
+        lines.put("bytes_received_count", shards.sum(|c| c.bytes_received))?;
+        lines.put("response_bytes", shards.sum(|c| c.response_bytes))?;
+        lines.put("connection_revalidate_count", shards.sum(|c| c.renewals))?;
+        lines.put("connection_request_count", shards.sum(|c| c.connect_requests))?;
+        lines.put("stale_sessions_expired", get(&self.hub.core_stats.sessions_expired))?;
+        for key in NEVER {
+            lines.put(key, 0)?;
+        }
+        lines.put("ringkeeper_outstanding_limit_wait_count", shards.sum(|c| c.outstanding_waits))?;
+        lines.put("ringkeeper_output_limit_close_count", shards.sum(|c| c.output_limit_closes))?;
+        Ok(())
+    }
+
+    fn summaries<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
+        let core = &self.hub.core_stats;
+        let syncs = get(&core.log_syncs);
+        let fsync_us = Summary {
+            count: syncs,
+            sum: get(&core.log_sync_us_sum),
+            min: get(&core.log_sync_us_min_plus_1).saturating_sub(1),
+            max: get(&core.log_sync_us_max),
+        };
+        lines.summary("fsynctime", &fsync_us, 1_000)?;
+        let images = get(&core.images_written);
+        let image_ms = Summary {
+            count: images,
+            sum: get(&core.image_ms_sum),
+            min: get(&core.image_ms_min_plus_1).saturating_sub(1),
+            max: get(&core.image_ms_max),
+        };
+        lines.summary("snapshottime", &image_ms, 1)?;
+        let batch = Summary {
+            count: syncs,
+            sum: get(&core.log_txns),
+            min: get(&core.log_group_txns_min_plus_1).saturating_sub(1),
+            max: get(&core.log_group_txns_max),
+        };
+        lines.summary("sync_processor_batch_size", &batch, 1)?;
+        lines.summary("connection_token_deficit", &self.limits.throttle.deficits(), 1)?;
+        let Measured { read_us, update_us, created, deleted, changed, children } = &shards.measured;
+        lines.summary("node_created_watch_count", created, 1)?;
+        lines.summary("node_deleted_watch_count", deleted, 1)?;
+        lines.summary("node_changed_watch_count", changed, 1)?;
+        lines.summary("node_children_watch_count", children, 1)?;
+        for key in NEVER_SUMMARIES {
+            lines.summary(key, &Summary::default(), 1)?;
+        }
+        lines.histogram("readlatency", read_us, 1_000)?;
+        lines.histogram("updatelatency", update_us, 1_000)?;
+        for key in NEVER_HISTOGRAMS {
+            lines.histogram(key, &Histogram::default(), 1)?;
+        }
+        Ok(())
+    }
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}

@@ -1,0 +1,109 @@
+//! Answers that are gathered in many pieces: nothing is missing, nothing stands twice, and nobody waits for who does not read.
+
+use crate::{ask, connect, groups, until};
+use client::{Connection, Operations};
+use proto::request::CreateMode;
+use ringkeeper_tests::Server;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
+
+/// More than one piece (`server/src/ask.rs`) of each kind.
+const WATCHES_OF_ONE: usize = 3_000;
+const SHARED: usize = 700;
+const EPHEMERALS: usize = 1_500;
+const CONNECTIONS: usize = 1_200;
+
+fn watch(conn: &mut Connection, path: String) {
+    assert_eq!(conn.exists(&path, true).unwrap(), None);
+}
+
+#[test]
+fn thousands_of_watches_of_three_shards_are_each_shown_once() {
+    let server = Server::builder().in_memory().shards(3).start();
+    // One with many watches of its own, and some who share theirs with it and with each other, on whichever shards the kernel puts them.
+    let mut many = connect(&server, 20_000);
+    (0..WATCHES_OF_ONE).for_each(|number| watch(&mut many, format!("/w{number}")));
+    let mut others: Vec<Connection> = (0..6).map(|_| connect(&server, 20_000)).collect();
+    for other in &mut others {
+        (0..SHARED).for_each(|number| watch(other, format!("/w{number}")));
+    }
+    let by_session = groups(&ask(&server, "wchc"));
+    assert_eq!(by_session.len(), 7);
+    assert_eq!(by_session[&format!("0x{:x}", many.session_id().0)].len(), WATCHES_OF_ONE);
+    assert!(others.iter().all(|other| by_session[&format!("0x{:x}", other.session_id().0)].len() == SHARED));
+    let by_path = groups(&ask(&server, "wchp"));
+    assert_eq!(by_path.len(), WATCHES_OF_ONE);
+    for number in 0..WATCHES_OF_ONE {
+        assert_eq!(by_path[&format!("/w{number}")].len(), if number < SHARED { 7 } else { 1 }, "/w{number}");
+    }
+    let total = WATCHES_OF_ONE + 6 * SHARED;
+    assert_eq!(ask(&server, "wchs"), format!("7 connections watching {WATCHES_OF_ONE} paths\nTotal watches:{total}\n"));
+}
+
+#[test]
+fn a_session_with_many_ephemerals_and_many_connections_are_dumped_whole() {
+    let server = Server::builder().in_memory().shards(3).start();
+    let mut owner = connect(&server, 20_000);
+    for number in 0..EPHEMERALS {
+        owner.create(&format!("/e{number}"), b"", CreateMode::Ephemeral).unwrap();
+    }
+    let sockets: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    until("all connections", || ask(&server, "cons").lines().count() == CONNECTIONS + 3);
+    let cons = ask(&server, "cons");
+    let peers: BTreeSet<&str> = cons.lines().filter_map(|line| line.split('[').next()).collect();
+    // The silent ones, the owner, who asks, and the empty line at the end.
+    assert_eq!(peers.len(), sockets.len() + 3);
+    let dump = ask(&server, "dump");
+    let ephemerals: BTreeSet<&str> = dump.lines().filter_map(|line| line.strip_prefix("\t/e")).collect();
+    assert_eq!(ephemerals.len(), EPHEMERALS);
+    assert_eq!(dump.matches("\tip: /").count(), sockets.len() + 2);
+}
+
+#[test]
+fn sessions_by_the_hundred_are_dumped_whole() {
+    let server = Server::builder().in_memory().shards(3).set("maxSessionTimeout", "60000").start();
+    let sessions: Vec<Connection> = (0..1_100).map(|number| connect(&server, 20_000 + 10 * number)).collect();
+    let dump = ask(&server, "dump");
+    let of_tracker = dump.split("ephemeral nodes dump:").next().unwrap();
+    for session in &sessions {
+        let line = format!("\t0x{:x}\n", session.session_id().0);
+        assert_eq!(of_tracker.matches(&line).count(), 1, "{line}");
+    }
+    // Each expiry time stands once, in order, and says how many sessions follow.
+    let mut left = 0_usize;
+    for line in of_tracker.lines().skip(2) {
+        match line.split_once(" expire at ") {
+            Some((count, _)) => {
+                assert_eq!(left, 0, "{line}");
+                left = count.parse().unwrap();
+            }
+            None => left -= 1,
+        }
+    }
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn who_does_not_read_a_large_answer_keeps_nobody_waiting() {
+    let server = Server::builder().in_memory().shards(2).start();
+    let mut many = connect(&server, 20_000);
+    let long = "x".repeat(900);
+    // Far more than socket buffers hold.
+    (0..12_000).for_each(|number| watch(&mut many, format!("/{long}{number}")));
+    let deaf: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let mut socket = TcpStream::connect(server.address()).unwrap();
+            socket.write_all(b"wchp").unwrap();
+            socket
+        })
+        .collect();
+    // More callers than large answers may be on their way: some are turned away, and short words are answered all the same.
+    for _ in 0..20 {
+        assert_eq!(ask(&server, "ruok"), "imok");
+        assert!(ask(&server, "mntr").contains("zk_watch_count\t12000\n"));
+    }
+    many.create("/still-served", b"", CreateMode::Persistent).unwrap();
+    drop(deaf);
+    until("the answer", || groups(&ask(&server, "wchp")).len() == 12_000);
+}
