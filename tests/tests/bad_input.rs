@@ -372,10 +372,11 @@ fn read_frame(socket: &mut TcpStream) -> Vec<u8> {
     frame
 }
 
+/// Without the one that asks, which ZooKeeper counts too.
 fn alive_connections(server: &Server) -> u64 {
     let words = client::four_letter_word(server.address(), "mntr", Duration::from_secs(10)).unwrap();
     let alive = words.lines().find_map(|line| line.strip_prefix("zk_num_alive_connections\t")).unwrap();
-    alive.parse().unwrap()
+    alive.parse::<u64>().unwrap() - 1
 }
 
 fn resident_bytes(pid: u32) -> u64 {
