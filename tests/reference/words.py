@@ -3,7 +3,7 @@
 
 usage: words.py PORT DIRECTORY      (the server must be fresh, with 4lw.commands.whitelist=* and maxClientCnxns=0)
 
-`tests/tests/vectors/words-3.9.5` was made with it from `java-server.sh`; `tests/tests/words.rs` does the same steps with our server.
+`tests/reference/words-3.9.5` was made with it from `java-server.sh`; `tests/tests/words.rs` does the same steps with our server.
 A word that stands twice in the list is recorded as `word2` the second time. It owns nothing but the directory.
 """
 import logging

@@ -3,7 +3,7 @@
 //! Owns the whitelist's answer and the texts. It runs on threads of the control plane and reads counters; what shards and core know it asks
 //! for by message, in bounded pieces ([`crate::ask`]), and writes it out piece by piece: no word keeps a turn long or needs memory for all
 //! of a large answer. A shard that does not answer ends the text early, with a line in the log. `tests/tests/words.rs` compares every text
-//! with what a real server said (`tests/tests/vectors/words-3.9.5`).
+//! with what a real server said (`tests/reference/words-3.9.5`).
 //!
 //! | words | where |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Every four-letter word of the built server, beside what a real 3.9.5 said to the same steps (`tests/tests/vectors/words-3.9.5`, recorded
+//! Every four-letter word of the built server, beside what a real 3.9.5 said to the same steps (`tests/reference/words-3.9.5`, recorded
 //! by `tests/reference/words.py`), with one and with three shards; and the limits that the words' figures tell of.
 
 mod large;
@@ -23,7 +23,7 @@ pub(crate) fn ask(server: &Server, word: &str) -> String {
 
 /// What the real server said.
 fn vector(name: &str) -> String {
-    let file = top().join(format!("tests/tests/vectors/words-3.9.5/{name}.txt"));
+    let file = top().join(format!("tests/reference/words-3.9.5/{name}.txt"));
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
