@@ -291,6 +291,17 @@ impl Builder {
     /// If it does not; with its own words.
     #[must_use]
     pub fn start(self) -> Server {
+        self.try_start().unwrap_or_else(|refusal| panic!("the server did not start: {refusal}"))
+    }
+
+    /// Starts it and waits until it serves, or has ended.
+    ///
+    /// # Errors
+    /// How it ended, and everything that it and its predecessors have logged.
+    ///
+    /// # Panics
+    /// If it cannot be started at all.
+    pub fn try_start(self) -> Result<Server, String> {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("the log can be opened");
         let mut child = self
             .command()
@@ -311,11 +322,11 @@ impl Builder {
                 _ => {
                     let status = child.wait().expect("a child can be waited for");
                     let words = std::fs::read_to_string(self.log_file()).unwrap_or_default();
-                    panic!("the server did not start ({status}, signal {:?}):\n{words}", status.signal());
+                    return Err(format!("{status}, signal {:?}:\n{words}", status.signal()));
                 }
             }
         };
-        Server { child: Some(child), address, builder: self }
+        Ok(Server { child: Some(child), address, builder: self })
     }
 }
 
