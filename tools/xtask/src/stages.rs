@@ -153,7 +153,7 @@ const E2E: Stage = Stage {
     steps: &[run(
         Libtest,
         "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
-         --test laws --test bad_input --test watchdog --no-fail-fast --locked",
+         --test laws --test bad_input --test sasl --test watchdog --no-fail-fast --locked",
     )],
     needed: false,
 };
@@ -179,6 +179,26 @@ const CLIENTS_4: Stage = Stage {
     about: "the same against 4 shards, more than there are cores",
     budget_s: 180,
     steps: &[run(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}")],
+    needed: false,
+};
+
+const CLIENTS_SASL: Stage = Stage {
+    name: "clients-sasl",
+    about: "kazoo and Java log in, and are turned away where they must and do not",
+    budget_s: 90,
+    steps: &[
+        run(
+            LastLine,
+            "{bin}/with-server --set java.security.auth.login.config=tests/reference/auth.jaas \
+             --set authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider -- tests/clients/sasl/run.sh {addr}",
+        ),
+        run(
+            LastLine,
+            "{bin}/with-server --set java.security.auth.login.config=tests/reference/auth.jaas \
+             --set authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider \
+             --set sessionRequireClientSASLAuth=true -- tests/clients/sasl/run.sh --required {addr}",
+        ),
+    ],
     needed: false,
 };
 
@@ -213,8 +233,22 @@ const ASAN_ENV: &[(&str, &str)] =
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
 
 /// `cargo xtask ci`, cheapest first.
-pub(crate) const CI: &[Stage] =
-    &[FMT, INSTALL, BUILD, CLIPPY, UNIT, BENCH_SMOKE, DURABILITY, CRASH, E2E, CLIENTS_1, CLIENTS_2, CLIENTS_4, ASAN];
+pub(crate) const CI: &[Stage] = &[
+    FMT,
+    INSTALL,
+    BUILD,
+    CLIPPY,
+    UNIT,
+    BENCH_SMOKE,
+    DURABILITY,
+    CRASH,
+    E2E,
+    CLIENTS_1,
+    CLIENTS_2,
+    CLIENTS_4,
+    CLIENTS_SASL,
+    ASAN,
+];
 
 /// The table, for `--help`.
 pub(crate) fn help() -> String {
