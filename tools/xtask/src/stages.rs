@@ -166,13 +166,13 @@ const fn crash(env: Env) -> Step {
 const E2E: Stage = Stage {
     name: "e2e",
     about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 290,
+    budget_s: 330,
     steps: &[
         run_with(
             Libtest,
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
-             --test laws --test bad_input --test watchdog --test quotas --test words --no-fail-fast --locked",
+             --test laws --test bad_input --test watchdog --test quotas --test words --test sasl --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
@@ -232,6 +232,26 @@ const CLIENTS_2: Stage = clients!("clients-2", "the same against 2 shards beside
 const CLIENTS_4: Stage =
     clients!("clients-4", "the same against 4 shards, the first with the core, more than processors", 4, CORE_IN_SHARD);
 
+const CLIENTS_SASL: Stage = Stage {
+    name: "clients-sasl",
+    about: "kazoo and Java log in, and are turned away where they must and do not",
+    budget_s: 90,
+    steps: &[
+        run(
+            LastLine,
+            "{bin}/with-server --set java.security.auth.login.config=tests/reference/auth.jaas \
+             --set authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider -- tests/clients/sasl/run.sh {addr}",
+        ),
+        run(
+            LastLine,
+            "{bin}/with-server --set java.security.auth.login.config=tests/reference/auth.jaas \
+             --set authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider \
+             --set sessionRequireClientSASLAuth=true -- tests/clients/sasl/run.sh --required {addr}",
+        ),
+    ],
+    needed: false,
+};
+
 const ASAN: Stage = Stage {
     name: "asan",
     about: "the crates with unsafe code under AddressSanitizer",
@@ -277,6 +297,7 @@ pub(crate) const CI: &[Stage] = &[
     CLIENTS_1,
     CLIENTS_2,
     CLIENTS_4,
+    CLIENTS_SASL,
     ASAN,
 ];
 
