@@ -177,8 +177,10 @@ impl Server {
         self.hub.failure()
     }
 
-    /// Takes the server down in order. What was acknowledged is durable; what was not may be lost.
-    pub fn stop(self) {
+    /// Takes the server down in order. What was acknowledged is durable; what was not may be lost. Returns why the end was not in order, if
+    /// so: the log failed at the last moment, say.
+    #[must_use]
+    pub fn stop(self) -> Option<String> {
         for shard in &self.shards {
             shard.ask_stop();
         }
@@ -198,6 +200,7 @@ impl Server {
         join("image", self.images);
         // It is of no use without the server; a leftover is replaced at the next start.
         let _leftover = std::fs::remove_file(&self.control_socket);
+        self.hub.failure()
     }
 }
 

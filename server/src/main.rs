@@ -76,7 +76,10 @@ fn serve(config: config::ResolvedConfig) -> ExitCode {
         std::thread::sleep(LOOK_EVERY);
     }
     tracing::info!("asked to end");
-    server.stop();
+    if let Some(why) = server.stop() {
+        eprintln!("ringkeeper: {why}");
+        return ExitCode::from(EXIT_FAILURE);
+    }
     // Still nobody may be reading: the end is in order all the same.
     let _unread = writeln!(std::io::stdout(), "ringkeeper: ended");
     ExitCode::SUCCESS
