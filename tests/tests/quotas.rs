@@ -3,14 +3,35 @@
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::{Server, top};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The Python that `tests/clients/install.sh` has prepared.
 fn python() -> PathBuf {
     let cache = std::env::var_os("RINGKEEPER_CACHE").map(PathBuf::from);
     let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/ringkeeper"));
     cache.join("venv/bin/python")
+}
+
+/// Asks for an image over the control socket, and waits until it is there.
+fn write_image(server: &Server) {
+    let mut socket = UnixStream::connect(server.data_dir().join("control.sock")).unwrap();
+    socket.write_all(b"{\"command\":\"snapshot\"}\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer).unwrap();
+    assert!(answer.contains("true"), "{answer}");
+    let is_there = || {
+        let mut names = std::fs::read_dir(server.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.any(|name| name.to_string_lossy().starts_with("image."))
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_there() {
+        assert!(Instant::now() < deadline, "no image came: {}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -51,13 +72,7 @@ fn quotas_and_totals_outlast_a_restart_by_log_and_by_image() {
         let totals = |client: &mut Connection| client.get("/zookeeper/quota/q/zookeeper_stats", false).unwrap().0;
         assert_eq!(totals(&mut client), b"count=2,bytes=5");
         if by_image {
-            let rkctl = Command::new(ringkeeper_tests::binary("rkctl"))
-                .arg("--data-dir")
-                .arg(server.data_dir())
-                .arg("snapshot")
-                .output()
-                .unwrap();
-            assert!(rkctl.status.success(), "{}", String::from_utf8_lossy(&rkctl.stderr));
+            write_image(&server);
         }
         server.kill9();
         server.restart();

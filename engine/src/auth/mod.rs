@@ -134,8 +134,11 @@ impl AuthRules {
         auth: Option<&[u8]>,
         peer: IpAddr,
     ) -> Result<Vec<AuthId>, Refused> {
-        // Java trips over a null token where it reads one, and takes that for a failure.
-        let Some(auth) = auth.or((scheme == Some("ip")).then_some(&[])) else { return Err(Refused::AuthFailed) };
+        if scheme == Some("digest") && auth.is_none() {
+            // Java trips over a null token there, and takes that for a failure.
+            return Err(Refused::AuthFailed);
+        }
+        let auth = auth.unwrap_or_default();
         match (scheme, self.digest, &self.ensemble_names) {
             (Some("ip"), ..) => Ok(vec![AuthId::of_address(peer)]),
             (Some("digest"), Some(hash), _) => {
