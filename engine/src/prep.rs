@@ -7,7 +7,7 @@
 
 use crate::auth::{self, AuthId, AuthRules};
 use crate::digest::{self, ContentCrc};
-use crate::quota::OverQuota;
+use crate::quota::{self, OverQuota};
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
 use ahash::{AHashMap, AHashSet};
 use proto::jute::{Reader, StrVec, Writer};
@@ -88,6 +88,10 @@ pub struct Prep {
     over_quota: Vec<OverQuota>,
 }
 
+/// Bytes of the paths that the end of a session lists: well within what the log takes as one record.
+const CLOSE_LIST_BYTES_MAX: usize = 4 << 20;
+/// Quotas that may begin in one multi.
+const QUOTAS_BEGUN_MAX: usize = 4;
 /// Writes over a quota that are kept until somebody looks; more are only counted by their replies.
 const OVER_QUOTA_MAX: usize = 64;
 
@@ -159,7 +163,12 @@ impl Prep {
             self.remove_node(tree, origin.zxid, path);
         }
         let mut bytes = Vec::new();
-        Writer::new(&mut bytes).strings(paths.iter().map(|path| &**path));
+        if paths.iter().map(|path| path.len() + 4).sum::<usize>() <= CLOSE_LIST_BYTES_MAX {
+            Writer::new(&mut bytes).strings(paths.iter().map(|path| &**path));
+        } else {
+            // Too long for a record of the log. As with servers of before 3.6 the list is null, and apply takes all that the session has.
+            Writer::new(&mut bytes).int(-1);
+        }
         let list = StrVec::read_or_null(&mut Reader::new(&bytes)).expect("written just above");
         self.emit(origin, Txn::CloseSession(list), out);
     }
@@ -353,6 +362,7 @@ impl Prep {
         // Each operation's record is encoded at once: the next one may reuse the scratch space.
         let mut records: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(multi.ops.len());
         let mut failed = None;
+        let (mut acl_bytes, mut quotas_begun) = (0, 0);
         for op in &multi.ops {
             let mut scratch = Vec::new();
             let txn = match op {
@@ -366,7 +376,21 @@ impl Prep {
                     return self.finish(origin, Err(ErrorCode::MarshallingError), out);
                 }
             };
+            if let Ok(Txn::Create(create)) = &txn {
+                acl_bytes += create.acl.raw().len();
+                quotas_begun += usize::from(quota::subject_of(create.path, quota::STATS).is_some());
+            }
             match txn {
+                // Each is bounded, but there may be thousands, all with the caller's identities put in.
+                Ok(_) if acl_bytes > auth::ACL_BYTES_MAX => {
+                    failed = Some(ErrorCode::InvalidAcl);
+                    break;
+                }
+                // Each counts a subtree while everybody waits.
+                Ok(_) if quotas_begun > QUOTAS_BEGUN_MAX => {
+                    failed = Some(ErrorCode::BadArguments);
+                    break;
+                }
                 Ok(txn) => {
                     let mut bytes = Vec::new();
                     txn.write(&mut Writer::new(&mut bytes));

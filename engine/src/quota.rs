@@ -15,6 +15,8 @@ pub const LIMITS: &str = "zookeeper_limits";
 /// Name of the znode with the totals.
 pub const STATS: &str = "zookeeper_stats";
 
+/// Bytes of a record; each write under the quota reads and writes it.
+const RECORD_BYTES_MAX: usize = 4 << 10;
 /// Entries of a record that are kept; what a client has written beyond is not a record.
 const ENTRIES_MAX: usize = 64;
 
@@ -61,6 +63,9 @@ impl QuotaRecord {
     /// Reads `count=4,bytes=5=;countHardLimit=10`. `None`: it is not a record.
     #[must_use]
     pub fn parse(data: &[u8]) -> Option<QuotaRecord> {
+        if data.len() > RECORD_BYTES_MAX {
+            return None;
+        }
         let text = std::str::from_utf8(data).ok()?;
         let mut record = QuotaRecord::totals(-1, -1);
         if text.is_empty() {

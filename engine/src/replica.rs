@@ -300,8 +300,10 @@ impl Replica {
     /// # Panics
     /// If a txn does not fit the tree, see [`apply::apply`].
     pub fn apply(&mut self, tree: &mut Tree, out: &mut StreamBatch, count_max: usize) {
+        let counted = tree.subtrees_counted();
         for _ in 0..count_max {
-            if !self.can_apply() {
+            // A quota that begins counts its subtree: once under one hold of the lock.
+            if !self.can_apply() || tree.subtrees_counted() != counted {
                 break;
             }
             match self.pending.pop_front() {

@@ -290,3 +290,26 @@ fn reserved_znodes_stay_but_take_data_and_children() {
         assert_eq!(err, if is_super(who) { 0 } else { ErrorCode::NoAuth.to_wire() }, "{who}");
     }
 }
+
+#[test]
+fn the_end_of_a_session_with_more_paths_than_a_record_takes_lists_none_and_removes_all() {
+    let mut world = World::new(2);
+    let parent = format!("/{}", "p".repeat(200));
+    world.done(1, &create(&parent, PERSISTENT));
+    // 25,000 paths of 220 bytes: more than 4 MiB of list.
+    for n in 0..25_000 {
+        world.ask(0, &create(&format!("{parent}/ephemeral-{n:07}"), EPHEMERAL));
+        if n % 1_000 == 0 {
+            world.answers();
+        }
+    }
+    world.answers();
+    assert_eq!(world.h.tree.ephemeral_count(), 25_000);
+    // Some are still on their way when the session ends.
+    world.ask(0, &create(&format!("{parent}/late"), EPHEMERAL));
+    world.ask(0, &Op::Close);
+    world.answers();
+    assert_eq!(world.h.tree.ephemeral_count(), 0);
+    assert_eq!(stat(&world, &parent).num_children, 0);
+    assert!(world.h.replay().digest() == world.h.tree.digest(), "the log alone gives the same tree");
+}

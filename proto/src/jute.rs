@@ -245,6 +245,12 @@ impl<'b> Writer<'b> {
         Writer { out }
     }
 
+    /// Bytes in the buffer, what was there before included.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.out.len()
+    }
+
     /// Bytes as they are, with no length before them.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);

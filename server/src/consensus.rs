@@ -116,7 +116,9 @@ impl<D: Disk> Core<D> {
         progress |= self.pump_log();
         progress |= self.hear_from_log();
         progress |= self.apply();
-        while let Some(question) = self.hub.core_questions.pop() {
+        // As many as wait now: quick askers must not keep the core from its work.
+        for _ in 0..self.hub.core_questions.len() {
+            let Some(question) = self.hub.core_questions.pop() else { break };
             question.put(&mut self.replica);
             progress = true;
         }

@@ -16,6 +16,8 @@ use wal::{Disk, Gathered, Log, Started};
 
 /// Bytes of the next segment that are zeroed at a time, between two looks at the queue.
 const PREPARE_BYTES: u64 = 1 << 20;
+/// How long a disk that was full is left alone.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// The log is sealed when nothing has come for so long.
 pub const SEAL_AFTER: Duration = Duration::from_millis(200);
 
@@ -33,6 +35,8 @@ pub struct LogWriter<D: Disk> {
     warn_after: Duration,
     sealed: bool,
     purged_below: u64,
+    /// When the next segment could not be made for lack of space.
+    disk_full_since: Option<Instant>,
     /// The kernel knows whom to ring.
     notifies: bool,
 }
@@ -61,6 +65,7 @@ impl<D: Disk> LogWriter<D> {
             warn_after,
             sealed: false,
             purged_below: 0,
+            disk_full_since: None,
             notifies: false,
         }
     }
@@ -80,7 +85,7 @@ impl<D: Disk> LogWriter<D> {
         self.hub.ring_core();
         // With no idle time ahead of the end of the segment, the next one is prepared between groups.
         if self.is_short_of_space() {
-            self.log.prepare_step(PREPARE_BYTES)?;
+            self.prepare()?;
         }
         Ok(true)
     }
@@ -172,7 +177,10 @@ impl<D: Disk> LogWriter<D> {
         if self.log.has_spare() {
             return Ok(false);
         }
-        self.log.prepare_step(PREPARE_BYTES)?;
+        if !self.may_prepare() {
+            return Ok(false);
+        }
+        self.prepare()?;
         Ok(true)
     }
 
@@ -197,7 +205,26 @@ impl<D: Disk> LogWriter<D> {
     /// Whether the end of the segment comes near and the next one is not ready.
     #[must_use]
     pub fn is_short_of_space(&self) -> bool {
-        self.log.reserved_bytes() < self.log.segment_bytes() / 2
+        self.log.reserved_bytes() < self.log.segment_bytes() / 2 && self.may_prepare()
+    }
+
+    /// A full disk was met a while ago at the earliest: nothing is lost by that as long as the segment in use has room.
+    fn may_prepare(&self) -> bool {
+        self.disk_full_since.is_none_or(|since| since.elapsed() > PREPARE_AGAIN_AFTER)
+    }
+
+    fn prepare(&mut self) -> Result<(), wal::Error> {
+        match self.log.prepare_step(PREPARE_BYTES) {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(%error, "no space for the next log segment; make room before the one in use is full, or the server stops");
+                self.disk_full_since = Some(Instant::now());
+            }
+            step => {
+                step?;
+                self.disk_full_since = None;
+            }
+        }
+        Ok(())
     }
 
     /// Moves txns from the queue into the group until that is full. True if the group holds something.
@@ -238,6 +265,8 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn is_untidy(&self) -> bool {
-        !self.sealed || !self.log.has_spare() || self.hub.purge_below.load(Ordering::Relaxed) > self.purged_below
+        !self.sealed
+            || (!self.log.has_spare() && self.may_prepare())
+            || self.hub.purge_below.load(Ordering::Relaxed) > self.purged_below
     }
 }

@@ -269,7 +269,9 @@ impl ShardHandler {
 
     /// Answers the control plane. Never in a request's way: it is the end of a turn.
     fn answer_questions(&mut self) {
-        while let Some(question) = self.link().questions.pop() {
+        // As many as wait now: quick askers must not keep the shard from its clients. A later one rings.
+        for _ in 0..self.link().questions.len() {
+            let Some(question) = self.link().questions.pop() else { break };
             question.put(&mut self.state);
             // Before the next question: who has had an answer to one sees what the one before it changed.
             self.publish_counts();
@@ -326,7 +328,6 @@ impl Handler for ShardHandler {
                 self.next_look = io.now() + self.stall;
                 self.state.release_held();
             }
-            io.wake_at(self.next_look);
         }
         for round in 1.. {
             let more = self.serve_ready(now_us);
@@ -343,6 +344,9 @@ impl Handler for ShardHandler {
         stats::add(&self.link().stats.turns, 1);
         self.publish_counts();
         self.answer_questions();
+        if self.state.has_held() {
+            io.wake_at(self.next_look);
+        }
         io.wake_at(self.next_tick);
     }
 

@@ -55,6 +55,12 @@ impl AuthId {
 
 /// Identities that one connection may gather: more are refused with AuthFailed, so that a client cannot make every check long.
 pub const AUTH_IDS_MAX: usize = 64;
+/// Bytes of all identities of a connection together.
+pub const AUTH_IDS_BYTES_MAX: usize = 64 << 10;
+/// Entries of an ACL, as sent and with the caller's identities put in. More are refused: each check of the znode would walk them.
+pub const ACL_ENTRIES_MAX: usize = 1_024;
+/// Bytes of an ACL with the caller's identities put in, and of all the ACLs in a multi: so that a txn fits into the log whatever a client sends.
+pub const ACL_BYTES_MAX: usize = 1 << 20;
 
 /// Which schemes there are, who may log in, and who must. The default is ZooKeeper's.
 #[derive(Clone, PartialEq, Eq)]
@@ -268,27 +274,33 @@ pub(crate) struct FixedAcl {
     pub(crate) rewritten: Option<Vec<u8>>,
 }
 
+/// What an entry takes beside its scheme and id.
+const ACL_ENTRY_BYTES: usize = 12;
+
 /// Drops entries that are there twice, checks each, and puts the caller's identities in place of `auth`.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidAcl`]; a null id is a [`ErrorCode::MarshallingError`], as in Java.
 pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, ErrorCode> {
-    if sent.is_empty() {
+    if sent.is_empty() || sent.len() > ACL_ENTRIES_MAX {
         return Err(ErrorCode::InvalidAcl);
     }
     let entries = without_duplicates(sent)?;
     let mut acl: Vec<Acl> = Vec::with_capacity(entries.len());
     let mut same = entries.len() == sent.len();
+    let mut put_in_bytes = 0;
     for entry in entries {
         let scheme = entry.scheme.ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
             same = false;
             let before = acl.len();
-            acl.extend(ids.iter().filter(|id| rules.is_authenticated(id)).map(|id| Acl {
-                perms: entry.perms,
-                scheme: id.scheme.clone(),
-                id: id.id.clone(),
-            }));
+            for id in ids.iter().filter(|id| rules.is_authenticated(id)) {
+                put_in_bytes += id.scheme.len() + id.id.len() + ACL_ENTRY_BYTES;
+                if acl.len() >= ACL_ENTRIES_MAX || put_in_bytes > ACL_BYTES_MAX {
+                    return Err(ErrorCode::InvalidAcl);
+                }
+                acl.push(Acl { perms: entry.perms, scheme: id.scheme.clone(), id: id.id.clone() });
+            }
             if acl.len() == before {
                 return Err(ErrorCode::InvalidAcl);
             }
@@ -522,5 +534,21 @@ mod tests {
         let rules = AuthRules { skip_acl: true, ..AuthRules::default() };
         assert_eq!(rules.check_acl(&[acl(Perms::READ, "digest", "a:b")], Perms::ADMIN, &[]), Ok(()));
         assert_eq!(fix_by(&rules, &[acl(Perms::READ, "nope", "a")], &[]), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn the_callers_identities_in_an_acl_are_bounded_in_number_and_bytes() {
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let rules = AuthRules::default();
+        let digest = |n: u32| rules.authenticate(Some("digest"), Some(format!("user{n}:x").as_bytes()), peer).unwrap();
+        let ids: Vec<AuthId> = (0..64).flat_map(digest).collect();
+        let entries = |count: i32| (0..count).map(|perms| acl(Perms(perms), "auth", "")).collect::<Vec<_>>();
+        let fix = |sent: &[Acl], ids: &[AuthId]| fix_by(&rules, sent, ids).map(|fixed| fixed.len());
+        assert_eq!(fix(&entries(16), &ids), Ok(ACL_ENTRIES_MAX));
+        assert_eq!(fix(&entries(17), &ids), Err(ErrorCode::InvalidAcl));
+        let many: Vec<Acl> = (0..=1_024).map(|n| acl(Perms::READ, "digest", &format!("u{n}:x"))).collect();
+        assert_eq!(fix(&many, &[]), Err(ErrorCode::InvalidAcl));
+        let long = [AuthId { scheme: "digest".into(), id: format!("{}:x", "u".repeat(ACL_BYTES_MAX / 3)).into() }];
+        assert_eq!((fix(&entries(2), &long), fix(&entries(3), &long)), (Ok(2), Err(ErrorCode::InvalidAcl)));
     }
 }

@@ -69,12 +69,17 @@ impl ShardState {
 
     fn reply(&mut self, id: ConnId, header: ReplyHeader, record: &[u8], close: bool, now_us: u64) {
         let Some(conn) = self.conn_mut(id) else { return };
-        if conn.phase == Phase::Closing {
-            return;
-        }
         let request = conn.in_flight.pop_front().expect("a reply has its request");
         assert!(request.xid == header.xid, "replies come in the order of their requests");
         let large_bytes = request.large_bytes;
+        if conn.phase == Phase::Closing {
+            // Nobody reads it, but what it took of the shared limits is free.
+            self.in_flight -= 1;
+            if large_bytes > 0 {
+                self.options.throttle.give_back_large(large_bytes);
+            }
+            return;
+        }
         conn.write_header_position(header.zxid);
         let record = if header.err == 0 { record } else { &[] };
         let out_before = conn.out.len();
@@ -130,16 +135,17 @@ impl ShardState {
 
     /// Sends an event to each connection that may read the znode. The watches have been used up in any case.
     fn tell(&mut self, told: &mut Vec<ConnId>, ty: EventType, zxid: Zxid, path: &str, guard: &Guard) {
-        let rules = Arc::clone(&self.options.auth);
-        if !told.is_empty() {
-            let summary = match ty {
-                EventType::NodeCreated => &mut self.measured.created,
-                EventType::NodeDeleted => &mut self.measured.deleted,
-                EventType::NodeChildrenChanged => &mut self.measured.children,
-                _ => &mut self.measured.changed,
-            };
-            summary.add(told.len() as u64);
+        if told.is_empty() {
+            return;
         }
+        let rules = Arc::clone(&self.options.auth);
+        let summary = match ty {
+            EventType::NodeCreated => &mut self.measured.created,
+            EventType::NodeDeleted => &mut self.measured.deleted,
+            EventType::NodeChildrenChanged => &mut self.measured.children,
+            _ => &mut self.measured.changed,
+        };
+        summary.add(told.len() as u64);
         for id in told.drain(..) {
             let output_bytes_max = self.options.output_bytes_max;
             let Some(conn) = self.conn_mut(id) else { continue };

@@ -105,7 +105,8 @@ impl ShardState {
 fn add_ids(conn: &mut Conn, new: Vec<AuthId>) -> Result<(), Refused> {
     let mut ids = conn.ids.to_vec();
     ids.extend(new.into_iter().filter(|id| !conn.ids.contains(id)));
-    if ids.len() > auth::AUTH_IDS_MAX {
+    let bytes: usize = ids.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+    if ids.len() > auth::AUTH_IDS_MAX || bytes > auth::AUTH_IDS_BYTES_MAX {
         return Err(Refused::AuthFailed);
     }
     if ids.len() > conn.ids.len() {

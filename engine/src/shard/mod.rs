@@ -262,6 +262,7 @@ impl ShardState {
         for request in conn.in_flight.iter().filter(|request| request.large_bytes > 0) {
             self.options.throttle.give_back_large(request.large_bytes);
         }
+        self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
         let drops_stale = self.options.throttle.options().drop_stale;
         self.counts.stale_requests_dropped += u64::from(conn.is_held && drops_stale);
         self.watches.remove_conn(id);

@@ -68,7 +68,16 @@ impl<'t> Reader<'t, '_> {
                 Ok(())
             }
             Request::MultiRead(multi) => {
-                multi.ops.iter().try_for_each(|op| self.multi_read(op, w)).map(|()| OpResult::write_end(w))
+                let start = w.position();
+                for op in &multi.ops {
+                    self.multi_read(op, w)?;
+                    // Here and not only at the end: the same large znode many times over would be gigabytes by then.
+                    if w.position() - start > self.reply_bytes_max {
+                        return Err(ErrorCode::SystemError);
+                    }
+                }
+                OpResult::write_end(w);
+                Ok(())
             }
             Request::CheckWatches(check) => {
                 self.watcher(check, |watches, path, conn, ty| watches.contains(path, conn, ty))

@@ -75,6 +75,7 @@ pub struct Tree {
     ttls: BTreeSet<NodeId>,
     /// The paths whose subtrees have a quota.
     quotas: HashSet<Arc<str>, RandomState>,
+    subtrees_counted: u64,
     sessions: BTreeMap<SessionId, i32>,
     last_zxid: Zxid,
     digest: u64,
@@ -199,6 +200,7 @@ impl Tree {
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
             quotas: HashSet::default(),
+            subtrees_counted: 0,
             sessions: BTreeMap::new(),
             last_zxid: Zxid::ZERO,
             digest: 0,

@@ -19,6 +19,12 @@ impl Tree {
         ends.filter_map(|end| path.get(..end)).filter(|prefix| self.quotas.contains(*prefix)).last()
     }
 
+    /// How often a subtree was counted for a quota that began. Each takes time in proportion to the subtree.
+    #[must_use]
+    pub const fn subtrees_counted(&self) -> u64 {
+        self.subtrees_counted
+    }
+
     /// The limits of the quota of `subject`, and its totals; `None` where a znode is missing or holds something else.
     #[must_use]
     pub fn quota_records(&self, subject: &str) -> Option<(QuotaRecord, QuotaRecord)> {
@@ -32,6 +38,7 @@ impl Tree {
             self.quotas.insert(subject.into());
         } else if let Some(subject) = quota::subject_of(path, STATS) {
             let totals = self.count_subtree(subject);
+            self.subtrees_counted += 1;
             self.set_local_data(path, totals.to_string().as_bytes());
         }
         self.quota_changed(path, 1, signed(data_bytes));

@@ -34,7 +34,7 @@ impl Doorbell {
         let alarm = match backend {
             Backend::Glommio => Alarm::Task(Mutex::new(None)),
             Backend::Ring => {
-                let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)
                     .map_err(|errno| format!("no eventfd: {errno}; raise ulimit -n"))?;
                 Alarm::Eventfd(eventfd)
             }
@@ -71,7 +71,7 @@ impl Doorbell {
         }
     }
 
-    /// What a ring shard polls.
+    /// What a ring shard reads.
     pub(super) fn eventfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.alarm {
             Alarm::Eventfd(eventfd) => Some(eventfd.as_fd()),
@@ -100,7 +100,7 @@ impl ShardBell {
                     waker.wake_by_ref();
                 }
             }
-            // Fails only when 2^64 - 2 rings are in it, which wakes as well.
+            // Would wait only with 2^64 - 2 rings in it.
             Alarm::Eventfd(eventfd) => drop(rustix::io::write(eventfd, &1u64.to_ne_bytes())),
         }
     }
@@ -111,7 +111,7 @@ enum Alarm {
     /// By waking its turn task through the executor's own cross-thread queue. At most one such wake is under way, because the flag leaves
     /// [`ASLEEP`] with the first ring; so the executor's waker count cannot run over.
     Task(Mutex<Option<Waker>>),
-    /// By writing the eventfd that its ring polls.
+    /// By writing the eventfd that its ring reads.
     Eventfd(OwnedFd),
 }
 

@@ -2,8 +2,9 @@
 //!
 //! One loop: enter the kernel (submit, wait), deliver what completed, take a turn, make dirty connections' sockets match. Sends are tried at once with
 //! send(2); what the socket does not take is sent by the ring from the slot's own buffer, which is marked as lent meanwhile. The
-//! doorbell is an eventfd under a multishot poll, written only while the flag says that the shard sleeps in its enter, or by the kernel
-//! (`Doorbell::notify_fd`).
+//! doorbell is an eventfd with a read pending, written only while the flag says that the shard sleeps in its enter, or by the kernel
+//! (`Doorbell::notify_fd`). A read, and no multishot poll: kernels of before May 2026 lose such a poll, without a word, when it is another ring
+//! that writes the eventfd.
 //!
 //! Must never: release a slot while an operation on it is in flight (`Link::is_quiet`), or drop the ring with any left. Fails at start, by name, where
 //! the kernel is too old or forbids io_uring. Tests: `server/tests/rt_*.rs`.
@@ -36,6 +37,7 @@ pub(super) fn run<H: Handler>(start: Start, make: impl FnOnce(Doorbell) -> H, re
     let mut shard = Shard {
         ring,
         buffers,
+        rings: Box::new([0; 8]),
         driver,
         doorbell,
         links: Vec::new(),
@@ -54,6 +56,8 @@ pub(super) fn run<H: Handler>(start: Start, make: impl FnOnce(Doorbell) -> H, re
 struct Shard<H> {
     ring: IoUring,
     buffers: RingBuffers,
+    /// Where the kernel puts the eventfd's count; nobody looks at it.
+    rings: Box<[u8; 8]>,
     driver: Driver<H>,
     doorbell: Doorbell,
     /// By slot.
@@ -168,7 +172,8 @@ impl<H: Handler> Shard<H> {
 
     fn push(&mut self, entry: squeue::Entry, op: Op, slot: u32) {
         let entry = entry.user_data(op.tag(slot));
-        // SAFETY: what the entries point to lives until their completion: a lent head in its slot, provided buffers with the ring;
+        // SAFETY: what the entries point to lives until their completion: a lent head in its slot, provided buffers and the rings' count with
+        // the ring;
         // descriptors are closed only once their operations have ended.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.enter(Some(Duration::ZERO));
@@ -193,7 +198,7 @@ impl<H: Handler> Shard<H> {
                 Op::Doorbell => {
                     // The kernel may have written it, which raises no flag.
                     self.driver.progressed();
-                    if !more && !self.stopping {
+                    if !self.stopping {
                         self.watch_doorbell();
                     }
                 }
@@ -368,9 +373,7 @@ impl<H: Handler> Shard<H> {
 
     fn watch_doorbell(&mut self) {
         let Some(eventfd) = self.doorbell.eventfd() else { unreachable!("a ring shard's doorbell is an eventfd") };
-        let events = u32::from(libc::POLLIN.unsigned_abs());
-        // Multishot polls report every write, so the counter is never read; it holds 2^64 - 2 rings.
-        let entry = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), events).multi(true).build();
+        let entry = opcode::Read::new(Fd(eventfd.as_raw_fd()), self.rings.as_mut_ptr(), 8).build();
         self.push(entry, Op::Doorbell, 0);
     }
 }
