@@ -323,11 +323,9 @@ impl Handler for ShardHandler {
             self.next_tick = io.now() + self.tick;
             self.state.tick(now_us);
         }
-        if self.state.has_held() {
-            if io.now() >= self.next_look {
-                self.next_look = io.now() + self.stall;
-                self.state.release_held();
-            }
+        if self.state.has_held() && io.now() >= self.next_look {
+            self.next_look = io.now() + self.stall;
+            self.state.release_held();
         }
         for round in 1.. {
             let more = self.serve_ready(now_us);
