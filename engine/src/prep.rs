@@ -7,7 +7,7 @@
 
 use crate::auth::{self, AuthId, AuthRules};
 use crate::digest::{self, ContentCrc};
-use crate::quota::{self, OverQuota};
+use crate::quota::{self, OverQuota, signed};
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
 use ahash::{AHashMap, AHashSet};
 use proto::jute::{Reader, StrVec, Writer};
@@ -254,7 +254,7 @@ impl Prep {
         if matches!(parent_stat.ephemeral_owner.kind(), EphemeralKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        self.check_quota(tree, &full_path, 1, bytes_of(create.data))?;
+        self.check_quota(tree, &full_path, 1, signed(create.data.map_or(0, <[u8]>::len)))?;
         let parent_cversion = parent_stat.cversion.wrapping_add(1);
         let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
         self.add_node(tree, origin, &new, parent_cversion);
@@ -297,7 +297,7 @@ impl Prep {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(tree, set.path)?;
         self.options.auth.check_acl(&node.acl, Perms::WRITE, origin.ids)?;
-        self.check_quota(tree, set.path, 0, bytes_of(set.data) - bytes_of_len(node.data_bytes))?;
+        self.check_quota(tree, set.path, 0, signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes))?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
         self.change(origin.zxid, set.path, &mut node, |node| {
@@ -605,14 +605,6 @@ fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Re
 }
 
 /// Everything before the last slash. Only that much is checked here; the path as a whole is checked later or not at all, as in Java.
-fn bytes_of(data: Option<&[u8]>) -> i64 {
-    bytes_of_len(data.map_or(0, <[u8]>::len))
-}
-
-fn bytes_of_len(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
 fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     let (parent, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
     if path.contains('\0') {

@@ -128,6 +128,11 @@ impl fmt::Display for QuotaRecord {
     }
 }
 
+/// Bytes as the records count them.
+pub(crate) fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// The znode with the limits of `path`'s quota.
 #[must_use]
 pub fn limits_path(path: &str) -> String {

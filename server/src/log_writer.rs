@@ -144,7 +144,7 @@ impl<D: Disk> LogWriter<D> {
     /// # Errors
     /// The log failed.
     pub fn settle(&mut self) -> Result<(), wal::Error> {
-        while self.log.is_in_flight() {
+        if self.log.is_in_flight() {
             let durable = self.log.settle()?;
             self.landed(durable);
         }
@@ -174,10 +174,7 @@ impl<D: Disk> LogWriter<D> {
             let segments = self.log.purge_below(purge_below)?;
             tracing::debug!(segments, below = %proto::Zxid(purge_below), "purged the log");
         }
-        if self.log.has_spare() {
-            return Ok(false);
-        }
-        if !self.may_prepare() {
+        if self.log.has_spare() || !self.may_prepare() {
             return Ok(false);
         }
         self.prepare()?;

@@ -29,25 +29,8 @@ impl QuotaLog {
             None => 0,
         };
         let OverQuota { path, what, would_be, limit, is_hard } = over;
-        if *is_hard {
-            tracing::warn!(
-                path,
-                what,
-                would_be,
-                limit,
-                not_told = quiet,
-                "quota exceeded: the write was refused (a hard limit)"
-            );
-        } else {
-            tracing::warn!(
-                path,
-                what,
-                would_be,
-                limit,
-                not_told = quiet,
-                "quota exceeded: the write was let pass (a soft limit)"
-            );
-        }
+        let outcome = if *is_hard { "refused (a hard limit)" } else { "let pass (a soft limit)" };
+        tracing::warn!(path, what, would_be, limit, not_told = quiet, "quota exceeded: the write was {outcome}");
         if self.told.len() >= REMEMBERED_MAX {
             self.told.clear();
         }

@@ -5,7 +5,7 @@
 //! empty set. `tests/quotas.rs` compares the totals with a count of the subtree, and the records with those of the real server.
 
 use super::{Node, Tree};
-use crate::quota::{self, LIMITS, QUOTA_ROOT, QuotaRecord, STATS};
+use crate::quota::{self, LIMITS, QUOTA_ROOT, QuotaRecord, STATS, signed};
 use std::sync::Arc;
 
 impl Tree {
@@ -86,7 +86,7 @@ impl Tree {
         let mut totals = QuotaRecord::totals(0, 0);
         let mut stack: Vec<_> = self.find(subject).into_iter().collect();
         while let Some(id) = stack.pop() {
-            totals.add(1, signed(self.node(id).data().map_or(0, <[u8]>::len)));
+            totals.add(1, signed(self.node(id).data_bytes()));
             stack.extend_from_slice(&self.links_of(id).children);
         }
         totals
@@ -99,8 +99,4 @@ impl Node<'_> {
     pub fn data_bytes(&self) -> usize {
         self.data().map_or(0, <[u8]>::len)
     }
-}
-
-fn signed(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -194,28 +194,18 @@ impl Words<'_> {
 
     fn summaries<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
         let core = &self.hub.core_stats;
-        let syncs = get(&core.log_syncs);
-        let fsync_us = Summary {
-            count: syncs,
-            sum: get(&core.log_sync_us_sum),
-            min: get(&core.log_sync_us_min_plus_1).saturating_sub(1),
-            max: get(&core.log_sync_us_max),
+        let counted = |count, sum, min_plus_1, max| Summary {
+            count: get(count),
+            sum: get(sum),
+            min: get(min_plus_1).saturating_sub(1),
+            max: get(max),
         };
+        let syncs = &core.log_syncs;
+        let fsync_us = counted(syncs, &core.log_sync_us_sum, &core.log_sync_us_min_plus_1, &core.log_sync_us_max);
         lines.summary("fsynctime", &fsync_us, 1_000)?;
-        let images = get(&core.images_written);
-        let image_ms = Summary {
-            count: images,
-            sum: get(&core.image_ms_sum),
-            min: get(&core.image_ms_min_plus_1).saturating_sub(1),
-            max: get(&core.image_ms_max),
-        };
+        let image_ms = counted(&core.images_written, &core.image_ms_sum, &core.image_ms_min_plus_1, &core.image_ms_max);
         lines.summary("snapshottime", &image_ms, 1)?;
-        let batch = Summary {
-            count: syncs,
-            sum: get(&core.log_txns),
-            min: get(&core.log_group_txns_min_plus_1).saturating_sub(1),
-            max: get(&core.log_group_txns_max),
-        };
+        let batch = counted(syncs, &core.log_txns, &core.log_group_txns_min_plus_1, &core.log_group_txns_max);
         lines.summary("sync_processor_batch_size", &batch, 1)?;
         lines.summary("connection_token_deficit", &self.limits.throttle.deficits(), 1)?;
         let Measured { read_us, update_us, created, deleted, changed, children } = &shards.measured;
