@@ -171,7 +171,7 @@ const E2E: Stage = Stage {
         run_with(
             Libtest,
             CORE_IN_THREAD,
-            "cargo test --profile ci --workspace --test arrows --test docs --test lifecycle --test config \
+            "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test bad_input --test watchdog --test quotas --test words --test sasl --no-fail-fast --locked",
         ),
         run_with(
