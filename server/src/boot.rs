@@ -105,13 +105,14 @@ impl Server {
         recovered: Recovered,
         ready: preflight::Ready,
     ) -> Result<Server, BootError> {
-        let Recovered { tree, log, control, replayed } = recovered;
+        let Recovered { tree, log, control, replayed, took } = recovered;
         let (core_parker, log_parker) = (Parker::new(Duration::ZERO), Parker::new(Duration::ZERO));
         let position = tree.last_zxid();
         let count = usize::try_from(shard_count).unwrap_or(1);
         let hosted = places.core_in_shard;
         let core_bell = if hosted { CoreBell::Shard(HOST) } else { CoreBell::Thread(core_parker.bell()) };
         let hub = Arc::new(Hub::new(tree, count, core_bell, log_parker.bell()));
+        hub.measured.recovered(&took, replayed);
         let replica = Replica::new(replica_options(&config), &hub.read_tree(), consensus::now(&hub));
         let (starter, frozen, busy) = ImageStarter::new(image_rule(&config), replayed);
         let image_request = starter.request(Arc::clone(&hub));

@@ -12,6 +12,7 @@ use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
 use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
+use crate::measured::micros;
 use crate::quota_log::QuotaLog;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
@@ -19,6 +20,7 @@ use crate::watchdog::WAIT_MAX;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use wal::Disk;
@@ -54,6 +56,8 @@ pub struct Core<D: Disk> {
     /// The shard within whose turns it takes its own: that one needs no ring.
     host: Option<usize>,
     quota_log: QuotaLog,
+    /// Txns that the tree does not show yet: the last of a batch, how many they are, and when they went to the log.
+    on_their_way: VecDeque<(Zxid, u64, Instant)>,
     first_shard: usize,
     next_tick_ms: i64,
 }
@@ -71,7 +75,17 @@ impl<D: Disk> Core<D> {
     /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
     pub fn new(hub: Arc<Hub>, replica: Replica, log: LogPort<D>, images: ImageStarter, host: Option<usize>) -> Core<D> {
-        Core { hub, replica, log, images, host, quota_log: QuotaLog::default(), first_shard: 0, next_tick_ms: 0 }
+        Core {
+            hub,
+            replica,
+            log,
+            images,
+            host,
+            quota_log: QuotaLog::default(),
+            on_their_way: VecDeque::new(),
+            first_shard: 0,
+            next_tick_ms: 0,
+        }
     }
 
     /// The host runs and has this bell. Where the kernel cannot ring it, the log stays with its thread.
@@ -184,7 +198,7 @@ impl<D: Disk> Core<D> {
     /// Takes at most one queue's worth from each shard, starting with another one each time.
     fn take_requests(&mut self, now: Now) -> bool {
         let hub = Arc::clone(&self.hub);
-        let mut progress = false;
+        let (mut progress, mut requests) = (false, 0);
         let tree = hub.read_tree();
         let count = hub.shards.len();
         self.first_shard = (self.first_shard + 1) % count.max(1);
@@ -198,12 +212,17 @@ impl<D: Disk> Core<D> {
                 }
                 let Some(batch) = link.inbox.pop() else { break };
                 self.replica.receive(now, &tree, &batch);
+                requests += batch.items.len() as u64;
                 any = true;
             }
             if any && link.inbox.made_room() && self.host != Some(number) {
                 link.ring();
             }
             progress |= any;
+        }
+        if requests > 0 {
+            hub.measured.core_waiting.add(requests, 1);
+            stats::add(&hub.measured.requests, requests);
         }
         if now.mono_ms >= self.next_tick_ms && !hub.is_stopping() {
             self.replica.tick(now, &tree);
@@ -218,7 +237,11 @@ impl<D: Disk> Core<D> {
         }
         let Some(batch) = self.replica.take_appends() else { return false };
         self.images.appended(&batch);
-        self.hub.log_queue.push(batch);
+        let since = Instant::now();
+        if let Some((last, _)) = batch.iter().last() {
+            self.on_their_way.push_back((last, batch.len() as u64, since));
+        }
+        self.hub.hand_to_log(batch, since);
         if !matches!(self.log, LogPort::Hosted { writer: Some(_), .. }) {
             self.hub.ring_log();
         }
@@ -234,7 +257,11 @@ impl<D: Disk> Core<D> {
         let mut tree = hub.tree.write().unwrap_or_else(PoisonError::into_inner);
         let before = tree.last_zxid();
         self.replica.apply(&mut tree, &mut batch, APPLY_MAX);
-        stats::add(&hub.core_stats.txns_applied, tree.last_zxid().0 - before.0);
+        let applied = tree.last_zxid();
+        stats::add(&hub.core_stats.txns_applied, applied.0 - before.0);
+        while let Some((_, txns, since)) = self.on_their_way.pop_front_if(|(last, ..)| *last <= applied) {
+            hub.measured.propagation_us.add(micros(since.elapsed()), txns);
+        }
         let has_changes = batch.items.iter().any(|item| matches!(item, StreamItem::Change(_)));
         let batch = Arc::new(batch);
         let mut to_ring: Vec<bool> =

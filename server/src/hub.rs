@@ -14,8 +14,9 @@
 
 use crate::ask::{QUESTIONS_MAX, Question};
 use crate::mailbox::{LogQueue, Mailbox, ShardStream};
+use crate::measured::Measured;
 use crate::rt::{Doorbell, ThreadBell};
-use crate::stats::{CoreStats, ShardStats, set};
+use crate::stats::{CoreStats, ShardStats, add, set};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::ShardedLock;
 use crossbeam::utils::CachePadded;
@@ -81,6 +82,15 @@ pub enum CoreBell {
     Shard(usize),
 }
 
+/// Txns on their way to the log.
+#[derive(Debug)]
+pub struct Queued {
+    /// The txns.
+    pub txns: Arc<TxnBatch>,
+    /// When they left the core.
+    pub since: Instant,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Hub {
@@ -89,11 +99,13 @@ pub struct Hub {
     /// The shards, by number.
     pub shards: Vec<ShardLink>,
     /// Txns for the log.
-    pub log_queue: LogQueue<Arc<TxnBatch>>,
+    pub log_queue: LogQueue<Queued>,
     /// Questions of the control plane to the core.
     pub core_questions: ArrayQueue<Question<Replica>>,
     /// The core's counters.
     pub core_stats: CachePadded<CoreStats>,
+    /// What core, log and image thread measure.
+    pub measured: CachePadded<Measured>,
     /// Txns up to here may be purged from the log: an image holds them.
     pub purge_below: AtomicU64,
     core_bell: CoreBell,
@@ -116,6 +128,7 @@ impl Hub {
             log_queue: LogQueue::new(QUEUE_BATCHES, durable),
             core_questions: ArrayQueue::new(QUESTIONS_MAX),
             core_stats,
+            measured: CachePadded::default(),
             purge_below: AtomicU64::new(0),
             core_bell,
             log_bell,
@@ -123,6 +136,17 @@ impl Hub {
             fatal: Mutex::new(None),
             started: Instant::now(),
         }
+    }
+
+    /// For the core: hands txns to the log. Ring it then.
+    ///
+    /// # Panics
+    /// If the queue has no room.
+    pub fn hand_to_log(&self, txns: Arc<TxnBatch>, since: Instant) {
+        let count = txns.len() as u64;
+        add(&self.measured.txns, count);
+        add(&self.measured.txns_waiting, count);
+        self.log_queue.push(Queued { txns, since });
     }
 
     /// The tree, to be read.

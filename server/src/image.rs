@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
+use crate::measured::millis;
 use crate::stats;
 use engine::replica::TxnBatch;
 use engine::tree::{FrozenTree, Tree};
@@ -131,11 +132,8 @@ impl ImageThread {
             let started = std::time::Instant::now();
             match self.write(&frozen) {
                 Ok(()) => {
-                    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                     stats::add(&self.hub.core_stats.images_written, 1);
-                    stats::add(&self.hub.core_stats.image_ms_sum, took_ms);
-                    stats::max(&self.hub.core_stats.image_ms_max, took_ms);
-                    stats::min_plus_1(&self.hub.core_stats.image_ms_min_plus_1, took_ms);
+                    self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
                 }
                 // Whether the old or the new control file stands is not known: going on could contradict either.
                 Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(

@@ -19,6 +19,7 @@ pub mod log;
 pub mod log_writer;
 pub mod logging;
 pub mod mailbox;
+pub mod measured;
 pub mod preflight;
 pub mod quota_log;
 pub mod recovery;

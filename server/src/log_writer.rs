@@ -5,9 +5,9 @@
 //! retries a failed write (law 8), and reports as durable only what the log says is.
 #![forbid(unsafe_code)]
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Queued};
+use crate::measured::micros;
 use crate::stats;
-use engine::replica::TxnBatch;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,11 @@ pub struct LogWriter<D: Disk> {
     hub: Arc<Hub>,
     log: Log<D>,
     /// A batch that did not fit into the group whole, and how many of its txns did.
-    rest: Option<(Arc<TxnBatch>, usize)>,
+    rest: Option<(Queued, usize)>,
+    /// What is in the gathered group: so many txns that left the core then.
+    gathered: Vec<(Instant, u64)>,
+    /// The same of the group on its way.
+    in_flight: Vec<(Instant, u64)>,
     /// No further txn fits into the gathered group.
     full: bool,
     /// When the group on its way left, or the last one did.
@@ -60,6 +64,8 @@ impl<D: Disk> LogWriter<D> {
             hub,
             log,
             rest: None,
+            gathered: Vec::new(),
+            in_flight: Vec::new(),
             full: false,
             started,
             warn_after,
@@ -78,9 +84,8 @@ impl<D: Disk> LogWriter<D> {
         if !self.gather()? {
             return Ok(false);
         }
-        self.started = Instant::now();
+        self.depart();
         let durable = self.log.commit()?;
-        self.full = false;
         self.landed(durable);
         self.hub.ring_core();
         // With no idle time ahead of the end of the segment, the next one is prepared between groups.
@@ -120,8 +125,7 @@ impl<D: Disk> LogWriter<D> {
         }
         match self.log.start_commit()? {
             Started::InFlight => {
-                self.started = Instant::now();
-                self.full = false;
+                self.depart();
                 stats::set(&self.hub.core_stats.log_idle, 0);
                 Ok(Pumped::Progress)
             }
@@ -227,35 +231,53 @@ impl<D: Disk> LogWriter<D> {
     /// Moves txns from the queue into the group until that is full. True if the group holds something.
     fn gather(&mut self) -> Result<bool, wal::Error> {
         while !self.full {
-            let next = self.rest.take().or_else(|| self.hub.log_queue.pop().map(|batch| (batch, 0)));
+            let next = self.rest.take().or_else(|| self.take_batch().map(|batch| (batch, 0)));
             let Some((batch, begin)) = next else { break };
             self.sealed = false;
             let mut taken = begin;
-            for (zxid, bytes) in batch.iter().skip(begin) {
+            for (zxid, bytes) in batch.txns.iter().skip(begin) {
                 taken += 1;
                 self.full = self.log.append(zxid.0, bytes)? == Gathered::Full;
                 if self.full {
                     break;
                 }
             }
-            self.rest = (taken < batch.len()).then_some((batch, taken));
+            self.gathered.push((batch.since, (taken - begin) as u64));
+            self.rest = (taken < batch.txns.len()).then_some((batch, taken));
         }
         Ok(self.log.gathered_bytes() > 0)
+    }
+
+    fn take_batch(&self) -> Option<Queued> {
+        let batch = self.hub.log_queue.pop()?;
+        let (measured, txns) = (&self.hub.measured, batch.txns.len() as u64);
+        measured.log_waiting.add(stats::get(&measured.txns_waiting), 1);
+        stats::sub(&measured.txns_waiting, txns);
+        measured.log_queue_us.add(micros(batch.since.elapsed()), txns);
+        Some(batch)
+    }
+
+    /// The gathered group leaves.
+    fn depart(&mut self) {
+        self.started = Instant::now();
+        self.full = false;
+        std::mem::swap(&mut self.gathered, &mut self.in_flight);
+        assert!(self.gathered.is_empty(), "one group is on its way at a time");
     }
 
     fn landed(&mut self, durable: u64) {
         let took = self.started.elapsed();
         // Zxids have no gaps within an epoch.
         let txns = durable.saturating_sub(self.hub.log_queue.durable());
-        self.hub.log_queue.set_durable(durable);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         stats::add(&self.hub.core_stats.log_syncs, 1);
-        stats::add(&self.hub.core_stats.log_sync_us_sum, took_us);
-        stats::max(&self.hub.core_stats.log_sync_us_max, took_us);
-        stats::min_plus_1(&self.hub.core_stats.log_sync_us_min_plus_1, took_us);
-        stats::add(&self.hub.core_stats.log_txns, txns);
-        stats::max(&self.hub.core_stats.log_group_txns_max, txns);
-        stats::min_plus_1(&self.hub.core_stats.log_group_txns_min_plus_1, txns);
+        let measured = &self.hub.measured;
+        measured.log_sync_us.add(micros(took), 1);
+        measured.log_group_txns.add(txns, 1);
+        for (since, txns) in self.in_flight.drain(..) {
+            measured.log_queue_and_sync_us.add(micros(since.elapsed()), txns);
+        }
+        // Last: what is answered from here on has been measured.
+        self.hub.log_queue.set_durable(durable);
         if took > self.warn_after {
             tracing::warn!(took_ms = took.as_millis(), "making the log durable took long: the disk is slow or busy");
         }

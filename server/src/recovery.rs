@@ -28,6 +28,19 @@ pub struct Recovered {
     pub control: Control,
     /// Txns that were replayed from the log.
     pub replayed: u64,
+    /// How long it took.
+    pub took: Took,
+}
+
+/// How long the parts of a recovery took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Loading the image, if there was one.
+    pub image: Option<Duration>,
+    /// Replaying the log.
+    pub log: Duration,
+    /// All of it.
+    pub all: Duration,
 }
 
 /// Why the server does not start.
@@ -123,8 +136,11 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         Some(image) => load_image(&storage.data_dir.join(&image.file_name))?,
         None => Tree::new(),
     };
+    let image_took = control.image.is_some().then(|| started.elapsed());
     let dir = storage.data_log_dir.join(LOG_DIR);
+    let replay_started = Instant::now();
     let (tree, log, replayed) = replay(config, &control, tree, &dir)?;
+    let took = Took { image: image_took, log: replay_started.elapsed(), all: started.elapsed() };
     if tree.last_zxid() < control.history_zxid {
         let (found, known) = (tree.last_zxid(), control.history_zxid);
         return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
@@ -136,10 +152,10 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         zxid = %tree.last_zxid(),
         znodes = tree.node_count(),
         sessions = tree.sessions().len(),
-        took_ms = started.elapsed().as_millis(),
+        took_ms = took.all.as_millis(),
         "recovered"
     );
-    Ok(Recovered { tree, log, control, replayed })
+    Ok(Recovered { tree, log, control, replayed, took })
 }
 
 fn load_image(file: &Path) -> Result<Tree, RecoveryError> {

@@ -57,26 +57,8 @@ counters! {
         txns_applied,
         /// Times the log was made durable.
         log_syncs,
-        /// Time that took in µs, summed.
-        log_sync_us_sum,
-        /// The longest in µs.
-        log_sync_us_max,
-        /// The shortest in µs, plus one; 0 before the first.
-        log_sync_us_min_plus_1,
-        /// Txns that were made durable.
-        log_txns,
-        /// The fewest at once, plus one; 0 before the first.
-        log_group_txns_min_plus_1,
-        /// The most at once.
-        log_group_txns_max,
         /// Images written.
         images_written,
-        /// Time that took in ms, summed.
-        image_ms_sum,
-        /// The shortest in ms, plus one; 0 before the first.
-        image_ms_min_plus_1,
-        /// The longest in ms.
-        image_ms_max,
         /// Four-letter words answered.
         words_answered,
         /// The trace mask that `stmk` sets and `gtmk` shows; it has no effect.
@@ -100,6 +82,11 @@ pub fn set(cell: &AtomicU64, value: u64) {
 /// Adds to a number.
 pub fn add(cell: &AtomicU64, value: u64) {
     cell.fetch_add(value, Ordering::Relaxed);
+}
+
+/// Takes from a number.
+pub fn sub(cell: &AtomicU64, value: u64) {
+    cell.fetch_sub(value, Ordering::Relaxed);
 }
 
 /// Keeps the larger.

@@ -45,7 +45,8 @@ const EXACT: u64 = 16;
 const SUB_BUCKETS: usize = 8;
 /// From 2^4 up to 2^36 µs, which is 19 hours; what is longer counts there.
 const POWERS: usize = 32;
-const BUCKETS: usize = 16 + POWERS * SUB_BUCKETS;
+/// Buckets of a [`Histogram`].
+pub const BUCKETS: usize = 16 + POWERS * SUB_BUCKETS;
 
 /// A summary that also tells percentiles, to an eighth of the value.
 #[derive(Clone, Debug)]
@@ -61,6 +62,12 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// From what was counted elsewhere by [`bucket_of`].
+    #[must_use]
+    pub fn of_parts(summary: Summary, buckets: [u64; BUCKETS]) -> Histogram {
+        Histogram { summary, buckets: Box::new(buckets) }
+    }
+
     /// One more value.
     pub fn add(&mut self, value: u64) {
         self.summary.add(value);
@@ -98,7 +105,9 @@ impl Histogram {
     }
 }
 
-fn bucket_of(value: u64) -> usize {
+/// The bucket of a [`Histogram`] in which a value counts.
+#[must_use]
+pub fn bucket_of(value: u64) -> usize {
     if value < EXACT {
         return usize::try_from(value).unwrap_or(0);
     }

@@ -27,7 +27,7 @@ use crate::replica::{Forward, ForwardBatch};
 use crate::stream::{Attachment, ConnId, Detach, Refusal, ShardId};
 pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
-pub use counts::{Histogram, Measured, ShardCounts, Summary};
+pub use counts::{BUCKETS, Histogram, Measured, ShardCounts, Summary, bucket_of};
 use proto::Zxid;
 use std::collections::VecDeque;
 use std::net::SocketAddr;

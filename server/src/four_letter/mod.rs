@@ -110,22 +110,10 @@ impl Words<'_> {
     /// Forgets the server's counts. ZooKeeper keeps how many authentications failed, and so do we.
     fn srst(&self, out: &mut impl Write) -> Written {
         let core = &self.hub.core_stats;
-        for cell in [
-            &core.log_syncs,
-            &core.log_sync_us_sum,
-            &core.log_sync_us_max,
-            &core.log_sync_us_min_plus_1,
-            &core.log_txns,
-            &core.log_group_txns_min_plus_1,
-            &core.log_group_txns_max,
-            &core.images_written,
-            &core.image_ms_sum,
-            &core.image_ms_max,
-            &core.image_ms_min_plus_1,
-            &core.words_answered,
-        ] {
+        for cell in [&core.log_syncs, &core.images_written, &core.words_answered] {
             set(cell, 0);
         }
+        self.hub.measured.reset();
         self.limits.reset_counts();
         for number in 0..self.hub.shards.len() {
             self.hub.ask_shard(number, |shard| shard.reset_counts())?;

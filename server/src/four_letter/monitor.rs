@@ -183,6 +183,8 @@ impl Words<'_> {
         lines.put("response_bytes", shards.sum(|c| c.response_bytes))?;
         lines.put("connection_revalidate_count", shards.sum(|c| c.renewals))?;
         lines.put("connection_request_count", shards.sum(|c| c.connect_requests))?;
+        lines.put("prep_processor_request_queued", get(&self.hub.measured.requests))?;
+        lines.put("sync_processor_request_queued", get(&self.hub.measured.txns))?;
         lines.put("stale_sessions_expired", get(&self.hub.core_stats.sessions_expired))?;
         for key in NEVER {
             lines.put(key, 0)?;
@@ -193,20 +195,21 @@ impl Words<'_> {
     }
 
     fn summaries<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
-        let core = &self.hub.core_stats;
-        let counted = |count, sum, min_plus_1, max| Summary {
-            count: get(count),
-            sum: get(sum),
-            min: get(min_plus_1).saturating_sub(1),
-            max: get(max),
-        };
-        let syncs = &core.log_syncs;
-        let fsync_us = counted(syncs, &core.log_sync_us_sum, &core.log_sync_us_min_plus_1, &core.log_sync_us_max);
-        lines.summary("fsynctime", &fsync_us, 1_000)?;
-        let image_ms = counted(&core.images_written, &core.image_ms_sum, &core.image_ms_min_plus_1, &core.image_ms_max);
-        lines.summary("snapshottime", &image_ms, 1)?;
-        let batch = counted(syncs, &core.log_txns, &core.log_group_txns_min_plus_1, &core.log_group_txns_max);
-        lines.summary("sync_processor_batch_size", &batch, 1)?;
+        let core = &self.hub.measured;
+        let sync_us = core.log_sync_us.read();
+        lines.summary("fsynctime", sync_us.summary(), 1_000)?;
+        for (key, summary) in [
+            ("snapshottime", &core.image_ms),
+            ("dbinittime", &core.start_ms),
+            ("startup_snap_load_time", &core.start_image_ms),
+            ("startup_txns_load_time", &core.start_log_ms),
+            ("startup_txns_loaded", &core.start_txns),
+            ("prep_processor_queue_size", &core.core_waiting),
+            ("sync_processor_queue_size", &core.log_waiting),
+            ("sync_processor_batch_size", &core.log_group_txns),
+        ] {
+            lines.summary(key, &summary.read(), 1)?;
+        }
         lines.summary("connection_token_deficit", &self.limits.throttle.deficits(), 1)?;
         let Measured { read_us, update_us, created, deleted, changed, children } = &shards.measured;
         lines.summary("node_created_watch_count", created, 1)?;
@@ -218,6 +221,10 @@ impl Words<'_> {
         }
         lines.histogram("readlatency", read_us, 1_000)?;
         lines.histogram("updatelatency", update_us, 1_000)?;
+        lines.histogram("propagation_latency", &core.propagation_us.read(), 1_000)?;
+        lines.histogram("sync_processor_queue_time_ms", &core.log_queue_us.read(), 1_000)?;
+        lines.histogram("sync_processor_queue_flush_time_ms", &sync_us, 1_000)?;
+        lines.histogram("sync_processor_queue_and_flush_time_ms", &core.log_queue_and_sync_us.read(), 1_000)?;
         for key in NEVER_HISTOGRAMS {
             lines.histogram(key, &Histogram::default(), 1)?;
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::replica::{Forward, ForwardBatch, Now, Replica, ReplicaOptions, TxnBatch};
 use engine::stream::{Attachment, ConnId, ShardId};
@@ -120,7 +120,7 @@ impl Rig {
         let txns: Arc<TxnBatch> = self.replica.take_appends().expect("a new session is a txn");
         assert_eq!(txns.len(), count);
         self.pushed.extend(txns.iter().map(|(zxid, bytes)| (zxid.0, bytes.to_vec())));
-        self.hub.log_queue.push(txns);
+        self.hub.hand_to_log(txns, Instant::now());
         self.last()
     }
 
