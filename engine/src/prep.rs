@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub struct PrepOptions {
     /// `extendedTypesEnabled`: may clients create TTL znodes?
     pub extended_types: bool,
+    /// `reconfigEnabled`: may clients change the membership? A single server has none to change.
+    pub reconfig_enabled: bool,
     /// `enforceQuota`: is a write over a hard quota refused, and one over a soft quota noted?
     pub enforce_quota: bool,
     /// Who may do what: the same rules as the shards'.
@@ -129,6 +131,7 @@ impl Prep {
             Request::SetData(set) => self.set_data(tree, origin, set),
             Request::SetAcl(set) => self.set_acl(tree, origin, set, &mut scratch),
             Request::Multi(multi) => return self.multi(tree, origin, multi, out),
+            Request::Reconfig(_) if self.options.reconfig_enabled => Err(ErrorCode::Unimplemented),
             Request::Reconfig(_) => Err(ErrorCode::ReconfigDisabled),
             _ => Err(ErrorCode::Unimplemented),
         };

@@ -7,6 +7,7 @@ use proto::stat::EphemeralOwner;
 use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
 use ringkeeper_engine::tree::{LoadError, RESERVED_PATHS, Tree};
 use support::naive_ops::{Body, CreateOp, Op, RawAcl};
+use support::steps::options;
 use support::world::{
     EPHEMERAL, EPHEMERAL_SEQUENTIAL, PERSISTENT, SEQUENTIAL, World, check, create, delete, failed_multi, made, refused,
     set,
@@ -57,6 +58,17 @@ fn sequential_numbers_count_every_create_and_never_go_back() {
     assert_eq!(answers, expected);
     assert_eq!(world.done(0, &create("/p/t", SEQUENTIAL)), made("/p/t0000000004"));
     assert_eq!(world.done(0, &create("/nowhere/t", SEQUENTIAL)), refused(ErrorCode::NoNode));
+}
+
+#[test]
+fn reconfig_of_a_single_server_is_disabled_and_else_unimplemented() {
+    assert_eq!(World::new(1).done(0, &Op::Reconfig), refused(ErrorCode::ReconfigDisabled));
+    let mut options = options(true);
+    options.prep.reconfig_enabled = true;
+    let mut world = World::under(options, Tree::new(), 1);
+    assert_eq!(world.done(0, &Op::Reconfig), refused(ErrorCode::Unimplemented));
+    // It is an error like others: the session goes on.
+    assert_eq!(world.done(0, &create("/p", PERSISTENT)), made("/p"));
 }
 
 #[test]

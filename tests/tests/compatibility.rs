@@ -167,7 +167,7 @@ fn a_key_of_mntr_is_done_only_if_it_is_not_left_out() {
         else {
             continue;
         };
-        assert_eq!(row.state == "done" && left_out.contains(&name), false, "{key} is called done, and is left out");
+        assert!(!(row.state == "done" && left_out.contains(&name)), "{key} is called done, and is left out");
         let shown = |line: &str| {
             line.strip_prefix("zk_").is_some_and(|line| line.starts_with(key) || line.contains(&format!("_{key}\t")))
         };

@@ -3,6 +3,7 @@
 use crate::support::harness::{Harness, Item, connection};
 use crate::support::naive_ops::{Body, CreateOp, Op, RawAcl};
 use crate::support::steps::{identities, options, session_id};
+use engine::replica::ReplicaOptions;
 use engine::stream::Attachment;
 use engine::tree::Tree;
 use proto::{ErrorCode, OpCode};
@@ -21,7 +22,11 @@ impl World {
     }
 
     pub(crate) fn over(tree: Tree, sessions: u32) -> World {
-        let mut h = Harness::over(options(true), tree);
+        World::under(options(true), tree, sessions)
+    }
+
+    pub(crate) fn under(options: ReplicaOptions, tree: Tree, sessions: u32) -> World {
+        let mut h = Harness::over(options, tree);
         let sessions = (0..sessions).map(|nth| (session_id(nth as usize), connection(nth))).collect::<Vec<_>>();
         for (_, from) in &sessions {
             h.connect(*from, 1_000);

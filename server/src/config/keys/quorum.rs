@@ -30,8 +30,8 @@ pub(super) const MEMBERS: &[KeySpec] = keys! {
         "Whether an observer keeps a log and snapshots of its own.";
     "standaloneEnabled" => Bool, "true", Ensemble,
         "Whether a single `server.` line means a standalone server, not an ensemble of one that can grow.";
-    "reconfigEnabled" => Bool, "false", Ensemble,
-        "Whether clients may change the membership.";
+    "reconfigEnabled" => Bool, "false", super::Effect::Now,
+        "Whether clients may change the membership. A single server answers `reconfig` with Unimplemented then, and with ReconfigDisabled otherwise.";
     "localSessionsEnabled" => Bool, "false", Ensemble,
         "Sessions that only the server they are connected to knows.";
     "localSessionsUpgradingEnabled" => Bool, "false", Ensemble,
