@@ -38,7 +38,8 @@ class Terminal:
         modes = termios.tcgetattr(self.writing)
         modes[1] &= ~termios.OPOST  # a line feed stays a line feed
         termios.tcsetattr(self.writing, termios.TCSANOW, modes)
-        threading.Thread(target=self._read, args=(reading,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
+        self.reader.start()
 
     def run(self, steps):
         """Types each step's line and holds what is printed against what stands in the page. Raises Failure."""
@@ -51,6 +52,9 @@ class Terminal:
                 raise Failure(f"step {number}, `{typed}`: {failure}") from None
         for number, job in enumerate(self.jobs, 1):
             self._wait(job, number in self.killed, f"at the end: job %{number}")
+        os.close(self.writing)
+        self.writing = None
+        self.reader.join(END_SECONDS_MAX)  # it ends when it has read what the last writer left
         if not self.lines.empty():
             raise Failure(f"at the end: printed {self.lines.get()!r}, which does not stand in the page")
 
@@ -60,7 +64,8 @@ class Terminal:
             if job.poll() is None:
                 os.killpg(job.pid, signal.SIGKILL)
                 job.wait()
-        os.close(self.writing)
+        if self.writing is not None:
+            os.close(self.writing)
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace")
         self.errors.close()
@@ -116,9 +121,12 @@ class Terminal:
         while time.monotonic() < deadline:
             # Looked at before the queue, so that a job's last line is not taken for missing.
             broken = [number for number, job in enumerate(self.jobs, 1) if number not in self.killed and job.poll() not in (None, 0)]
+            all_ended = all(job.poll() is not None for job in self.jobs)
             try:
                 return self.lines.get(timeout=LOOK_SECONDS)
             except queue.Empty:
                 if broken:
                     raise Failure(f"expected {expected!r}, but job %{broken[0]} has ended with {self.jobs[broken[0] - 1].returncode}") from None
+                if all_ended:
+                    raise Failure(f"expected {expected!r}, but every job has ended") from None
         raise Failure(f"expected {expected!r}, nothing was printed for {LINE_SECONDS_MAX} s")
