@@ -252,6 +252,14 @@ const CLIENTS_SASL: Stage = Stage {
     needed: false,
 };
 
+const RECIPES: Stage = Stage {
+    name: "recipes",
+    about: "the programs of docs/recipes.md print what the page says",
+    budget_s: 60,
+    steps: &[run(LastLine, "{bin}/with-server --shards 2 -- tests/recipes/run.sh {addr}")],
+    needed: false,
+};
+
 const ASAN: Stage = Stage {
     name: "asan",
     about: "the crates with unsafe code under AddressSanitizer",
@@ -298,6 +306,7 @@ pub(crate) const CI: &[Stage] = &[
     CLIENTS_2,
     CLIENTS_4,
     CLIENTS_SASL,
+    RECIPES,
     ASAN,
 ];
 
