@@ -27,6 +27,8 @@ pub struct PrepOptions {
     pub extended_types: bool,
     /// `enforceQuota`: is a write over a hard quota refused, and one over a soft quota noted?
     pub enforce_quota: bool,
+    /// `reconfigEnabled`: is reconfig refused as what a standalone server cannot do, or as switched off?
+    pub reconfig_enabled: bool,
     /// Who may do what: the same rules as the shards'.
     pub auth: Arc<AuthRules>,
 }
@@ -129,7 +131,8 @@ impl Prep {
             Request::SetData(set) => self.set_data(tree, origin, set),
             Request::SetAcl(set) => self.set_acl(tree, origin, set, &mut scratch),
             Request::Multi(multi) => return self.multi(tree, origin, multi, out),
-            Request::Reconfig(_) => Err(ErrorCode::ReconfigDisabled),
+            // What ZooKeeper asks first.
+            Request::Reconfig(_) if !self.options.reconfig_enabled => Err(ErrorCode::ReconfigDisabled),
             _ => Err(ErrorCode::Unimplemented),
         };
         self.finish(origin, txn, out)

@@ -320,6 +320,7 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         prep: PrepOptions {
             extended_types: config.tree.extended_types,
             enforce_quota: config.tree.enforce_quota,
+            reconfig_enabled: config.tree.reconfig_enabled,
             auth: Arc::clone(&config.auth),
         },
         container_check_ms: ms(config.tree.containers.check_interval).max(1),
