@@ -65,6 +65,16 @@ const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "kazoo",
+        about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, each outcome the expected one",
+        rounds: 3,
+        prepare: &[BUILD, "tests/foreign/kazoo-suite.sh --prepare", "tests/reference/java-server.sh --prepare"],
+        steps: &[
+            line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
+            line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
+        ],
+    },
+    Suite {
         name: "differential",
         about: "random operations for the real ZooKeeper and the server, 10 fresh seeds with 25,000 each to a round",
         rounds: 4,
