@@ -13,7 +13,8 @@ usage: all.sh [options] host:port[,host:port]
   --reference-3.8        the server is ZooKeeper 3.8 itself: leave out what only 3.9 does
   --timeout SECONDS      the watchdog of each suite (default 120)
   --only TEXT            only checks whose name contains TEXT
-  --suites LIST          only these suites, separated by commas (default: python,java,curator,c,node)
+  --suites LIST          only these suites, separated by commas (default: python,java,curator,c,node;
+                         there is rust too, which must be compiled first)
   --help                 this text
 Prints each suite's lines with its name before them; the last line sums up. Exit code 1 where any check failed.
 END

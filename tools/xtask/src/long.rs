@@ -57,11 +57,12 @@ const SUITES: &[Suite] = &[
         name: "clients",
         about: "the foreign clients against 1, 2 and 4 shards, again and again",
         rounds: 20,
-        prepare: &["tests/clients/install.sh", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/clients/rust/run.sh --prepare", BUILD],
         steps: &[
             line(LastLine, "{bin}/with-server --shards 1 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}"),
+            line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/rust/run.sh {addr}"),
         ],
     },
     Suite {
