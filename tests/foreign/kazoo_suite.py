@@ -176,9 +176,12 @@ def run_all(options, runner, expectations):
             wrong += sum(verdict is not None for _, verdict in verdicts)
             if any(verdict for _, verdict in verdicts):
                 print(f"# {module}: see {runner.logs / module}.log", flush=True)
-    if not options.modules and not options.pytest and len(outcomes) != expectations.total:
-        wrong += 1
-        print(f"FAIL suite: {len(outcomes)} tests ran, expected {expectations.total}", flush=True)
+    if not options.modules and not options.pytest:
+        lost = [f"{name}: it did not run" for name in expectations.by_test.keys() - {one.test for one in outcomes}]
+        if len(outcomes) != expectations.total:
+            lost.append(f"suite: {len(outcomes)} tests ran, expected {expectations.total}")
+        wrong += len(lost)
+        print("".join(f"FAIL {what}\n" for what in lost), end="", flush=True)
     return outcomes, wrong
 
 
