@@ -177,7 +177,9 @@ async fn run(options: &Options) -> Result<Report, Failure> {
     keeper.create(&root, &[], PLAIN).await?;
     let mut report = Report::default();
     let deadline = tokio::time::Instant::now() + options.timeout;
-    for (name, check) in checks::ALL.iter().filter(|(name, _)| name.contains(&options.only)) {
+    let left_out = if options.reference_3_8 { checks::ONLY_SINCE_3_9 } else { &[] };
+    let chosen = |name: &str| name.contains(&options.only) && !left_out.contains(&name);
+    for (name, check) in checks::ALL.iter().filter(|(name, _)| chosen(name)) {
         let context = Context { options, root: format!("{root}/{name}") };
         keeper.create(&context.root, &[], PLAIN).await?;
         let late = || Err(Failure(format!("the watchdog ended the run after {:?}", options.timeout)));
