@@ -320,8 +320,8 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),
         prep: PrepOptions {
             extended_types: config.tree.extended_types,
-            reconfig_enabled: config.quorum.reconfig_enabled,
             enforce_quota: config.tree.enforce_quota,
+            reconfig_enabled: config.tree.reconfig_enabled,
             auth: Arc::clone(&config.auth),
         },
         container_check_ms: ms(config.tree.containers.check_interval).max(1),

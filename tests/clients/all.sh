@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 usage() {
     cat <<'END'
-Check that unmodified ZooKeeper clients (kazoo, Java, Curator, C, and the shells) work against a server.
+Check that unmodified ZooKeeper clients (kazoo, Java, Curator, C and the shells, Node) work against a server.
 
 usage: all.sh [options] host:port[,host:port]
   --super USER:PASSWORD  also check the super user
@@ -13,13 +13,14 @@ usage: all.sh [options] host:port[,host:port]
   --reference-3.8        the server is ZooKeeper 3.8 itself: leave out what only 3.9 does
   --timeout SECONDS      the watchdog of each suite (default 120)
   --only TEXT            only checks whose name contains TEXT
-  --suites LIST          only these suites, separated by commas (default: python,java,curator,c)
+  --suites LIST          only these suites, separated by commas (default: python,java,curator,c,node;
+                         there is rust too, which must be compiled first)
   --help                 this text
 Prints each suite's lines with its name before them; the last line sums up. Exit code 1 where any check failed.
 END
 }
 
-suites=python,java,curator,c only='' arguments=() hosts=''
+suites=python,java,curator,c,node only='' arguments=() hosts=''
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) usage; exit 0 ;;

@@ -62,6 +62,14 @@ class LateEvents(Fault):
         return [frame] + held
 
 
+class WrongEventZxid(Fault):
+    """The header of an event tells the zxid before the change's, as servers older than 3.9 tell -1."""
+
+    def reply(self, frame):
+        xid, zxid = struct.unpack_from(">iq", frame)
+        return [struct.pack(">iq", xid, zxid - 1) + frame[12:] if xid == EVENT_XID else frame]
+
+
 class WrongStat(Fault):
     """One more in one field of the Stat of exists."""
 
@@ -131,11 +139,12 @@ class WrongData(Fault):
     """A set that the server is told is not what the client set: the last byte of the data is another."""
 
     def request(self, frame):
-        operation, length = struct.unpack_from(">ii", frame, 4)
-        at = 12 + length
-        if operation == SET_DATA and struct.unpack_from(">i", frame, at)[0] > 0:
+        if struct.unpack_from(">i", frame, 4)[0] == SET_DATA:
+            at = 12 + struct.unpack_from(">i", frame, 8)[0]
+            length = struct.unpack_from(">i", frame, at)[0]
             frame = bytearray(frame)
-            frame[at + 4 + struct.unpack_from(">i", frame, at)[0] - 1] ^= 1
+            if length > 0:
+                frame[at + 4 + length - 1] ^= 1
         return super().request(bytes(frame))
 
 
@@ -183,20 +192,31 @@ class Proxy:
 
 FAULTS = [
     # what is broken, the fault, and for each suite the checks (--only) that must notice
-    ("events are dropped", DropEvents, {"python": "watch_of_exists", "java": "watch_data", "curator": "node_cache", "c": "c_child"}),
-    ("events come twice", DoubleEvents, {"python": "fires_once", "java": "add_watch_persistent"}),
-    ("events come after the reply", LateEvents, {"python": "own_write", "java": "own_reply", "c": "own_reply"}),
-    ("version is wrong", lambda: WrongStat("version"), {"python": "stat_of", "java": "stat_of", "curator": "create_or_set"}),
-    ("cversion is wrong", lambda: WrongStat("cversion"), {"python": "stat_of", "java": "stat_of", "c": "stat_fields"}),
-    ("pzxid is wrong", lambda: WrongStat("pzxid"), {"python": "stat_of", "java": "stat_of"}),
-    ("dataLength is wrong", lambda: WrongStat("dataLength"), {"python": "create_with", "java": "create_with", "c": "get_set"}),
-    ("ephemeralOwner is wrong", lambda: WrongStat("ephemeralOwner"), {"python": "ephemeral", "java": "create_with", "c": "ephemeral"}),
-    ("NoAuth is told as NoNode", lambda: WrongError(-102, -101), {"python": "digest_acl", "java": "acl_digest", "c": "acl_creator"}),
-    ("BadVersion is told as NoNode", lambda: WrongError(-103, -101), {"python": "versions_are", "java": "versions", "c": "c_errors"}),
+    ("events are dropped", DropEvents,
+     {"python": "watch_of_exists", "java": "watch_data", "curator": "node_cache", "c": "c_child",
+      "node": "watch_of_exists", "rust": "rust_persistent"}),
+    ("events come twice", DoubleEvents, {"python": "fires_once", "java": "add_watch_persistent", "node": "fires_once"}),
+    ("events come after the reply", LateEvents, {"python": "own_write", "java": "own_reply", "c": "own_reply", "node": "watch_tells_before"}),
+    ("an event's zxid is wrong", WrongEventZxid, {"rust": "rust_events"}),
+    ("version is wrong", lambda: WrongStat("version"),
+     {"python": "stat_of", "java": "stat_of", "curator": "create_or_set", "node": "create_get"}),
+    ("cversion is wrong", lambda: WrongStat("cversion"),
+     {"python": "stat_of", "java": "stat_of", "c": "stat_fields", "node": "stat_of_a_node"}),
+    ("pzxid is wrong", lambda: WrongStat("pzxid"), {"python": "stat_of", "java": "stat_of", "node": "stat_of_a_node"}),
+    ("dataLength is wrong", lambda: WrongStat("dataLength"),
+     {"python": "create_with", "java": "create_with", "c": "get_set", "node": "create_get"}),
+    ("ephemeralOwner is wrong", lambda: WrongStat("ephemeralOwner"),
+     {"python": "ephemeral", "java": "create_with", "c": "ephemeral", "node": "every_mode"}),
+    ("NoAuth is told as NoNode", lambda: WrongError(-102, -101),
+     {"python": "digest_acl", "java": "acl_digest", "c": "acl_creator", "node": "of_the_creator"}),
+    ("BadVersion is told as NoNode", lambda: WrongError(-103, -101),
+     {"python": "versions_are", "java": "versions", "c": "c_errors", "node": "versions_are", "rust": "rust_errors"}),
     ("header zxids go back", BackwardZxid, {"python": "zxids_in_reply"}),
-    ("setWatches is forgotten", ForgottenWatches, {"java": "reconnect_tells_what_was_missed"}),
-    ("a multi's error vector is wrong", WrongErrorVector, {"python": "fails_as_a_whole", "java": "multi_fails", "c": "multi_fails"}),
-    ("a set stores other data", WrongData, {"python": "create_get", "java": "create_get", "curator": "create_or", "c": "get_set"}),
+    ("setWatches is forgotten", ForgottenWatches, {"java": "reconnect_tells_what_was_missed", "node": "tells_what_was_missed"}),
+    ("a multi's error vector is wrong", WrongErrorVector,
+     {"python": "fails_as_a_whole", "java": "multi_fails", "c": "multi_fails", "node": "multi_fails"}),
+    ("a set stores other data", WrongData,
+     {"python": "create_get", "java": "create_get", "curator": "create_or", "c": "get_set", "node": "create_get", "rust": "rust_create"}),
 ]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the client suites need on Debian, by name, and prepares kazoo's virtual environment. Does nothing that is done already.
+# Installs what the client suites need on Debian, by name, and prepares kazoo's virtual environment and Node's modules. Does nothing that is done already.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -27,6 +27,8 @@ packages=(
     "libzookeeper-mt-dev=/usr/include/zookeeper/zookeeper.h"
     "zookeeper-bin=/usr/lib/zookeeper/bin/cli_mt"
     "zookeeper=/usr/share/zookeeper/bin/zkCli.sh"
+    "nodejs=/usr/bin/node"
+    "npm=/usr/bin/npm"
 )
 
 missing() {
@@ -54,6 +56,10 @@ if [ ${#still[@]} -gt 0 ]; then
     echo "install.sh: could not install: ${still[*]}" >&2
     exit 1
 fi
+"$here/node/run.sh" --prepare || {
+    echo "install.sh: could not install node-zookeeper-client with npm" >&2
+    exit 1
+}
 "$here/python/run.sh" --prepare || {
     echo "install.sh: could not prepare kazoo's virtual environment" >&2
     exit 1

@@ -1,80 +1,107 @@
 #!/usr/bin/env bash
 # Runs kazoo's own test suite with one server, RingKeeper or the real ZooKeeper, in place of the Java server that the suite starts.
-# Owns its virtual environment and kazoo's source distribution in the cache. Every test's outcome goes to --out, so that two runs compare.
+# Owns its virtual environment and kazoo's source distribution in the cache; kazoo_suite.py beside it runs and judges.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 cache=${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}
-KAZOO=2.11.0
+wanted=$(cat "$here/kazoo-requirements.txt")
+KAZOO=$(sed -n 's/^kazoo==//p' "$here/kazoo-requirements.txt")
+venv=$cache/kazoo-suite-$KAZOO
 
 usage() {
     cat <<'END'
-Run kazoo's own test suite against one server.
+Run kazoo's own test suite against one server, and compare each outcome with the one that kazoo-<version>.expected names.
 
-usage: kazoo-suite.sh [options] [PYTEST-ARGUMENTS]
+usage: kazoo-suite.sh [options] [MODULE…] [-- PYTEST-ARGUMENTS]
+  MODULE                test_lock, test_queue, …; without any, all of them
   --ringkeeper BINARY   the server; without it, ZooKeeper 3.9.5 (tests/reference/java-server.sh prepares it)
+  --jobs N              modules that run side by side, each with a server of its own; most of their time is sleep (default 1)
+  --core                only the part that CI runs: without the handlers for other event loops and without tests that need a fast machine
   --out FILE            each test and its outcome, sorted
-  --port N              of the first port used, default 20000
-  --jaas                with ZOOKEEPER_JAAS_AUTH=digest: only the SASL tests make sense then
+  --logs DIR            what pytest and the servers said, a file a module (default: thrown away, but for the modules that failed)
+  --port N              where the search for free ports begins (default 20000)
+  --prepare             only install what the suite needs, and end
   --help                this text
+The last line is `N passed, N failed`: a test with its expected outcome counts as passed, an unexpected pass as failed. Exit code 1 where any failed.
 
 examples:
+  tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper --jobs 3
   tests/foreign/kazoo-suite.sh --out /tmp/java.txt
-  tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper --out /tmp/ours.txt && diff /tmp/java.txt /tmp/ours.txt
-  tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper -k test_lock
+  tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper test_lock test_client -- -k semaphore
 END
 }
 
-binary='' out=/dev/null port=20000 rest=()
+# A Python that can make a virtual environment and reach a package index: several lack one of these modules.
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-python3}" /usr/bin/python3; do
+        if "$candidate" -c 'import ssl, venv, ensurepip' >/dev/null 2>&1; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "kazoo-suite.sh: no python3 with the modules ssl, venv and ensurepip (Debian: apt-get install python3-venv)" >&2
+    return 1
+}
+
+install() {
+    local python
+    python=$(find_python)
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/kazoo-requirements.txt" >&2
+    # The tests themselves are in the source distribution only.
+    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary kazoo \
+        --dest "$venv" "kazoo==$KAZOO" >&2
+    tar -xf "$venv/kazoo-$KAZOO.tar.gz" -C "$venv"
+    echo "$wanted" >"$venv/installed"
+}
+
+prepare() {
+    [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    install || {
+        echo "kazoo-suite.sh: the installation failed, trying once more" >&2
+        install
+    }
+}
+
+binary='' only_prepare='' arguments=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
-    --ringkeeper) binary=$(realpath "$2"); shift ;;
-    --out) out=$2; shift ;;
-    --port) port=$2; shift ;;
-    --jaas) export ZOOKEEPER_JAAS_AUTH=digest ;;
-    *) rest+=("$1") ;;
+    --core) arguments+=("$1") ;;
+    --prepare) only_prepare=1 ;;
+    --ringkeeper | --jobs | --out | --logs | --port)
+        [ $# -ge 2 ] || { usage >&2; exit 2; }
+        if [ "$1" = --ringkeeper ]; then binary=$(realpath -e "$2"); else arguments+=("$1" "$2"); fi
+        shift ;;
+    --) break ;;
+    -*) usage >&2; exit 2 ;;
+    *) arguments+=("$1") ;;
     esac
     shift
 done
 
-venv=$cache/kazoo-suite-$KAZOO
-if [ ! -e "$venv/complete" ]; then
-    rm -rf "$venv"
-    python=python3
-    for candidate in python3 /usr/bin/python3; do
-        "$candidate" -c 'import ssl, venv, ensurepip' >/dev/null 2>&1 && python=$candidate && break
-    done
-    "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check \
-        "kazoo==$KAZOO" pytest==8.4.2 pytest-timeout==2.4.0 pyjks==20.0.0 pyopenssl==25.3.0 objgraph==3.6.2 gevent==25.9.1 eventlet==0.40.3 pure-sasl==0.6.2 >&2
-    "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary kazoo \
-        --dest "$venv" "kazoo==$KAZOO" >&2
-    tar -xf "$venv/kazoo-$KAZOO.tar.gz" -C "$venv"
-    touch "$venv/complete"
-fi
+# The lock keeps two suites that start together from building the same environment.
+mkdir -p "$cache"
+exec 9>"$venv.lock"
+flock 9
+prepare
+flock -u 9
+exec 9>&-
+[ -z "$only_prepare" ] || exit 0
 
-export ZOOKEEPER_VERSION=3.9.5 ZOOKEEPER_CLUSTER_SIZE=1 ZOOKEEPER_PORT_OFFSET=$port ZOOKEEPER_PATH=$cache/zookeeper-3.9.5
 if [ -n "$binary" ]; then
+    server=ringkeeper
     shim=$(mktemp -d)
     trap 'rm -rf "$shim"' EXIT
     ln -s "$here/java-shim.sh" "$shim/java"
     export PATH=$shim:$PATH RINGKEEPER_BINARY=$binary
 else
+    server=zookeeper
     "$top/tests/reference/java-server.sh" --prepare >/dev/null
 fi
-
-work=$(mktemp -d)
-trap 'rm -rf "$work" "${shim:-$work}"' EXIT
-code=0
-(cd "$venv/kazoo-$KAZOO" && "$venv/bin/python" -m pytest -q -p no:cacheprovider --timeout 120 -rN --junitxml "$work/junit.xml" \
-    "${rest[@]:-kazoo/tests}") || code=$?
-"$venv/bin/python" - "$work/junit.xml" >"$out" <<'END'
-import sys
-import xml.etree.ElementTree as tree
-
-for case in sorted(tree.parse(sys.argv[1]).iter("testcase"), key=lambda c: (c.get("classname"), c.get("name"))):
-    kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
-    print(case.get("classname"), case.get("name"), *(sorted(kinds) or ["passed"]))
-END
-exit "$code"
+export ZOOKEEPER_VERSION=3.9.5 ZOOKEEPER_CLUSTER_SIZE=1 ZOOKEEPER_PATH=$cache/zookeeper-3.9.5 PYTHONDONTWRITEBYTECODE=1
+"$venv/bin/python" "$here/kazoo_suite.py" --server "$server" --sources "$venv/kazoo-$KAZOO" \
+    --expected "$here/kazoo-$KAZOO.expected" "${arguments[@]}" "$@"

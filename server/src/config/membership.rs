@@ -54,7 +54,6 @@ impl Resolver<'_> {
             listen_on_all_addresses: self.settings.bool("quorumListenOnAllIPs"),
             sync_enabled: self.settings.bool("syncEnabled"),
             standalone_enabled: self.settings.bool("standaloneEnabled"),
-            reconfig_enabled: self.settings.bool("reconfigEnabled"),
             observer_master_port: self.settings.int_if_any("observerMasterPort").filter(|port| *port != 0),
             oracle_path: self.settings.text("oraclePath").map(PathBuf::from),
             multi_address,

@@ -175,6 +175,7 @@ impl Resolver<'_> {
         TreeConfig {
             extended_types: self.settings.bool("extendedTypesEnabled"),
             enforce_quota: self.settings.bool("enforceQuota"),
+            reconfig_enabled: self.settings.bool("reconfigEnabled"),
             digest: self.settings.bool("digest.enabled"),
             containers: ContainerConfig {
                 check_interval: self.millis("znode.container.checkIntervalMs"),

@@ -153,6 +153,8 @@ pub struct TreeConfig {
     pub extended_types: bool,
     /// Whether a write over a hard quota is refused, and one over a soft one told of.
     pub enforce_quota: bool,
+    /// `reconfigEnabled`: decides how a standalone server, which cannot be reconfigured, says so.
+    pub reconfig_enabled: bool,
     /// Whether the running digest is kept and compared.
     pub digest: bool,
     /// Removal of containers and TTL nodes.
@@ -256,8 +258,6 @@ pub struct QuorumConfig {
     pub sync_enabled: bool,
     /// `standaloneEnabled`.
     pub standalone_enabled: bool,
-    /// `reconfigEnabled`.
-    pub reconfig_enabled: bool,
     /// `observerMasterPort`; `None` is off.
     pub observer_master_port: Option<u16>,
     /// `oraclePath`.

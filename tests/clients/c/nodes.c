@@ -251,6 +251,20 @@ static const char *super_user(void) {
     return NULL;
 }
 
+/* A standalone server has an empty configuration, and reconfig is switched off where nobody has switched it on. */
+static const char *configuration(void) {
+    struct client *client = open_client();
+    char buffer[256];
+    int bytes = sizeof buffer;
+    struct Stat stat;
+    EXPECT_INT(zoo_getconfig(client->zh, 0, buffer, &bytes, &stat), ZOK);
+    EXPECT(bytes <= 0);
+    EXPECT_INT(stat.version, 0);
+    bytes = sizeof buffer;
+    EXPECT_INT(zoo_reconfig(client->zh, "server.9=127.0.0.1:1:2;3", NULL, NULL, -1, buffer, &bytes, &stat), ZRECONFIGDISABLED);
+    return NULL;
+}
+
 const struct check node_checks[] = {
     {"c_create_get_set_delete", create_get_set_delete},
     {"c_stat_fields", stat_fields},
@@ -265,5 +279,6 @@ const struct check node_checks[] = {
     {"c_acl_creator_all", acl_creator_all},
     {"c_acl_set_and_versions", acl_set_and_versions},
     {"c_super_user", super_user},
+    {"c_getconfig_and_reconfig", configuration},
     {NULL, NULL},
 };

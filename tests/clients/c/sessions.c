@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Let another process open a session with that timeout, make the ephemeral `path` and die. */
@@ -76,9 +77,25 @@ static const char *expiry(void) {
     return NULL;
 }
 
+static const char *getters(void) {
+    struct client *client = open_client();
+    struct sockaddr_storage address;
+    socklen_t bytes = sizeof address;
+    EXPECT_INT(zoo_state(client->zh), ZOO_CONNECTED_STATE);
+    EXPECT_INT(is_unrecoverable(client->zh), 0);
+    EXPECT_INT(zoo_recv_timeout(client->zh), suite_timeout_ms);
+    EXPECT(zoo_get_context(client->zh) == client);
+    EXPECT(zookeeper_get_connected_host(client->zh, (struct sockaddr *)&address, &bytes) != NULL);
+    const char *port = strrchr(zoo_get_current_server(client->zh), ':');
+    EXPECT(port && strstr(suite_hosts, port));
+    EXPECT(zoo_client_id(client->zh)->client_id != 0);
+    return NULL;
+}
+
 const struct check session_checks[] = {
     {"c_session_resumed_with_password", resumed},
     {"c_session_wrong_password", wrong_password},
     {"c_session_expires", expiry},
+    {"c_session_getters", getters},
     {NULL, NULL},
 };

@@ -259,7 +259,7 @@ int main(int count, char **arguments) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     snprintf(root, sizeof root, "/c-suite-%ld-%lx%lx", (long)getpid(), (long)now.tv_sec, now.tv_nsec);
-    const struct check *groups[] = {node_checks, watch_checks, session_checks};
+    const struct check *groups[] = {node_checks, watch_checks, session_checks, async_checks};
     bool passed = true;
     for (size_t group = 0; group < sizeof groups / sizeof *groups; group++) {
         for (const struct check *check = groups[group]; check->name; check++) {

@@ -66,6 +66,7 @@ bool settle(struct client *client);
 extern const struct check node_checks[];
 extern const struct check watch_checks[];
 extern const struct check session_checks[];
+extern const struct check async_checks[];
 
 #define EXPECT_INT(actual, wanted)                                                                         \
     do {                                                                                                   \

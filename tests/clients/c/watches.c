@@ -67,6 +67,25 @@ static const char *removed_watch(void) {
     return NULL;
 }
 
+static const char *removed_watches_of_a_kind(void) {
+    struct client *client = open_client(), *writer = open_client();
+    struct String_vector names = {0, NULL};
+    struct Stat stat;
+    EXPECT_INT(create(writer, at("n")), ZOK);
+    EXPECT_INT(zoo_wexists(client->zh, at("n"), log_event, client, &stat), ZOK);
+    EXPECT_INT(zoo_wget_children2(client->zh, at("n"), log_event, client, &names, &stat), ZOK);
+    EXPECT_INT(zoo_remove_all_watches(client->zh, at("n"), ZWATCHTYPE_DATA, 0), ZOK);
+    int removed = client->count;
+    EXPECT_INT(zoo_set(writer->zh, at("n"), "x", 1, -1), ZOK);
+    EXPECT_INT(create(writer, at("n/c")), ZOK);
+    EXPECT(await_log(client, removed + 1));
+    EXPECT(settle(client));
+    EXPECT_INT(client->count, removed + 1);
+    EXPECT_TEXT(client->log[removed], "child /n");
+    EXPECT_INT(zoo_remove_all_watches(client->zh, at("n"), ZWATCHTYPE_DATA, 0), ZNOWATCHER);
+    return NULL;
+}
+
 static void set_done(int rc, const struct Stat *stat, const void *data) {
     note((struct client *)data, "set %d version %d", rc, stat ? stat->version : -1);
 }
@@ -104,6 +123,7 @@ const struct check watch_checks[] = {
     {"c_exists_watch", exists_watch},
     {"c_child_watch", child_watch},
     {"c_removed_watch_is_silent", removed_watch},
+    {"c_removed_watches_of_a_kind", removed_watches_of_a_kind},
     {"c_event_before_own_reply", event_before_own_reply},
     {"c_pipeline_order", pipeline_order},
     {NULL, NULL},

@@ -57,11 +57,22 @@ const SUITES: &[Suite] = &[
         name: "clients",
         about: "the foreign clients against 1, 2 and 4 shards, again and again",
         rounds: 20,
-        prepare: &["tests/clients/install.sh", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/clients/rust/run.sh --prepare", BUILD],
         steps: &[
             line(LastLine, "{bin}/with-server --shards 1 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}"),
+            line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/rust/run.sh {addr}"),
+        ],
+    },
+    Suite {
+        name: "kazoo",
+        about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, each outcome the expected one",
+        rounds: 3,
+        prepare: &[BUILD, "tests/foreign/kazoo-suite.sh --prepare", "tests/reference/java-server.sh --prepare"],
+        steps: &[
+            line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
+            line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
         ],
     },
     Suite {

@@ -87,6 +87,7 @@ const INSTALL: Stage = Stage {
     steps: &[
         Step::InstallTools,
         run(ExitCode, "tests/clients/install.sh"),
+        run(ExitCode, "tests/foreign/kazoo-suite.sh --prepare"),
         run(ExitCode, "tests/reference/java-server.sh --prepare"),
     ],
     needed: false,
@@ -224,7 +225,7 @@ macro_rules! clients {
 
 const CLIENTS_1: Stage = clients!(
     "clients-1",
-    "kazoo, Java, Curator, C and the shells against 1 shard that hosts the core",
+    "kazoo, Java, Curator, C and the shells, Node against 1 shard that hosts the core",
     1,
     CORE_IN_SHARD
 );
@@ -257,6 +258,17 @@ const RECIPES: Stage = Stage {
     about: "the programs of docs/recipes.md print what the page says",
     budget_s: 60,
     steps: &[run(LastLine, "{bin}/with-server --shards 2 -- tests/recipes/run.sh {addr}")],
+    needed: false,
+};
+
+const FOREIGN: Stage = Stage {
+    name: "foreign",
+    about: "the core of kazoo's own test suite, each outcome the one that it has on ZooKeeper",
+    budget_s: 90,
+    steps: &[run(
+        LastLine,
+        "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --core --jobs 3 --logs {target}/kazoo",
+    )],
     needed: false,
 };
 
@@ -307,6 +319,7 @@ pub(crate) const CI: &[Stage] = &[
     CLIENTS_4,
     CLIENTS_SASL,
     RECIPES,
+    FOREIGN,
     ASAN,
 ];
 
