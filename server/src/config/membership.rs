@@ -261,7 +261,7 @@ impl Resolver<'_> {
     pub(super) fn adopt_client_address(&mut self, clients: &mut ClientConfig, quorum: &QuorumConfig) {
         let own = quorum.my_id.and_then(|id| quorum.members.get(&id)).and_then(|member| member.client.as_ref());
         let Some(listed) = own else { return };
-        let at = match look_up(&listed.host, listed.port) {
+        let at = match look_up(&listed.host, listed.port, self.preferred_family()) {
             Ok(addr) => addr,
             Err(error) => {
                 let reason =
@@ -269,7 +269,7 @@ impl Resolver<'_> {
                 return self.conflict("clientPort", reason);
             }
         };
-        let listed_listen = if at.ip().is_unspecified() { Listen::Any { port: at.port() } } else { Listen::At(at) };
+        let listed_listen = if at.ip().is_unspecified() { self.any_address(at.port()) } else { Listen::At(at) };
         let contradiction = match clients.listen {
             None => false,
             Some(Listen::Any { port }) => port != at.port(),

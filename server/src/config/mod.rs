@@ -113,8 +113,16 @@ fn resolve(
     let mut clients = resolver.clients();
     let quorum = resolver.quorum(membership, &storage.data_dir);
     resolver.adopt_client_address(&mut clients, &quorum);
-    if clients.listen.is_none() && resolver.errors.is_empty() {
-        resolver.advise("clientPort", "is not set: no client can connect");
+    match (clients.listen, clients.secure_listen) {
+        // A plain port in place of one for TLS would be worse than none.
+        (None, Some(_)) => resolver.conflict(
+            "secureClientPort",
+            "TLS comes later, and there is no clientPort: no client could connect. Set clientPort to serve without TLS",
+        ),
+        (None, None) if resolver.errors.is_empty() => {
+            resolver.advise("clientPort", "is not set: no client can connect")
+        }
+        _ => {}
     }
     ResolvedConfig {
         storage,

@@ -67,6 +67,8 @@ pub struct ShardConfig {
     pub listen: Vec<SocketAddr>,
     /// Connections that the kernel keeps until they are accepted, per listener (the kernel clamps it to `net.core.somaxconn`).
     pub backlog: i32,
+    /// Whether the kernel probes connections on which nothing happens (`SO_KEEPALIVE`).
+    pub keep_alive: bool,
     /// The CPU to pin the thread to; `None` leaves it to the scheduler.
     pub cpu: Option<usize>,
     /// Most bytes that one [`Handler::on_recv`] brings.
@@ -83,6 +85,7 @@ impl ShardConfig {
             name: name.into(),
             listen: Vec::new(),
             backlog: BACKLOG_DEFAULT,
+            keep_alive: false,
             cpu: None,
             recv_bytes: RECV_BYTES_DEFAULT,
             close_wait: CLOSE_WAIT_DEFAULT,
@@ -230,6 +233,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the machine has no address of this kind, IPv6 above all, so that one of another kind may serve instead.
+    #[must_use]
+    pub fn is_missing_address_family(&self) -> bool {
+        let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
+        matches!(self, Error::Listen { source, .. } if source.raw_os_error().is_some_and(|code| missing.contains(&code)))
+    }
+}
+
 /// Starts a shard: binds its listeners, starts its thread and waits until it serves. `make` runs on the shard's thread.
 ///
 /// # Errors
@@ -242,7 +254,7 @@ pub fn spawn_shard<H: Handler>(
     let mut listeners = Vec::with_capacity(config.listen.len());
     let mut addrs = Vec::with_capacity(config.listen.len());
     for &addr in &config.listen {
-        let (socket, bound) = listener::bind(addr, config.backlog)?;
+        let (socket, bound) = listener::bind(addr, config.backlog, config.keep_alive)?;
         listeners.push(socket);
         addrs.push(bound);
     }
