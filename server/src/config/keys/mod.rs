@@ -100,14 +100,18 @@ pub fn find(written: &str) -> Option<(&'static KeySpec, &str)> {
 
 /// The known key that `written` most resembles, if one is near enough to be a slip of the pen.
 pub fn suggest(written: &str) -> Option<String> {
-    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written).to_ascii_lowercase();
+    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written);
+    nearest(name, all().filter(|spec| !spec.is_family()).map(|spec| spec.name))
+}
+
+/// The one of `candidates` that `written` most resembles, in any case of letters, if one is near enough to be a slip of the pen.
+pub fn nearest(written: &str, candidates: impl Iterator<Item = &'static str>) -> Option<String> {
+    let name = written.to_ascii_lowercase();
     // More than a third of the letters wrong is another word, not a typing error.
     let distance_max = (name.chars().count() / 3).clamp(1, 4);
-    let near_in_length = |spec: &&KeySpec| spec.name.len().abs_diff(name.len()) <= distance_max;
-    all()
-        .filter(|spec| !spec.is_family())
-        .filter(near_in_length)
-        .map(|spec| (edit_distance(&name, &spec.name.to_ascii_lowercase()), spec.name))
+    candidates
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= distance_max)
+        .map(|candidate| (edit_distance(&name, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name.to_owned())
