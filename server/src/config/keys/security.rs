@@ -50,6 +50,8 @@ pub(super) const AUTH: &[KeySpec] = keys! {
         "Canonicalize peers' host names for Kerberos.";
     "kerberos.minReLoginTimeMs" => int(0, INT_MAX), "60000", KERBEROS,
         "Shortest time between Kerberos logins, in milliseconds.";
+    "jaasLoginRenew" => int(0, INT_MAX), "", KERBEROS,
+        "How often Kerberos logins are renewed, in milliseconds, as many guides write; ZooKeeper reads it no more.";
     "requireKerberosConfig" => Bool, "false", KERBEROS,
         "Fail where there is no Kerberos configuration.";
     "security.auth_to_local" => Text, "DEFAULT", KERBEROS,
