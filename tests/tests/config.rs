@@ -4,7 +4,8 @@
 //! nothing panics: 0 usable, 2 a mistake in the configuration, 1 the machine.
 
 use client::four_letter_word;
-use ringkeeper_tests::{Builder, Server, binary, refuse_calls};
+use ringkeeper_tests::{Builder, Server, binary, refuse_calls, top};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -224,4 +225,36 @@ fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
     assert_eq!(code, Some(0), "{err}");
     let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
     assert!(is_empty(&builder.conf_dir()) && !builder.data_dir().exists(), "checking has written");
+}
+
+/// What the image begins with, without an engine: as root it goes on as the user 1000, else as whoever runs it.
+#[test]
+fn the_containers_entry_script_serves_as_an_ordinary_user_and_runs_other_commands_as_they_stand() {
+    let builder = Server::builder().container(&[]);
+    let home = builder.conf_dir().parent().unwrap().to_owned();
+    std::fs::copy(binary("ringkeeper"), home.join("ringkeeper")).unwrap();
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap());
+    let entry = |words: &[&str]| {
+        let mut command = Command::new(top().join("tools/docker/entrypoint.sh"));
+        command.args(words).env("PATH", &path);
+        command.envs(builder.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(&command)
+    };
+    for words in [&["zkServer.sh", "start-foreground", "--check-config"][..], &["--check-config"]] {
+        let (code, out, err) = entry(words);
+        assert_eq!((code, out.as_str()), (Some(0), "ringkeeper: the configuration is usable\n"), "{words:?}: {err}");
+    }
+    if rustix::process::getuid().is_root() {
+        assert_eq!(std::fs::metadata(builder.data_dir()).unwrap().uid(), 1_000);
+        // The user 1000 cannot look into a directory of root.
+        std::fs::set_permissions(builder.conf_dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (code, _, err) = entry(&["--check-config"]);
+        assert_eq!(code, Some(2), "it runs as root: {err}");
+        assert_says(&err, &["conf/zoo.cfg: cannot read the configuration file: Permission denied"]);
+    }
+    let (code, _, err) = entry(&["zkServer.sh", "status"]);
+    assert!(code == Some(1) && err.contains("only start-foreground"), "{err}");
+    let (code, out, _) = entry(&["echo", "as", "it", "stands"]);
+    assert_eq!((code, out.as_str()), (Some(0), "as it stands\n"));
 }

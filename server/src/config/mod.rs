@@ -80,12 +80,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut initial_text = None;
     match (&sources.docker, &sources.file) {
         (Some(docker), _) => {
-            let existing = match docker.conf_file() {
-                path if path.exists() => match read_file(path, "configuration file") {
-                    Ok(bytes) => Some(bytes),
-                    Err(error) => return Err(ConfigErrors(vec![error])),
-                },
-                _ => None,
+            let existing = match read_file(docker.conf_file(), "configuration file") {
+                Ok(bytes) => Some(bytes),
+                Err(ConfigError::Unreadable { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(ConfigErrors(vec![error])),
             };
             docker.read(existing.as_deref(), &mut raw, &mut errors, &mut warnings);
             initial_text =
