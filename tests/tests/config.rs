@@ -3,7 +3,8 @@
 //! The words themselves are held by the server crate's tests; here, that they reach the user with the right exit code and that
 //! nothing panics: 0 usable, 2 a mistake in the configuration, 1 the machine.
 
-use client::four_letter_word;
+use client::{ConnectOptions, Connection, Operations, four_letter_word};
+use proto::request::CreateMode;
 use ringkeeper_tests::{Builder, Server, binary, refuse_calls, top};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -257,4 +258,18 @@ fn the_containers_entry_script_serves_as_an_ordinary_user_and_runs_other_command
     assert!(code == Some(1) && err.contains("only start-foreground"), "{err}");
     let (code, out, _) = entry(&["echo", "as", "it", "stands"]);
     assert_eq!((code, out.as_str()), (Some(0), "as it stands\n"));
+}
+
+/// `jute.maxbuffer` is raised for large znodes; the log must have room for their txns, or the server would not start, or end with one.
+#[test]
+fn a_large_jute_maxbuffer_is_taken_at_its_word() {
+    const NODE_BYTES: usize = 33 << 20;
+    let mut server = Server::builder().in_memory().set("jute.maxbuffer", "50000000").start();
+    let options = ConnectOptions { frame_bytes_max: 2 * NODE_BYTES, ..ConnectOptions::default() };
+    let data = vec![7; NODE_BYTES];
+    let mut client = Connection::connect(server.address(), &options).unwrap();
+    client.create("/large", &data, CreateMode::Persistent).unwrap();
+    server.restart();
+    let mut client = Connection::connect(server.address(), &options).unwrap();
+    assert!(client.get("/large", false).unwrap().0 == data, "another content came back");
 }

@@ -104,7 +104,7 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// No request is larger, whatever `jute.maxbuffer` says: its txn, of up to twice that size, must fit into a group of the log and into
     /// memory several times over.
-    pub const FRAME_BYTES_MAX: u32 = 256 << 20;
+    pub const FRAME_BYTES_MAX: u32 = 128 << 20;
 }
 
 /// Where to listen. A port of 0 asks the kernel for a free one.

@@ -79,9 +79,9 @@ pub(super) const CLIENTS: &[KeySpec] = keys! {
 
 pub(super) const LIMITS: &[KeySpec] = keys! {
     "jute.maxbuffer" => int(1, INT_MAX), "1048575", Now,
-        "Largest request in bytes, and so the largest node. Above 268435456 counts as that.";
+        "Largest request in bytes, and so the largest node. Above 134217728 counts as that. The log keeps four times as many bytes in memory, 18 MiB at least.";
     "jute.maxbuffer.extrasize" => int(0, INT_MAX), "", Now,
-        "Bytes above `jute.maxbuffer` that a record of the log may have. Without it, or where it is less, `jute.maxbuffer`; a record may have 8 MiB in any case, and 512 MiB at most.";
+        "Bytes above `jute.maxbuffer` that a record of the log may have. Without it, or where it is less, `jute.maxbuffer`; a record may have 8 MiB in any case, and 256 MiB at most.";
     "globalOutstandingLimit" => int(1, INT_MAX), "1000", Now,
         "Requests in work, in the whole server, past which it stops reading from clients.";
     "request_throttle_max_requests" => int(0, INT_MAX), "0", Now,
