@@ -40,7 +40,8 @@ fn main() -> ExitCode {
         println!("ringkeeper: the configuration is usable");
         return ExitCode::SUCCESS;
     }
-    if let Some(docker) = &sources.docker {
+    // A start that is about to be refused leaves nothing behind.
+    if let Some(docker) = sources.docker.as_ref().filter(|_| loaded.config.require_standalone().is_ok()) {
         docker.write().iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     serve(loaded.config)

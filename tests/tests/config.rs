@@ -221,6 +221,10 @@ fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
     let (code, out, err) = run(&builder.command());
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     assert_says(&err, &["environment ZOO_INIT_LIMIT: initLimit: `soon`", "environment ZOO_MY_ID: myid: `first`"]);
+    let servers = "server.1=zoo1:2888:3888;2181 server.2=zoo2:2888:3888;2181";
+    let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "")]);
+    assert_says(&refused(&builder), &["describes an ensemble of 2 servers, and ensembles come later"]);
+    assert!(std::fs::read_dir(builder.conf_dir()).unwrap().next().is_none(), "an ensemble's file was left");
     let builder = Server::builder().container(&[]);
     let (code, _, err) = run(builder.command().arg("--check-config"));
     assert_eq!(code, Some(0), "{err}");

@@ -55,7 +55,9 @@ impl Resolver<'_> {
             sync_enabled: self.settings.bool("syncEnabled"),
             standalone_enabled: self.settings.bool("standaloneEnabled"),
             reconfig_enabled: self.settings.bool("reconfigEnabled"),
-            observer_master_port: self.settings.int_if_any("observerMasterPort").filter(|port| *port != 0),
+            observer_master_port: u16::try_from(self.settings.int::<i64>("observerMasterPort"))
+                .ok()
+                .filter(|port| *port > 0),
             oracle_path: self.settings.text("oraclePath").map(PathBuf::from),
             multi_address,
             tls: QuorumTlsConfig {

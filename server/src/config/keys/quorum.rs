@@ -36,8 +36,8 @@ pub(super) const MEMBERS: &[KeySpec] = keys! {
         "Sessions that only the server they are connected to knows.";
     "localSessionsUpgradingEnabled" => Bool, "false", Ensemble,
         "Make a local session global when it creates an ephemeral node.";
-    "observerMasterPort" => int(0, 65_535), "0", Ensemble,
-        "Port at which followers serve observers. 0 is off.";
+    "observerMasterPort" => int(-1, 65_535), "0", Ensemble,
+        "Port at which followers serve observers. 0 and -1 are off.";
     "sslQuorum" => Bool, "false", Ensemble,
         "Encrypt the traffic between servers.";
     "portUnification" => Bool, "false", Ensemble,

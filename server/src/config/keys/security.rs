@@ -72,7 +72,7 @@ pub(super) const AUTH: &[KeySpec] = keys! {
 macro_rules! tls_keys {
     ($($prefix:literal),*) => { keys! {
         "secureClientPort" => int(0, 65_535), "", NO_TLS,
-            "Port for TLS clients. 0 picks a free one; without it there is none.";
+            "Port for TLS clients. 0 picks a free one; without it there is none. Set alone, without `clientPort`, it is an error: nobody is served in plain text in its place.";
         "secureClientPortAddress" => Host, "", NO_TLS,
             "Address for TLS clients; without it, all.";
         "client.portUnification" => Bool, "false", NO_TLS,
