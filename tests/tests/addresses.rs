@@ -108,6 +108,17 @@ fn a_port_that_is_taken_on_one_family_is_not_served_on_the_other_alone() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_refused_with_the_remedy() {
+    // Addresses for documentation: nobody has them.
+    for elsewhere in ["192.0.2.1", "2001:db8::1"] {
+        let builder = Server::builder().in_memory().set("clientPortAddress", elsewhere);
+        let said = builder.try_start().expect_err("the address is nobody's");
+        assert!(said.contains("cannot listen on") && said.contains(elsewhere), "{said}");
+        assert!(said.contains("clientPortAddress must be an address of this machine"), "{said}");
+    }
+}
+
+#[test]
 fn a_kernel_without_ipv6_serves_ipv4() {
     let server = std::thread::scope(|scope| {
         let without = scope.spawn(|| {

@@ -196,7 +196,7 @@ pub enum Error {
         addr: SocketAddr,
     },
     /// The listener could not be made for another reason.
-    #[error("cannot listen on {addr} ({step}): {source}")]
+    #[error("cannot listen on {addr} ({step}): {source}{}", hint(source))]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
@@ -239,6 +239,15 @@ impl Error {
     pub fn is_missing_address_family(&self) -> bool {
         let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
         matches!(self, Error::Listen { source, .. } if source.raw_os_error().is_some_and(|code| missing.contains(&code)))
+    }
+}
+
+/// What to do about the causes of a failed listener that operators meet.
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => "; clientPortAddress must be an address of this machine (`ip address` lists them)",
+        Some(libc::EACCES) => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        _ => "",
     }
 }
 
