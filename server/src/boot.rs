@@ -38,7 +38,9 @@ pub enum BootError {
     #[error(transparent)]
     Ensemble(#[from] crate::config::EnsemblesComeLater),
     /// No port.
-    #[error("the configuration names no clientPort: set one, or use 2181")]
+    #[error(
+        "the configuration names no clientPort: set it, or end this server's own `server.` line (the one that <dataDir>/myid names) in ;2181"
+    )]
     NoClientPort,
     /// The machine lacks something.
     #[error(transparent)]
@@ -258,7 +260,8 @@ impl ShardStarts<'_> {
             outcome = rt::ensure_unused(candidate)
                 .map_err(BootError::from)
                 .and_then(|()| self.start_one(0, candidate, places));
-            if outcome.is_ok() {
+            // A port that is taken is an error: half of the addresses would be a surprise.
+            if !matches!(&outcome, Err(BootError::Runtime(error)) if error.is_missing_address_family()) {
                 break;
             }
         }
@@ -270,6 +273,7 @@ impl ShardStarts<'_> {
         let mut shard = ShardConfig::new(format!("rk-shard-{number}"));
         shard.listen = vec![address];
         shard.backlog = backlog.unwrap_or(shard.backlog);
+        shard.keep_alive = self.config.clients.tcp_keep_alive;
         shard.cpu = places.shard(number);
         let mut options = shard_options(self.config, self.limits, number);
         getrandom::fill(&mut options.nonce_secret)?;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::config::{JVM_FLAGS, Sources};
+use crate::docker::Docker;
 use crate::logging::LogFormat;
 
 /// Exit code for a configuration or a command line with which the server cannot start.
@@ -37,6 +38,11 @@ pub struct Cli {
     #[arg(long, value_name = "PORT")]
     pub client_port: Option<u16>,
 
+    /// Take the configuration from a container's environment, as the official ZooKeeper image does: the variables ZOO_*, written
+    /// to $ZOO_CONF_DIR/zoo.cfg and $ZOO_DATA_DIR/myid where these are absent
+    #[arg(long, conflicts_with_all = ["config", "data_dir"])]
+    pub docker: bool,
+
     /// Check the configuration, say what is wrong with it, and end: 0 usable, 2 errors
     #[arg(long)]
     pub check_config: bool,
@@ -57,6 +63,7 @@ Examples:
   ringkeeper --check-config zoo.cfg            only check the file
   ringkeeper zoo.cfg -D snapCount=50000 -Dzookeeper.4lw.commands.whitelist='*'
   ringkeeper --data-dir /tmp/rk --client-port 0 --log-level debug
+  ZOO_TICK_TIME=500 ringkeeper --docker        in a container, in place of the official ZooKeeper image
   RINGKEEPER_LOG=warn ringkeeper zoo.cfg --log-format json
 
 All keys: docs/configuration.md. The log level also comes from RINGKEEPER_LOG; --log-level wins.";
@@ -70,6 +77,7 @@ impl Cli {
             jvm_flags: JVM_FLAGS.iter().filter_map(|name| std::env::var(name).ok()).collect(),
             data_dir: self.data_dir.clone(),
             client_port: self.client_port,
+            docker: self.docker.then(|| Docker::from_env(std::env::vars_os())),
         }
     }
 }
@@ -99,7 +107,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused() {
-        for args in [&["a.cfg", "b.cfg"][..], &["--client-port", "70000"], &["--log-format", "xml"], &["--no-such"]] {
+        for args in [
+            &["a.cfg", "b.cfg"][..],
+            &["--docker", "a.cfg"],
+            &["--docker", "--data-dir", "/d"],
+            &["--client-port", "70000"],
+            &["--log-format", "xml"],
+            &["--no-such"],
+        ] {
             let error = parse(args).expect_err("an invalid command line");
             assert_eq!(error.exit_code(), i32::from(EXIT_USAGE), "{args:?}");
         }
@@ -108,7 +123,9 @@ mod tests {
     #[test]
     fn help_and_version_name_what_users_look_for() {
         let help = parse(&["--help"]).expect_err("help is an early end").to_string();
-        for needle in ["Examples:", "--check-config", "--data-dir", "RINGKEEPER_LOG", "docs/configuration.md"] {
+        for needle in
+            ["Examples:", "--check-config", "--data-dir", "--docker", "RINGKEEPER_LOG", "docs/configuration.md"]
+        {
             assert!(help.contains(needle), "{needle} is missing in:\n{help}");
         }
         let version = parse(&["--version"]).expect_err("version is an early end").to_string();

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod docker;
 pub mod four_letter;
 pub mod hub;
 pub mod image;

@@ -6,6 +6,7 @@ use ringkeeper_server::boot::Server;
 use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
 use ringkeeper_server::{config, logging};
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
         eprintln!("ringkeeper: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
-    let loaded = match config::load(&cli.sources()) {
+    let sources = cli.sources();
+    let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("ringkeeper: {errors}");
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
     if cli.check_config {
         println!("ringkeeper: the configuration is usable");
         return ExitCode::SUCCESS;
+    }
+    // A start that is about to be refused leaves nothing behind.
+    if let Some(docker) = sources.docker.as_ref().filter(|_| loaded.config.require_standalone().is_ok()) {
+        docker.write().iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     serve(loaded.config)
 }
@@ -58,12 +64,15 @@ fn serve(config: config::ResolvedConfig) -> ExitCode {
         }
     };
     let address = server.address();
+    // Nobody connects to the address that stands for all.
+    let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+    let here = SocketAddr::new(ip, address.port());
     let mut out = std::io::stdout();
     // Who started the server may not be reading what it prints.
     let _unread = writeln!(
         out,
-        "ringkeeper: serving on {address}, data in {}\nringkeeper: connect with  zkCli.sh -server {address}   or  \
-         kazoo.client.KazooClient('{address}')",
+        "ringkeeper: serving on {address}, data in {}\nringkeeper: connect with  zkCli.sh -server {here}   or  \
+         kazoo.client.KazooClient('{here}')",
         data_dir.display()
     )
     .and_then(|()| out.flush());

@@ -192,11 +192,9 @@ fn replay(
     std::fs::create_dir_all(dir).map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
     let disk = UringDisk::open(dir, UringOptions::default())
         .map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
-    let frame_bytes_max = usize::try_from(config.clients.frame_bytes_max).unwrap_or(usize::MAX);
     let options = Options {
-        segment_bytes: config.storage.log_prealloc_bytes.clamp(LOG_SEGMENT_BYTES_MIN, LOG_SEGMENT_BYTES_MAX),
-        // A txn is its request with a header, an expanded ACL and a digest; closing a session can list many paths.
-        max_record_bytes: wal::MAX_RECORD_BYTES_DEFAULT.max(frame_bytes_max.saturating_mul(2)),
+        segment_bytes: config.storage.log_segment_bytes,
+        max_record_bytes: config.storage.log_record_bytes_max,
         generation: Generation(control.log_generation),
         replay_after: tree.last_zxid().0,
         ..Options::new()
@@ -229,6 +227,3 @@ fn refuse_foreign_data(dirs: &[&Path]) -> Result<(), RecoveryError> {
     }
     Ok(())
 }
-
-const LOG_SEGMENT_BYTES_MIN: u64 = 32 << 20;
-const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;

@@ -281,6 +281,7 @@ impl ShardHandler {
 
 impl Handler for ShardHandler {
     fn on_accept(&mut self, conn: ConnId, peer: SocketAddr) -> Accept {
+        let peer = plain(peer);
         if let Err(limit) = self.limits.connections.enter(peer.ip()) {
             stats::add(&self.link().stats.connections_refused, 1);
             let kind = match limit {
@@ -364,4 +365,12 @@ fn rt_id(id: stream::ConnId) -> ConnId {
 
 fn engine_id(id: ConnId) -> stream::ConnId {
     stream::ConnId { slot: id.slot, generation: id.generation }
+}
+
+/// The address as its client knows it: an IPv4 client of an IPv6 socket goes by its IPv4 address everywhere, in the log as well.
+fn plain(peer: SocketAddr) -> SocketAddr {
+    if peer.is_ipv6() && peer.ip().to_canonical().is_ipv4() {
+        return SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    }
+    peer
 }

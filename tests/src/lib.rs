@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod loop_disk;
+mod refusal;
 
 pub use loop_disk::{Frozen, LoopDisk};
+pub use refusal::refuse_calls;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -80,6 +82,7 @@ impl Core {
 pub struct Builder {
     dir: Arc<TempDir>,
     settings: Vec<(String, String)>,
+    container: Option<Vec<(String, String)>>,
     wrapper: Vec<String>,
 }
 
@@ -100,7 +103,7 @@ impl Server {
     #[must_use]
     pub fn builder() -> Builder {
         let dir = Arc::new(tempfile::Builder::new().prefix("rk-e2e-").tempdir().expect("a temporary directory"));
-        let builder = Builder { dir, settings: Vec::new(), wrapper: Vec::new() };
+        let builder = Builder { dir, settings: Vec::new(), container: None, wrapper: Vec::new() };
         let builder = match Core::of_environment() {
             Some(core) => builder.core(core),
             None => builder,
@@ -231,6 +234,25 @@ impl Builder {
         self
     }
 
+    /// Starts it as in a container: by the environment, with these variables besides, and with its settings in `ZOO_CFG_EXTRA` (which has room
+    /// for values without blanks). `/conf`, `/data` and `/datalog` are `conf`, `data` and `log` beside each other.
+    ///
+    /// # Panics
+    /// If there is no room for a directory.
+    #[must_use]
+    pub fn container(mut self, variables: &[(&str, &str)]) -> Builder {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.container = Some(variables.iter().map(owned).collect());
+        std::fs::create_dir_all(self.conf_dir()).expect("the directory can be made");
+        self
+    }
+
+    /// Where `zoo.cfg` of a container is.
+    #[must_use]
+    pub fn conf_dir(&self) -> PathBuf {
+        self.dir.path().join("conf")
+    }
+
     /// Puts its directory into memory where the system has room for that, with small log segments: for tests that are not about
     /// durability, and must not depend on the disk, which may stall for many seconds under a build.
     ///
@@ -277,7 +299,16 @@ impl Builder {
                 command
             }
         };
-        command.arg(self.write_config());
+        let Some(variables) = &self.container else {
+            command.arg(self.write_config());
+            return command;
+        };
+        let extra: Vec<String> = self.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let dirs = [("ZOO_CONF_DIR", "conf"), ("ZOO_DATA_DIR", "data"), ("ZOO_DATA_LOG_DIR", "log")];
+        command.arg("--docker").envs(dirs.map(|(name, dir)| (name, self.dir.path().join(dir))));
+        // The image's own line would ask for port 2181.
+        command.env("ZOO_SERVERS", "server.1=localhost:2888:3888").env("ZOO_CFG_EXTRA", extra.join(" "));
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -3,9 +3,10 @@
 //! The words themselves are held by the server crate's tests; here, that they reach the user with the right exit code and that
 //! nothing panics: 0 usable, 2 a mistake in the configuration, 1 the machine.
 
-use client::four_letter_word;
-use ringkeeper_tests::{Builder, Server, binary};
-use std::collections::BTreeMap;
+use client::{ConnectOptions, Connection, Operations, four_letter_word};
+use proto::request::CreateMode;
+use ringkeeper_tests::{Builder, Server, binary, refuse_calls, top};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -19,6 +20,7 @@ const NOBODY: u32 = 65_534;
 fn run(command: &Command) -> (Option<i32>, String, String) {
     let mut bounded = Command::new("timeout");
     bounded.arg(PATIENCE_S).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    bounded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let Output { status, stdout, stderr } = bounded.output().expect("it can be started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     let (out, err) = (text(stdout), text(stderr));
@@ -167,6 +169,7 @@ fn an_ordinary_user_with_little_lockable_memory_is_told_the_remedy() {
 #[test]
 fn a_profile_that_blocks_io_uring_is_named_with_its_remedy() {
     let calls = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    let calls = calls.map(|call| (call, None));
     for (errno, needles) in [
         (libc::EPERM, &["io_uring_setup: not permitted", "seccomp", "--security-opt seccomp=unconfined"][..]),
         (libc::ENOSYS, &["io_uring_setup", "ENOSYS", "seccomp profile that allows io_uring"]),
@@ -175,7 +178,7 @@ fn a_profile_that_blocks_io_uring_is_named_with_its_remedy() {
         // The filter holds for one thread and for what it starts.
         let said = std::thread::scope(|scope| {
             let filtered = scope.spawn(|| {
-                refuse(&calls, errno);
+                refuse_calls(&calls, errno);
                 refused(&builder)
             });
             filtered.join().unwrap()
@@ -185,13 +188,94 @@ fn a_profile_that_blocks_io_uring_is_named_with_its_remedy() {
     }
 }
 
-/// From here on these system calls fail on this thread, and in the processes that it starts.
-fn refuse(calls: &[i64], errno: i32) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = calls.iter().map(|&call| (call, Vec::new())).collect();
-    let action = SeccompAction::Errno(u32::try_from(errno).expect("an errno"));
-    let arch = std::env::consts::ARCH.try_into().expect("a known architecture");
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch).expect("a filter");
-    let program: BpfProgram = filter.try_into().expect("a program");
-    seccompiler::apply_filter(&program).expect("the filter holds");
+#[test]
+fn a_container_goes_by_its_environment_and_then_by_its_file() {
+    let variables = [("ZOO_TICK_TIME", "700"), ("ZOO_MY_ID", "9"), ("ZOO_4LW_COMMANDS_WHITELIST", "ruok")];
+    let settings =
+        |builder: Builder| builder.set("clientPortAddress", "127.0.0.1").set("4lw.commands.whitelist", "conf");
+    let builder = settings(Server::builder()).container(&variables);
+    let mut server = builder.clone().start();
+    let conf = four_letter_word(server.address(), "conf", Duration::from_secs(10)).unwrap();
+    assert_says(&conf, &["tickTime=500", "serverId=0", "dataLogDir="]);
+    let client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
+    assert_eq!(client.session_id().0 >> 56, 9, "myid is the first byte of a session's id");
+    let file = builder.conf_dir().join("zoo.cfg");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_says(&written, &["\ntickTime=700\n", "\nserver.1=localhost:2888:3888\n4lw.commands.whitelist=ruok\n"]);
+    assert_eq!(std::fs::read_to_string(builder.data_dir().join("myid")).unwrap(), "9\n");
+    assert_says(
+        &server.log(),
+        &["environment ZOO_TICK_TIME: tickTime: has no effect, because environment ZOO_CFG_EXTRA"],
+    );
+    server.kill9();
+    std::fs::write(&file, written.replace("tickTime=500", "tickTime=900")).unwrap();
+    let again = builder.container(&[("ZOO_TICK_TIME", "800"), ("ZOO_TICKTIME", "1")]).start();
+    let conf = four_letter_word(again.address(), "conf", Duration::from_secs(10)).unwrap();
+    assert_says(&conf, &["tickTime=900"]);
+    let names =
+        "environment: ZOO_CFG_EXTRA, ZOO_DATA_DIR, ZOO_DATA_LOG_DIR, ZOO_SERVERS, ZOO_TICK_TIME: no effect, because";
+    assert_says(&again.log(), &[names, "zoo.cfg exists and holds", "unknown variable `ZOO_TICKTIME` is ignored"]);
+}
+
+#[test]
+fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
+    let builder = Server::builder().container(&[("ZOO_INIT_LIMIT", "soon"), ("ZOO_MY_ID", "first")]);
+    let (code, out, err) = run(&builder.command());
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert_says(&err, &["environment ZOO_INIT_LIMIT: initLimit: `soon`", "environment ZOO_MY_ID: myid: `first`"]);
+    let servers = "server.1=zoo1:2888:3888;2181 server.2=zoo2:2888:3888;2181";
+    let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "")]);
+    assert_says(&refused(&builder), &["describes an ensemble of 2 servers, and ensembles come later"]);
+    assert!(std::fs::read_dir(builder.conf_dir()).unwrap().next().is_none(), "an ensemble's file was left");
+    let builder = Server::builder().container(&[]);
+    let (code, _, err) = run(builder.command().arg("--check-config"));
+    assert_eq!(code, Some(0), "{err}");
+    let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
+    assert!(is_empty(&builder.conf_dir()) && !builder.data_dir().exists(), "checking has written");
+}
+
+/// What the image begins with, without an engine: as root it goes on as the user 1000, else as whoever runs it.
+#[test]
+fn the_containers_entry_script_serves_as_an_ordinary_user_and_runs_other_commands_as_they_stand() {
+    let builder = Server::builder().container(&[]);
+    let home = builder.conf_dir().parent().unwrap().to_owned();
+    std::fs::copy(binary("ringkeeper"), home.join("ringkeeper")).unwrap();
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap());
+    let entry = |words: &[&str]| {
+        let mut command = Command::new(top().join("tools/docker/entrypoint.sh"));
+        command.args(words).env("PATH", &path);
+        command.envs(builder.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(&command)
+    };
+    for words in [&["zkServer.sh", "start-foreground", "--check-config"][..], &["--check-config"]] {
+        let (code, out, err) = entry(words);
+        assert_eq!((code, out.as_str()), (Some(0), "ringkeeper: the configuration is usable\n"), "{words:?}: {err}");
+    }
+    if rustix::process::getuid().is_root() {
+        assert_eq!(std::fs::metadata(builder.data_dir()).unwrap().uid(), 1_000);
+        // The user 1000 cannot look into a directory of root.
+        std::fs::set_permissions(builder.conf_dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (code, _, err) = entry(&["--check-config"]);
+        assert_eq!(code, Some(2), "it runs as root: {err}");
+        assert_says(&err, &["conf/zoo.cfg: cannot read the configuration file: Permission denied"]);
+    }
+    let (code, _, err) = entry(&["zkServer.sh", "status"]);
+    assert!(code == Some(1) && err.contains("only start-foreground"), "{err}");
+    let (code, out, _) = entry(&["echo", "as", "it", "stands"]);
+    assert_eq!((code, out.as_str()), (Some(0), "as it stands\n"));
+}
+
+/// `jute.maxbuffer` is raised for large znodes; the log must have room for their txns, or the server would not start, or end with one.
+#[test]
+fn a_large_jute_maxbuffer_is_taken_at_its_word() {
+    const NODE_BYTES: usize = 33 << 20;
+    let mut server = Server::builder().in_memory().set("jute.maxbuffer", "50000000").start();
+    let options = ConnectOptions { frame_bytes_max: 2 * NODE_BYTES, ..ConnectOptions::default() };
+    let data = vec![7; NODE_BYTES];
+    let mut client = Connection::connect(server.address(), &options).unwrap();
+    client.create("/large", &data, CreateMode::Persistent).unwrap();
+    server.restart();
+    let mut client = Connection::connect(server.address(), &options).unwrap();
+    assert!(client.get("/large", false).unwrap().0 == data, "another content came back");
 }

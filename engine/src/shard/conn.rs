@@ -83,7 +83,7 @@ impl Conn {
             phase: Phase::New,
             session: SessionId(0),
             timeout_ms: 0,
-            ids: [AuthId::of_address(peer.ip().to_canonical())].into(),
+            ids: [AuthId::of_address(peer)].into(),
             sasl: Exchange::default(),
             input: Vec::new(),
             input_start: 0,

@@ -24,7 +24,7 @@ impl ShardState {
             _ => return Step::Stop(Visit::Abort(CloseReason::Malformed)),
         };
         let AuthRequest { scheme, auth, .. } = request;
-        let outcome = self.options.auth.authenticate(scheme, auth, conn.peer.ip().to_canonical());
+        let outcome = self.options.auth.authenticate(scheme, auth, conn.peer);
         match outcome.and_then(|ids| add_ids(conn, ids)) {
             Ok(()) => {
                 self.answer_header(conn, ReplyHeader::ok(xid, Zxid::ZERO));

@@ -88,11 +88,17 @@ impl Resolver<'_> {
                 }
                 Some("DigestAuthenticationProvider") if rules.digest.is_none() => rules.digest = self.digest_hash(),
                 Some("IPAuthenticationProvider" | "DigestAuthenticationProvider") => {}
-                _ => self.warnings.push(ConfigWarning::Advice {
-                    origin: origin.clone(),
-                    key: format!("authProvider.{member}"),
-                    text: format!("{class} is not loaded: RingKeeper cannot run Java classes"),
-                }),
+                own => {
+                    let why = match own {
+                        Some("X509AuthenticationProvider") => "the scheme x509 comes later, with TLS",
+                        _ => "RingKeeper cannot run Java classes",
+                    };
+                    self.warnings.push(ConfigWarning::Advice {
+                        origin: origin.clone(),
+                        key: format!("authProvider.{member}"),
+                        text: format!("{class} is not loaded: {why}"),
+                    });
+                }
             }
         }
         if rules.ensemble_names.is_none() && self.settings.is_set("ensembleAuthName") {

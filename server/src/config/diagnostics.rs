@@ -125,6 +125,14 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The same error at another place: a line that stands in no file was read as one.
+    pub(crate) fn moved_to(mut self, place: &Origin) -> ConfigError {
+        if let ConfigError::BadEscape { origin, .. } = &mut self {
+            *origin = place.clone();
+        }
+        self
+    }
+
     /// For sorting by place; what has none comes last.
     pub(super) fn rank(&self) -> u32 {
         match self {
@@ -189,6 +197,20 @@ pub enum ConfigWarning {
         /// The line that holds.
         by: Origin,
     },
+    /// A variable of the environment that nobody knows.
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// A known variable that looks like it.
+        suggestion: Option<String>,
+    },
+    /// Variables of the environment from which a file would have been made that is there already.
+    VoidVariables {
+        /// Their names.
+        names: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// Any other advice.
     Advice {
         /// The line.
@@ -209,6 +231,7 @@ impl ConfigWarning {
             | ConfigWarning::NoMeaning { origin, .. }
             | ConfigWarning::Overridden { origin, .. }
             | ConfigWarning::Advice { origin, .. } => origin.rank(),
+            ConfigWarning::UnknownVariable { .. } | ConfigWarning::VoidVariables { .. } => u32::MAX,
         }
     }
 }
@@ -231,6 +254,14 @@ impl fmt::Display for ConfigWarning {
             ConfigWarning::NoMeaning { origin, key, reason } => write!(f, "{origin}: {key}: ignored: {reason}"),
             ConfigWarning::Overridden { origin, key, by } => {
                 write!(f, "{origin}: {key}: has no effect, because {by} sets it as well")
+            }
+            ConfigWarning::UnknownVariable { name, suggestion } => {
+                write!(f, "environment: unknown variable `{name}` is ignored")?;
+                suggestion.as_ref().map_or(Ok(()), |like| write!(f, "; did you mean `{like}`?"))
+            }
+            ConfigWarning::VoidVariables { names, file } => {
+                let file = file.display();
+                write!(f, "environment: {names}: no effect, because {file} exists and holds; remove it to go by them")
             }
             ConfigWarning::Advice { origin, key, text } => write!(f, "{origin}: {key}: {text}"),
         }

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use proto::ServerId;
 
-use super::diagnostics::{ConfigError, Origin};
+use super::diagnostics::{ConfigError, ConfigWarning, Origin};
 use super::members::{self, Member, Role};
 use super::resolve::{Resolver, first_line, look_up};
 use super::resolved::{ClientConfig, Listen, MultiAddressConfig, QuorumConfig, QuorumSaslConfig, QuorumTlsConfig};
 use super::settings::Settings;
+use crate::docker::Docker;
 
 /// More of `myid` is never read.
 const MYID_BYTES_MAX: u64 = 64;
@@ -30,7 +31,7 @@ struct Lines {
 
 impl Resolver<'_> {
     /// `membership` holds the membership lines: the settings of the dynamic file where there is one, else our own.
-    pub(super) fn quorum(&mut self, membership: &Settings, data_dir: &Path) -> QuorumConfig {
+    pub(super) fn quorum(&mut self, membership: &Settings, my_id: Option<ServerId>) -> QuorumConfig {
         let init_limit_ticks: u32 = self.settings.int("initLimit");
         let connect_limit: u32 = self.settings.int("connectToLearnerMasterLimit");
         let multi_address = MultiAddressConfig {
@@ -39,7 +40,6 @@ impl Resolver<'_> {
             reachability_timeout: self.millis("multiAddress.reachabilityCheckTimeoutMs"),
         };
         let lines = self.lines(membership, multi_address.enabled);
-        let my_id = self.my_id(data_dir);
         let quorum = QuorumConfig {
             role: self.role(&lines, my_id),
             my_id,
@@ -54,7 +54,9 @@ impl Resolver<'_> {
             listen_on_all_addresses: self.settings.bool("quorumListenOnAllIPs"),
             sync_enabled: self.settings.bool("syncEnabled"),
             standalone_enabled: self.settings.bool("standaloneEnabled"),
-            observer_master_port: self.settings.int_if_any("observerMasterPort").filter(|port| *port != 0),
+            observer_master_port: u16::try_from(self.settings.int::<i64>("observerMasterPort"))
+                .ok()
+                .filter(|port| *port > 0),
             oracle_path: self.settings.text("oraclePath").map(PathBuf::from),
             multi_address,
             tls: QuorumTlsConfig {
@@ -143,14 +145,32 @@ impl Resolver<'_> {
         });
     }
 
-    fn my_id(&mut self, data_dir: &Path) -> Option<ServerId> {
+    /// What `myid` says, or will say when `docker` has written it.
+    pub(super) fn my_id(&mut self, data_dir: &Path, docker: Option<&Docker>) -> Option<ServerId> {
         if data_dir.as_os_str().is_empty() {
             return None; // Not set, which is an error of its own; a myid in the working directory is not meant.
         }
         let path = data_dir.join("myid");
-        let line = match first_line(&path, MYID_BYTES_MAX) {
-            Ok(line) => line?,
-            Err(error) => {
+        let variable = docker.and_then(|docker| docker.my_id(data_dir));
+        let line = match (first_line(&path, MYID_BYTES_MAX), variable) {
+            (Ok(None), None) => return None,
+            (Ok(None), Some((text, _))) if is_id(text) => text.to_owned(),
+            (Ok(None), Some((text, origin))) => {
+                let (origin, value, allowed) = (origin.clone(), text.to_owned(), "a whole number from 1 to 255".into());
+                self.errors.push(ConfigError::BadValue { origin, key: "myid".into(), value, allowed });
+                return None;
+            }
+            (Ok(Some(line)), variable) => {
+                if let Some((text, origin)) =
+                    variable.filter(|(text, origin)| **origin != Origin::BuiltIn && *text != line)
+                {
+                    let (origin, key) = (origin.clone(), "myid".to_owned());
+                    let text = format!("{text} has no effect, because {} exists and holds {line}", path.display());
+                    self.warnings.push(ConfigWarning::Advice { origin, key, text });
+                }
+                line
+            }
+            (Err(error), _) => {
                 self.errors.push(ConfigError::Unreadable { path, what: "server id", error });
                 return None;
             }
@@ -260,7 +280,7 @@ impl Resolver<'_> {
     pub(super) fn adopt_client_address(&mut self, clients: &mut ClientConfig, quorum: &QuorumConfig) {
         let own = quorum.my_id.and_then(|id| quorum.members.get(&id)).and_then(|member| member.client.as_ref());
         let Some(listed) = own else { return };
-        let at = match look_up(&listed.host, listed.port) {
+        let at = match look_up(&listed.host, listed.port, self.preferred_family()) {
             Ok(addr) => addr,
             Err(error) => {
                 let reason =
@@ -268,7 +288,7 @@ impl Resolver<'_> {
                 return self.conflict("clientPort", reason);
             }
         };
-        let listed_listen = if at.ip().is_unspecified() { Listen::Any { port: at.port() } } else { Listen::At(at) };
+        let listed_listen = if at.ip().is_unspecified() { self.any_address(at.port()) } else { Listen::At(at) };
         let contradiction = match clients.listen {
             None => false,
             Some(Listen::Any { port }) => port != at.port(),
@@ -280,4 +300,8 @@ impl Resolver<'_> {
         }
         clients.listen = Some(listed_listen);
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.parse::<i64>().is_ok_and(|id| id >= 0)
 }

@@ -27,6 +27,7 @@ pub use diagnostics::{ConfigError, ConfigErrors, ConfigWarning, Origin};
 pub use resolved::{CorePlace, EnsemblesComeLater, FourLetterWords, Listen, Pin, ResolvedConfig, RingConfig};
 pub use value::Secret;
 
+use crate::docker::Docker;
 use raw::RawConfig;
 use resolve::Resolver;
 use settings::Settings;
@@ -45,6 +46,8 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// `--client-port`.
     pub client_port: Option<u16>,
+    /// `--docker`: what the environment of a container says, in place of `file`.
+    pub docker: Option<Docker>,
 }
 
 /// A configuration that the server can start with, and what the operator should hear about it.
@@ -75,15 +78,25 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut raw = RawConfig::default();
     let mut initial_text = None;
-    match &sources.file {
-        Some(path) => match read_file(path, "configuration file") {
+    match (&sources.docker, &sources.file) {
+        (Some(docker), _) => {
+            let existing = match read_file(docker.conf_file(), "configuration file") {
+                Ok(bytes) => Some(bytes),
+                Err(ConfigError::Unreadable { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(ConfigErrors(vec![error])),
+            };
+            docker.read(existing.as_deref(), &mut raw, &mut errors, &mut warnings);
+            initial_text =
+                existing.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).or_else(|| Some(docker.text()));
+        }
+        (None, Some(path)) => match read_file(path, "configuration file") {
             Ok(bytes) => {
                 raw = RawConfig::parse(path, &bytes, &mut errors);
                 initial_text = Some(String::from_utf8_lossy(&bytes).into_owned());
             }
             Err(error) => return Err(ConfigErrors(vec![error])),
         },
-        None => BUILT_IN.iter().for_each(|(key, value)| raw.push(key, value, Origin::BuiltIn)),
+        (None, None) => BUILT_IN.iter().for_each(|(key, value)| raw.push(key, value, Origin::BuiltIn)),
     }
     add_jvm_flags(sources, &mut raw);
     add_command_line(sources, &mut raw, &mut errors);
@@ -95,7 +108,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         }
         None => settings.clone(),
     };
-    let config = resolve(settings, &membership, initial_text, &mut errors, &mut warnings);
+    let config = resolve(settings, &membership, initial_text, sources, &mut errors, &mut warnings);
     errors.sort_by_key(ConfigError::rank);
     warnings.sort_by_key(ConfigWarning::rank);
     if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigErrors(errors)) }
@@ -105,16 +118,26 @@ fn resolve(
     settings: Settings,
     membership: &Settings,
     initial_text: Option<String>,
+    sources: &Sources,
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<ConfigWarning>,
 ) -> ResolvedConfig {
     let mut resolver = Resolver { settings: &settings, errors, warnings };
     let storage = resolver.storage();
     let mut clients = resolver.clients();
-    let quorum = resolver.quorum(membership, &storage.data_dir);
+    let my_id = resolver.my_id(&storage.data_dir, sources.docker.as_ref());
+    let quorum = resolver.quorum(membership, my_id);
     resolver.adopt_client_address(&mut clients, &quorum);
-    if clients.listen.is_none() && resolver.errors.is_empty() {
-        resolver.advise("clientPort", "is not set: no client can connect");
+    match (clients.listen, clients.secure_listen) {
+        // A plain port in place of one for TLS would be worse than none.
+        (None, Some(_)) => resolver.conflict(
+            "secureClientPort",
+            "TLS comes later, and there is no clientPort: no client could connect. Set clientPort to serve without TLS",
+        ),
+        (None, None) if resolver.errors.is_empty() => {
+            resolver.advise("clientPort", "is not set: no client can connect")
+        }
+        _ => {}
     }
     ResolvedConfig {
         storage,

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::docker::{VARIABLES, Variable};
+
 use super::keys::{ALIASES, CHAPTERS, Effect, KeySpec};
 
 /// The page's text.
@@ -15,6 +17,8 @@ pub fn page() -> String {
         page.push_str("|---|---|---|---|---|\n");
         chapter.keys.iter().for_each(|spec| push_row(&mut page, spec));
     }
+    page.push_str(DOCKER);
+    VARIABLES.iter().for_each(|variable| push_variable(&mut page, variable));
     page.push_str("\n## Other spellings\n\n| also written | key |\n|---|---|\n");
     ALIASES.iter().for_each(|(alias, name)| push(&mut page, format_args!("| `{alias}` | `{name}` |\n")));
     page
@@ -37,10 +41,34 @@ fn push_row(page: &mut String, spec: &KeySpec) {
     push(page, format_args!("| `{name}` | {allowed} | {default} | {effective} | {doc} |\n"));
 }
 
+fn push_variable(page: &mut String, variable: &Variable) {
+    let default = if variable.default.is_empty() { "–".to_owned() } else { format!("`{}`", variable.default) };
+    let meaning = if variable.key.is_empty() { variable.doc.to_owned() } else { format!("`{}`", variable.key) };
+    push(page, format_args!("| `{}` | {default} | {meaning} |\n", variable.name));
+}
+
 fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
     let written = page.write_fmt(text);
     assert!(written.is_ok(), "writing to a String does not fail");
 }
+
+const DOCKER: &str = "
+## In a container
+
+`ringkeeper --docker` takes its configuration from the environment, as the official ZooKeeper image (`docker.io/library/zookeeper`, 3.9.4) does; `tools/docker`
+has an image that starts so.
+
+- Where `<ZOO_CONF_DIR>/zoo.cfg` is absent, it is made of the variables below, line for line as the official image makes it, and written there. Where it is
+  there, it holds, and a warning names the variables that are without effect. `<ZOO_DATA_DIR>/myid` is written from `ZOO_MY_ID` where it is absent.
+- Nothing is written before all of it has been found usable; a bad value is an error that names the variable. A file that cannot be written, in a
+  read-only container for instance, is a warning, and the server runs all the same.
+- A variable that is empty counts as one that is not set. An unknown `ZOO_` variable is a warning.
+- `-D`, `SERVER_JVMFLAGS`, `JVMFLAGS` and `RINGKEEPER_LOG` hold as always. `ringkeeper --docker --check-config` only checks.
+- The images of others (Bitnami, Confluent) have other variables, which are not read.
+
+| variable | without it | what it sets |
+|---|---|---|
+";
 
 const HEAD: &str = "\
 # Configuration

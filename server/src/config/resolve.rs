@@ -5,7 +5,7 @@
 //! host names of listening addresses; touches nothing else. Never stops at the first problem.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +29,13 @@ pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
 const SNAP_RETAIN_MIN: u32 = 3;
 /// The least `snapCount`, as in ZooKeeper.
 const SNAP_COUNT_MIN: u64 = 2;
+
+/// A smaller segment would be full at once.
+const LOG_SEGMENT_BYTES_MIN: u64 = 32 << 20;
+/// A larger one would make the start wait while it is zeroed.
+const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// What a segment holds beside its largest record: headers, seals and a group that is nearly full.
+const LOG_SEGMENT_BYTES_BESIDE: u64 = 2 << 20;
 
 /// Collects what there is to say while the fields are filled.
 pub(super) struct Resolver<'a> {
@@ -68,6 +75,7 @@ impl Resolver<'_> {
         if !self.settings.bool("forceSync") {
             self.advise("forceSync", "IGNORED: RingKeeper makes every write durable before it answers, always");
         }
+        let (log_segment_bytes, log_record_bytes_max) = self.log_sizes();
         StorageConfig {
             data_log_dir: self.directory("dataLogDir").unwrap_or_else(|| data_dir.clone()),
             data_dir,
@@ -76,10 +84,31 @@ impl Resolver<'_> {
             snap_log_bytes: u64::try_from(self.settings.int::<i64>("snapSizeLimitInKb"))
                 .ok()
                 .and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024))),
-            log_prealloc_bytes: self.settings.int::<u64>("preAllocSize").saturating_mul(1024),
+            log_segment_bytes,
+            log_record_bytes_max,
             fsync_warning: self.millis("fsync.warningthresholdms"),
             autopurge: self.autopurge(),
         }
+    }
+
+    /// Bytes of a segment and of its largest record. A txn is its request with a header, an expanded ACL and a digest, and closing a session
+    /// can list many paths: so a record may have twice the bytes of a request, and never has less room than the log's own default.
+    fn log_sizes(&self) -> (u64, usize) {
+        let frame = u64::from(self.frame_bytes_max());
+        let extra = self.settings.int_if_any::<u64>("jute.maxbuffer.extrasize").unwrap_or(frame).max(frame);
+        let least = u64::try_from(wal::MAX_RECORD_BYTES_DEFAULT).unwrap_or(u64::MAX);
+        let record = (frame + extra).clamp(least, 2 * u64::from(ClientConfig::FRAME_BYTES_MAX));
+        let kib = |key: &str| u64::try_from(self.settings.int::<i64>(key)).ok().filter(|kib| *kib > 0);
+        let asked = [kib("preAllocSize"), kib("txnLogSizeLimitInKb")].into_iter().flatten().min().unwrap_or(0);
+        let segment = asked
+            .saturating_mul(1024)
+            .clamp(LOG_SEGMENT_BYTES_MIN, LOG_SEGMENT_BYTES_MAX)
+            .max(record.next_multiple_of(1 << 20) + LOG_SEGMENT_BYTES_BESIDE);
+        (segment, usize::try_from(record).unwrap_or(usize::MAX))
+    }
+
+    fn frame_bytes_max(&self) -> u32 {
+        self.settings.int::<u32>("jute.maxbuffer").min(ClientConfig::FRAME_BYTES_MAX)
     }
 
     fn directory(&mut self, key: &str) -> Option<PathBuf> {
@@ -114,13 +143,18 @@ impl Resolver<'_> {
 
     pub(super) fn clients(&mut self) -> ClientConfig {
         let backlog: i32 = self.settings.int("clientPortListenBacklog");
+        let (asked, largest) = (self.settings.int::<u32>("jute.maxbuffer"), self.frame_bytes_max());
+        if asked > largest {
+            self.advise("jute.maxbuffer", format!("{asked} counts as {largest}, the largest that RingKeeper takes"));
+        }
         ClientConfig {
             listen: self.listen("clientPort", "clientPortAddress"),
             secure_listen: self.listen("secureClientPort", "secureClientPortAddress"),
+            tcp_keep_alive: self.settings.bool("clientTcpKeepAlive"),
             backlog: u32::try_from(backlog).ok().filter(|backlog| *backlog > 0),
             per_address_max: self.limit("maxClientCnxns"),
             connections_max: self.limit("maxCnxns"),
-            frame_bytes_max: self.settings.int("jute.maxbuffer"),
+            frame_bytes_max: largest,
             outstanding_max: self.settings.int("globalOutstandingLimit"),
             sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout"),
         }
@@ -134,8 +168,11 @@ impl Resolver<'_> {
             }
             return None;
         };
-        let Some(host) = address else { return Some(Listen::Any { port }) };
-        match look_up(&host, port) {
+        let any = self.any_address(port);
+        let Some(host) = address else { return Some(any) };
+        match look_up(&host, port, self.preferred_family()) {
+            // The wildcard of either family takes both, as in Java.
+            Ok(addr) if addr.ip().is_unspecified() => Some(any),
             Ok(addr) => Some(Listen::At(addr)),
             Err(error) => {
                 self.conflict(
@@ -144,6 +181,24 @@ impl Resolver<'_> {
                 );
                 None
             }
+        }
+    }
+
+    /// Every address: of both families, unless Java was told to know IPv4 only.
+    pub(super) fn any_address(&self, port: u16) -> Listen {
+        match self.settings.bool("java.net.preferIPv4Stack") {
+            true => Listen::At((Ipv4Addr::UNSPECIFIED, port).into()),
+            false => Listen::Any { port },
+        }
+    }
+
+    /// Which address of a name with several Java would take.
+    pub(super) fn preferred_family(&self) -> Family {
+        match self.settings.text("java.net.preferIPv6Addresses").as_deref() {
+            _ if self.settings.bool("java.net.preferIPv4Stack") => Family::V4,
+            Some("true") => Family::V6,
+            Some("system") => Family::AsFound,
+            _ => Family::V4,
         }
     }
 
@@ -176,7 +231,6 @@ impl Resolver<'_> {
             extended_types: self.settings.bool("extendedTypesEnabled"),
             enforce_quota: self.settings.bool("enforceQuota"),
             reconfig_enabled: self.settings.bool("reconfigEnabled"),
-            digest: self.settings.bool("digest.enabled"),
             containers: ContainerConfig {
                 check_interval: self.millis("znode.container.checkIntervalMs"),
                 per_minute_max: self.settings.int("znode.container.maxPerMinute"),
@@ -252,13 +306,36 @@ impl Resolver<'_> {
     }
 }
 
-/// An address as it stands, in brackets or not, or the first that the name resolves to.
-pub(super) fn look_up(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+/// Which of a name's addresses comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// An IPv4 one, if there is any: what Java does unless it is told otherwise.
+    V4,
+    /// An IPv6 one, if there is any.
+    V6,
+    /// The first that the system names.
+    AsFound,
+}
+
+impl Family {
+    fn choose(self, found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+        let found: Vec<SocketAddr> = found.collect();
+        let preferred = found.iter().find(|addr| match self {
+            Family::V4 => addr.is_ipv4(),
+            Family::V6 => addr.is_ipv6(),
+            Family::AsFound => true,
+        });
+        preferred.or(found.first()).copied()
+    }
+}
+
+/// An address as it stands, in brackets or not, with a zone or not, or the one of a name's addresses that `family` asks for.
+pub(super) fn look_up(host: &str, port: u16, family: Family) -> std::io::Result<SocketAddr> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
     }
-    let found = (bare, port).to_socket_addrs()?.next();
+    let found = family.choose((bare, port).to_socket_addrs()?);
     found.ok_or_else(|| std::io::Error::other("the name has no address"))
 }
 
@@ -272,4 +349,32 @@ pub(super) fn first_line(path: &Path, bytes_max: u64) -> std::io::Result<Option<
     std::fs::File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_names_addresses_the_one_that_java_would_take_comes_first() {
+        let of = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().expect("one")).collect() };
+        let both = of(&["[::1]:5", "[::2]:5", "127.0.0.1:5", "127.0.0.2:5"]);
+        for (family, first) in [(Family::V4, "127.0.0.1:5"), (Family::V6, "[::1]:5"), (Family::AsFound, "[::1]:5")] {
+            assert_eq!(family.choose(both.iter().copied()), first.parse().ok(), "{family:?}");
+        }
+        assert_eq!(Family::V4.choose(of(&["[::1]:5"]).into_iter()), "[::1]:5".parse().ok());
+        assert_eq!(Family::V6.choose(of(&["127.0.0.1:5"]).into_iter()), "127.0.0.1:5".parse().ok());
+        assert_eq!(Family::V4.choose(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn an_address_may_stand_in_brackets_and_have_a_zone() {
+        for (host, expected) in [("::1", "[::1]:5"), ("[::1]", "[::1]:5"), ("10.0.0.1", "10.0.0.1:5")] {
+            assert_eq!(look_up(host, 5, Family::V4).ok(), expected.parse().ok(), "{host}");
+        }
+        // Every Linux has the interface lo, with the number 1.
+        let zoned = look_up("fe80::1%lo", 5, Family::V4).expect("an address");
+        assert_eq!(zoned.to_string(), "[fe80::1%1]:5");
+        assert!(look_up("no-such-host.invalid", 5, Family::V4).is_err());
+    }
 }

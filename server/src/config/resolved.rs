@@ -59,8 +59,10 @@ pub struct StorageConfig {
     pub snap_count: u64,
     /// Bytes of log after which an image is written; `None` is off.
     pub snap_log_bytes: Option<NonZeroU64>,
-    /// Bytes by which the log is allocated ahead.
-    pub log_prealloc_bytes: u64,
+    /// Bytes of a log segment, which is what the log is allocated ahead by.
+    pub log_segment_bytes: u64,
+    /// Largest record of the log in bytes.
+    pub log_record_bytes_max: usize,
     /// A log write that takes longer is warned about.
     pub fsync_warning: Duration,
     /// Removal of old images and logs; `None` is off.
@@ -85,11 +87,13 @@ pub struct ClientConfig {
     pub secure_listen: Option<Listen>,
     /// `clientPortListenBacklog`; `None` is the server's choice.
     pub backlog: Option<u32>,
+    /// `clientTcpKeepAlive`.
+    pub tcp_keep_alive: bool,
     /// Connections from one address; `None` is without limit.
     pub per_address_max: Option<NonZeroU32>,
     /// Connections in all; `None` is without limit.
     pub connections_max: Option<NonZeroU32>,
-    /// `jute.maxbuffer`: largest request frame.
+    /// `jute.maxbuffer`: largest request frame; at most [`ClientConfig::FRAME_BYTES_MAX`].
     pub frame_bytes_max: u32,
     /// `globalOutstandingLimit`.
     pub outstanding_max: u32,
@@ -97,10 +101,16 @@ pub struct ClientConfig {
     pub sessionless_timeout: Duration,
 }
 
+impl ClientConfig {
+    /// No request is larger, whatever `jute.maxbuffer` says: its txn, of up to twice that size, must fit into a group of the log and into
+    /// memory several times over.
+    pub const FRAME_BYTES_MAX: u32 = 128 << 20;
+}
+
 /// Where to listen. A port of 0 asks the kernel for a free one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
-    /// On every address. Bind the first of [`Listen::candidates`] that the machine has.
+    /// On every address of both families. Bind the first of [`Listen::candidates`] that the machine has.
     Any {
         /// The port.
         port: u16,
@@ -155,8 +165,6 @@ pub struct TreeConfig {
     pub enforce_quota: bool,
     /// `reconfigEnabled`: decides how a standalone server, which cannot be reconfigured, says so.
     pub reconfig_enabled: bool,
-    /// Whether the running digest is kept and compared.
-    pub digest: bool,
     /// Removal of containers and TTL nodes.
     pub containers: ContainerConfig,
 }

@@ -35,10 +35,11 @@ fn defaults_are_zookeepers() {
     assert_eq!(c.clients.sessionless_timeout, Duration::from_secs(10));
     assert_eq!((c.sessions.tick_ms, c.sessions.timeout_ms_min, c.sessions.timeout_ms_max), (3_000, 6_000, 60_000));
     assert_eq!(c.storage.data_log_dir, c.storage.data_dir);
-    assert_eq!((c.storage.snap_count, c.storage.log_prealloc_bytes), (100_000, 64 << 20));
+    assert_eq!((c.storage.snap_count, c.storage.log_segment_bytes), (100_000, 64 << 20));
+    assert!(!c.clients.tcp_keep_alive && c.storage.log_record_bytes_max == 8 << 20);
     assert_eq!(c.storage.snap_log_bytes.map(u64::from), Some(4 << 30));
     assert_eq!(c.storage.fsync_warning, Duration::from_secs(1));
-    assert!(c.tree.digest && !c.tree.extended_types && *c.auth == engine::auth::AuthRules::default());
+    assert!(!c.tree.extended_types && *c.auth == engine::auth::AuthRules::default());
     assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
     assert_eq!((c.tree.containers.per_minute_max, c.tree.containers.never_used_max), (10_000, None));
     assert_eq!(c.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
@@ -207,10 +208,61 @@ fn addresses_follow_zookeepers_rules() {
         let at = bound.parse().expect("an address");
         assert_eq!(listen(&["clientPort=5", &format!("clientPortAddress={written}")]), Some(Listen::At(at)));
     }
+    for any in ["0.0.0.0", "::", "[::]"] {
+        assert_eq!(
+            listen(&["clientPort=5", &format!("clientPortAddress={any}")]),
+            Some(Listen::Any { port: 5 }),
+            "{any}"
+        );
+        let ipv4 = listen(&["clientPort=5", &format!("clientPortAddress={any}"), "java.net.preferIPv4Stack=true"]);
+        assert_eq!(ipv4, Some(Listen::At("0.0.0.0:5".parse().expect("an address"))));
+    }
+    let unknown = errors(&["clientPort=5", "clientPortAddress=no-such-host.invalid"]);
+    assert!(
+        unknown.contains("clientPortAddress: `no-such-host.invalid` is no address, and looking it up"),
+        "{unknown}"
+    );
     assert!(errors(&["clientPortAddress=::1"]).contains("clientPortAddress: needs clientPort"));
     assert!(errors(&["secureClientPortAddress=::1"]).contains("needs secureClientPort"));
     let candidates: Vec<String> = Listen::Any { port: 7 }.candidates().iter().map(ToString::to_string).collect();
     assert_eq!(candidates, ["[::]:7", "0.0.0.0:7"]);
+}
+
+#[test]
+fn a_port_for_tls_alone_is_refused_and_never_served_without() {
+    let alone = errors(&["secureClientPort=2182"]);
+    assert!(alone.contains("secureClientPort: TLS comes later, and there is no clientPort"), "{alone}");
+    let both = try_load(&["clientPort=2181", "secureClientPort=2182", "secureClientPortAddress=::1"]).expect("usable");
+    assert_eq!(both.config.clients.listen, Some(Listen::Any { port: 2181 }));
+    assert_eq!(both.config.clients.secure_listen, Some(Listen::At("[::1]:2182".parse().expect("an address"))));
+    let warnings: Vec<String> = both.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|text| text.contains("does not listen for TLS clients")), "{warnings:?}");
+}
+
+#[test]
+fn the_log_has_room_for_the_largest_request() {
+    let sizes = |lines: &[&str]| {
+        let storage = config(lines).storage;
+        (storage.log_segment_bytes >> 20, storage.log_record_bytes_max >> 20)
+    };
+    for (lines, expected) in [
+        (&["preAllocSize=1024"][..], (32, 8)),
+        (&["preAllocSize=16777216"], (1_024, 8)),
+        (&["txnLogSizeLimitInKb=40960"], (40, 8)),
+        (&["txnLogSizeLimitInKb=1000000"], (64, 8)),
+        (&["txnLogSizeLimitInKb=0"], (64, 8)),
+        (&["jute.maxbuffer=0x1000000"], (64, 32)),
+        (&["jute.maxbuffer=104857600"], (202, 200)),
+        (&["jute.maxbuffer=104857600", "jute.maxbuffer.extrasize=125829120"], (222, 220)),
+        (&["jute.maxbuffer=104857600", "jute.maxbuffer.extrasize=0"], (202, 200)),
+        (&["jute.maxbuffer=2147483647"], (258, 256)),
+    ] {
+        assert_eq!(sizes(lines), expected, "{lines:?}");
+    }
+    let loaded = try_load(&["jute.maxbuffer=2147483647", "clientPort=1"]).expect("usable");
+    assert_eq!(loaded.config.clients.frame_bytes_max, 134_217_728);
+    let text = loaded.warnings.first().map(ToString::to_string).unwrap_or_default();
+    assert!(text.contains("jute.maxbuffer: 2147483647 counts as 134217728"), "{text}");
 }
 
 #[test]

@@ -47,7 +47,8 @@ impl Words<'_> {
     pub(super) fn conf(&self, out: &mut impl Write) -> Written {
         let (clients, storage, sessions) = (&self.config.clients, &self.config.storage, &self.config.sessions);
         writeln!(out, "clientPort={}", self.client_port)?;
-        writeln!(out, "secureClientPort={}", clients.secure_listen.map_or(-1, |listen| i32::from(listen.port())))?;
+        // The port that is listened on, as in ZooKeeper: whatever the configuration says, TLS comes later.
+        writeln!(out, "secureClientPort=-1")?;
         writeln!(out, "dataDir={}", storage.data_dir.display())?;
         writeln!(out, "dataDirSize={}", dir_bytes(&storage.data_dir))?;
         writeln!(out, "dataLogDir={}", storage.data_log_dir.display())?;
@@ -57,7 +58,8 @@ impl Words<'_> {
         writeln!(out, "minSessionTimeout={}", sessions.timeout_ms_min)?;
         writeln!(out, "maxSessionTimeout={}", sessions.timeout_ms_max)?;
         writeln!(out, "clientPortListenBacklog={}", clients.backlog.map_or(-1, i64::from))?;
-        writeln!(out, "serverId={}", self.config.server_id().0)?;
+        // A server that stands alone says 0 in ZooKeeper, whatever `myid` holds.
+        writeln!(out, "serverId={}", self.config.ensemble().map_or(0, |_| self.config.server_id().0))?;
         Ok(())
     }
 

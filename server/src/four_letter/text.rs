@@ -1,7 +1,7 @@
 //! How Java writes numbers, dates and addresses.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use engine::auth::java_host;
+use std::net::SocketAddr;
 
 /// An average as ZooKeeper writes it: at most four digits behind the point, at least one.
 pub(super) fn decimal(value: f64) -> String {
@@ -19,20 +19,10 @@ pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0.0 { 0.0 } else { part / whole }
 }
 
-/// `InetSocketAddress.toString`: a slash, and IPv6 without its short form.
+/// `InetSocketAddress.toString`: a slash, and IPv6 in brackets without its short form.
 pub(super) fn address(address: SocketAddr) -> String {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => format!("/{ip}:{}", address.port()),
-        IpAddr::V6(ip) => {
-            let mut text = String::from("/[");
-            for (place, segment) in ip.segments().into_iter().enumerate() {
-                let colon = if place == 0 { "" } else { ":" };
-                let _infallible = write!(text, "{colon}{segment:x}");
-            }
-            let _infallible = write!(text, "]:{}", address.port());
-            text
-        }
-    }
+    let (host, port) = (java_host(address), address.port());
+    if host.contains(':') { format!("/[{host}]:{port}") } else { format!("/{host}:{port}") }
 }
 
 /// `Date.toString` in UTC: `Sat Nov 21 08:01:17 UTC 2026`.
@@ -89,5 +79,6 @@ mod tests {
         assert_eq!(address("127.0.0.1:80".parse().unwrap()), "/127.0.0.1:80");
         assert_eq!(address("[::ffff:10.0.0.1]:80".parse().unwrap()), "/10.0.0.1:80");
         assert_eq!(address("[::1]:80".parse().unwrap()), "/[0:0:0:0:0:0:0:1]:80");
+        assert_eq!(address("[fe80::7%3]:80".parse().unwrap()), "/[fe80:0:0:0:0:0:0:7%3]:80");
     }
 }

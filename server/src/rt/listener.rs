@@ -1,6 +1,7 @@
 //! Makes the listening sockets of a shard, so that several shards (and only this user's) can listen on one port.
 //!
-//! Errors come back typed, before any thread starts. `TCP_NODELAY` is set here because accepted sockets inherit it on Linux.
+//! Errors come back typed, before any thread starts. `TCP_NODELAY` and `SO_KEEPALIVE` are set here because accepted
+//! sockets inherit them on Linux.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,11 +23,12 @@ pub fn ensure_unused(addr: SocketAddr) -> Result<(), Error> {
 }
 
 /// Binds and listens; returns the socket and the address with the port that it got.
-pub(super) fn bind(addr: SocketAddr, backlog: i32) -> Result<(TcpListener, SocketAddr), Error> {
+pub(super) fn bind(addr: SocketAddr, backlog: i32, keep_alive: bool) -> Result<(TcpListener, SocketAddr), Error> {
     let socket = open(addr)?;
     let failed = |step| failure(addr, step);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
+    socket.set_keepalive(keep_alive).map_err(failed("SO_KEEPALIVE"))?;
     socket.bind(&addr.into()).map_err(failed("bind"))?;
     socket.listen(backlog).map_err(failed("listen"))?;
     let listener = TcpListener::from(socket);

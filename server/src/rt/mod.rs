@@ -67,6 +67,8 @@ pub struct ShardConfig {
     pub listen: Vec<SocketAddr>,
     /// Connections that the kernel keeps until they are accepted, per listener (the kernel clamps it to `net.core.somaxconn`).
     pub backlog: i32,
+    /// Whether the kernel probes connections on which nothing happens (`SO_KEEPALIVE`).
+    pub keep_alive: bool,
     /// The CPU to pin the thread to; `None` leaves it to the scheduler.
     pub cpu: Option<usize>,
     /// Most bytes that one [`Handler::on_recv`] brings.
@@ -83,6 +85,7 @@ impl ShardConfig {
             name: name.into(),
             listen: Vec::new(),
             backlog: BACKLOG_DEFAULT,
+            keep_alive: false,
             cpu: None,
             recv_bytes: RECV_BYTES_DEFAULT,
             close_wait: CLOSE_WAIT_DEFAULT,
@@ -193,7 +196,7 @@ pub enum Error {
         addr: SocketAddr,
     },
     /// The listener could not be made for another reason.
-    #[error("cannot listen on {addr} ({step}): {source}")]
+    #[error("cannot listen on {addr} ({step}): {source}{}", hint(source))]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
@@ -230,6 +233,24 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the machine has no address of this kind, IPv6 above all, so that one of another kind may serve instead.
+    #[must_use]
+    pub fn is_missing_address_family(&self) -> bool {
+        let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
+        matches!(self, Error::Listen { source, .. } if source.raw_os_error().is_some_and(|code| missing.contains(&code)))
+    }
+}
+
+/// What to do about the causes of a failed listener that operators meet.
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => "; clientPortAddress must be an address of this machine (`ip address` lists them)",
+        Some(libc::EACCES) => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
 /// Starts a shard: binds its listeners, starts its thread and waits until it serves. `make` runs on the shard's thread.
 ///
 /// # Errors
@@ -242,7 +263,7 @@ pub fn spawn_shard<H: Handler>(
     let mut listeners = Vec::with_capacity(config.listen.len());
     let mut addrs = Vec::with_capacity(config.listen.len());
     for &addr in &config.listen {
-        let (socket, bound) = listener::bind(addr, config.backlog)?;
+        let (socket, bound) = listener::bind(addr, config.backlog, config.keep_alive)?;
         listeners.push(socket);
         addrs.push(bound);
     }

@@ -173,7 +173,7 @@ const E2E: Stage = Stage {
             Libtest,
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
-             --test laws --test bad_input --test watchdog --test quotas --test words --test sasl --no-fail-fast --locked",
+             --test laws --test bad_input --test watchdog --test quotas --test words --test sasl --test addresses --no-fail-fast --locked",
         ),
         run_with(
             Libtest,

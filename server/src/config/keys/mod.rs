@@ -100,14 +100,18 @@ pub fn find(written: &str) -> Option<(&'static KeySpec, &str)> {
 
 /// The known key that `written` most resembles, if one is near enough to be a slip of the pen.
 pub fn suggest(written: &str) -> Option<String> {
-    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written).to_ascii_lowercase();
+    let name = written.strip_prefix(PROPERTY_PREFIX).unwrap_or(written);
+    nearest(name, all().filter(|spec| !spec.is_family()).map(|spec| spec.name))
+}
+
+/// The one of `candidates` that `written` most resembles, in any case of letters, if one is near enough to be a slip of the pen.
+pub fn nearest(written: &str, candidates: impl Iterator<Item = &'static str>) -> Option<String> {
+    let name = written.to_ascii_lowercase();
     // More than a third of the letters wrong is another word, not a typing error.
     let distance_max = (name.chars().count() / 3).clamp(1, 4);
-    let near_in_length = |spec: &&KeySpec| spec.name.len().abs_diff(name.len()) <= distance_max;
-    all()
-        .filter(|spec| !spec.is_family())
-        .filter(near_in_length)
-        .map(|spec| (edit_distance(&name, &spec.name.to_ascii_lowercase()), spec.name))
+    candidates
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= distance_max)
+        .map(|candidate| (edit_distance(&name, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name.to_owned())
@@ -187,6 +191,44 @@ mod tests {
     fn every_default_is_allowed_by_its_own_kind() {
         for spec in all().filter(|spec| !spec.default.is_empty()) {
             assert!(spec.kind.read(spec.default).is_some(), "{}={}", spec.name, spec.default);
+        }
+    }
+
+    /// Every key that `QuorumPeerConfig` of 3.9.5 names, with the default in its fields or in the code that reads them (empty: none).
+    const QUORUM_PEER_CONFIG: &str = "dataDir dataLogDir clientPort clientPortAddress secureClientPort secureClientPortAddress \
+        observerMasterPort=0 clientPortListenBacklog=-1 tickTime=3000 maxClientCnxns=60 minSessionTimeout=-1 maxSessionTimeout=-1 \
+        initLimit=0 syncLimit=0 connectToLearnerMasterLimit=0 electionAlg=3 quorumListenOnAllIPs=false peerType=participant \
+        syncEnabled=true dynamicConfigFile autopurge.snapRetainCount=3 autopurge.purgeInterval=0 standaloneEnabled=true \
+        reconfigEnabled=false localSessionsEnabled=false localSessionsUpgradingEnabled=false sslQuorum=false portUnification=false \
+        sslQuorumReloadCertFiles=false server.1 group.1 weight.1 version quorum.auth.enableSasl=false \
+        quorum.auth.serverRequireSasl=false quorum.auth.learnerRequireSasl=false quorum.auth.learner.saslLoginContext=QuorumLearner \
+        quorum.auth.server.saslLoginContext=QuorumServer quorum.auth.kerberos.servicePrincipal=zkquorum/localhost \
+        quorum.cnxn.threads.size=20 jvm.pause.monitor=false jvm.pause.info-threshold.ms=1000 jvm.pause.warn-threshold.ms=10000 \
+        jvm.pause.sleep.time.ms=500 metricsProvider.className=org.apache.zookeeper.metrics.impl.DefaultMetricsProvider \
+        metricsProvider.anything multiAddress.enabled=false multiAddress.reachabilityCheckEnabled=true \
+        multiAddress.reachabilityCheckTimeoutMs=1000 oraclePath";
+    /// Further properties that `zoo.cfg` passes on to the server, and its families of them.
+    const PROPERTIES: &str = "authProvider.sasl superUser.2 ssl.keyStore.location ssl.quorum.trustStore.type admin.serverPort=8080 \
+        4lw.commands.whitelist=srvr jute.maxbuffer=1048575 jute.maxbuffer.extrasize globalOutstandingLimit=1000 maxCnxns=0 snapCount=100000 \
+        preAllocSize=65536 fsync.warningthresholdms=1000 txnLogSizeLimitInKb=-1 extendedTypesEnabled=false emulate353TTLNodes=false \
+        znode.container.checkIntervalMs=60000 znode.container.maxPerMinute=10000 znode.container.maxNeverUsedIntervalMs=0 \
+        skipACL=no enableEagerACLCheck=false enforceQuota=false closeSessionTxn.enabled=true digest.enabled=true \
+        clientTcpKeepAlive=false nio.sessionlessCnxnTimeout=10000 leaderServes=yes cnxTimeout=5000 forceSync=yes \
+        request_throttle_max_requests=0 request_throttle_stall_time=100 throttled_op_wait_time=0 largeRequestThreshold=-1 \
+        largeRequestMaxBytes=104857600 connection_throttle_tokens=0 DigestAuthenticationProvider.digestAlg=SHA1 \
+        sessionRequireClientSASLAuth=false audit.enable=false readonlymode.enabled=false snapshot.trust.empty=false";
+    /// Where our default is another on purpose; each stands in docs/compatibility.md.
+    const OTHER_DEFAULTS: [&str; 1] = ["autopurge.purgeInterval"];
+
+    #[test]
+    fn every_key_of_zookeeper_is_known_and_has_its_default() {
+        for word in QUORUM_PEER_CONFIG.split_whitespace().chain(PROPERTIES.split_whitespace()) {
+            let (key, default) = word.split_once('=').unwrap_or((word, ""));
+            for written in [key.to_owned(), format!("zookeeper.{key}")] {
+                let (spec, _) = find(&written).unwrap_or_else(|| panic!("{written} is unknown"));
+                let is_same = spec.default == default;
+                assert_eq!(is_same, !OTHER_DEFAULTS.contains(&key), "{written}: {} and not {default}", spec.default);
+            }
         }
     }
 

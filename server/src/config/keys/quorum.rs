@@ -1,18 +1,19 @@
 //! Keys of ensembles: membership and the tuning of election, synchronization and broadcast.
 
 use super::super::value::Kind::{self, Bool, List, Path, Text};
-use super::{Effect::Ensemble, INT_MAX, KeySpec, LONG_MAX, int, keys};
+use super::Effect::{Ensemble, Now};
+use super::{INT_MAX, KeySpec, LONG_MAX, int, keys};
 
 pub(super) const MEMBERS: &[KeySpec] = keys! {
-    "server.*" => Text, "", Ensemble,
-        "A member: `host:quorumPort:electionPort[:participant|observer][;[clientAddress:]clientPort]`; several addresses are separated by `|`. One line alone is a standalone server.";
+    "server.*" => Text, "", Now,
+        "A member: `host:quorumPort:electionPort[:participant|observer][;[clientAddress:]clientPort]`; several addresses are separated by `|`. One line alone is a standalone server, and says where it serves clients; more of them are refused at the start until ensembles come.";
     "group.*" => Text, "", Ensemble,
         "A group of a hierarchical quorum: server ids separated by `:`.";
     "weight.*" => Text, "", Ensemble,
         "The weight of a server's vote in a hierarchical quorum.";
     "version" => Text, "", Ensemble,
         "Version of the dynamic configuration, hexadecimal; written by the server.";
-    "dynamicConfigFile" => Path, "", Ensemble,
+    "dynamicConfigFile" => Path, "", Now,
         "File that holds the lines `server.`, `group.` and `weight.`, which then may not stand in the main file.";
     "initLimit" => int(0, INT_MAX), "0", Ensemble,
         "Ticks that a follower has to connect to the leader and synchronize. Required in an ensemble.";
@@ -20,24 +21,24 @@ pub(super) const MEMBERS: &[KeySpec] = keys! {
         "Ticks that a follower may lag behind the leader. Required in an ensemble.";
     "connectToLearnerMasterLimit" => int(0, INT_MAX), "0", Ensemble,
         "Ticks that a learner has to connect to the leader. 0 is `initLimit`.";
-    "electionAlg" => int(3, 3), "3", Ensemble,
-        "Election algorithm. Only 3, fast leader election, exists.";
+    "electionAlg" => int(3, 3), "3", Now,
+        "Election algorithm. Only 3, fast leader election, exists; another number is an error, as in ZooKeeper.";
     "quorumListenOnAllIPs" => Bool, "false", Ensemble,
         "Listen for peers on all addresses, not only on that of the `server.` line.";
     "peerType" => Kind::Choice(&["participant", "observer"]), "participant", Ensemble,
         "Role of this server. The `server.` line decides where they differ.";
     "syncEnabled" => Bool, "true", Ensemble,
         "Whether an observer keeps a log and snapshots of its own.";
-    "standaloneEnabled" => Bool, "true", Ensemble,
-        "Whether a single `server.` line means a standalone server, not an ensemble of one that can grow.";
-    "reconfigEnabled" => Bool, "false", super::Effect::Now,
+    "standaloneEnabled" => Bool, "true", Now,
+        "Whether a single `server.` line means a standalone server, not an ensemble of one that can grow. `false` is refused at the start until ensembles come.";
+    "reconfigEnabled" => Bool, "false", Now,
         "Whether clients may change the membership. A single server answers `reconfig` with Unimplemented then, and with ReconfigDisabled otherwise.";
     "localSessionsEnabled" => Bool, "false", Ensemble,
         "Sessions that only the server they are connected to knows.";
     "localSessionsUpgradingEnabled" => Bool, "false", Ensemble,
         "Make a local session global when it creates an ephemeral node.";
-    "observerMasterPort" => int(0, 65_535), "0", Ensemble,
-        "Port at which followers serve observers. 0 is off.";
+    "observerMasterPort" => int(-1, 65_535), "0", Ensemble,
+        "Port at which followers serve observers. 0 and -1 are off.";
     "sslQuorum" => Bool, "false", Ensemble,
         "Encrypt the traffic between servers.";
     "portUnification" => Bool, "false", Ensemble,
@@ -125,6 +126,6 @@ pub(super) const TUNING: &[KeySpec] = keys! {
         "How many messages are remembered.";
     "readonlymode.enabled" => Bool, "false", Ensemble,
         "Serve read-only clients while the server has no quorum.";
-    "ensembleAuthName" => List, "", super::Effect::Now,
+    "ensembleAuthName" => List, "", Now,
         "Names of this ensemble, where the `EnsembleAuthenticationProvider` is an `authProvider`; a client that means another one is sent away.";
 };

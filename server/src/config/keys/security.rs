@@ -50,6 +50,8 @@ pub(super) const AUTH: &[KeySpec] = keys! {
         "Canonicalize peers' host names for Kerberos.";
     "kerberos.minReLoginTimeMs" => int(0, INT_MAX), "60000", KERBEROS,
         "Shortest time between Kerberos logins, in milliseconds.";
+    "jaasLoginRenew" => int(0, INT_MAX), "", KERBEROS,
+        "How often Kerberos logins are renewed, in milliseconds, as many guides write; ZooKeeper reads it no more.";
     "requireKerberosConfig" => Bool, "false", KERBEROS,
         "Fail where there is no Kerberos configuration.";
     "security.auth_to_local" => Text, "DEFAULT", KERBEROS,
@@ -70,7 +72,7 @@ pub(super) const AUTH: &[KeySpec] = keys! {
 macro_rules! tls_keys {
     ($($prefix:literal),*) => { keys! {
         "secureClientPort" => int(0, 65_535), "", NO_TLS,
-            "Port for TLS clients. 0 picks a free one; without it there is none.";
+            "Port for TLS clients. 0 picks a free one; without it there is none. Set alone, without `clientPort`, it is an error: nobody is served in plain text in its place.";
         "secureClientPortAddress" => Host, "", NO_TLS,
             "Address for TLS clients; without it, all.";
         "client.portUnification" => Bool, "false", NO_TLS,

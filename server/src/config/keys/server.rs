@@ -17,9 +17,9 @@ pub(super) const STORAGE: &[KeySpec] = keys! {
     "snapSizeLimitInKb" => int(-1, LONG_MAX), "4194304", Now,
         "KiB of log after which an image is written. 0 and -1 are off.";
     "preAllocSize" => int(1, 16_777_216), "65536", Now,
-        "KiB by which the log is allocated ahead.";
-    "txnLogSizeLimitInKb" => int(-1, LONG_MAX), "-1", Later,
-        "KiB after which a new log file begins. 0 and -1 are off.";
+        "KiB by which the log is allocated ahead: the size of its files, from 32 MiB to 1 GiB.";
+    "txnLogSizeLimitInKb" => int(-1, LONG_MAX), "-1", Now,
+        "KiB after which a new log file begins, where that is less than `preAllocSize`. 0 and -1 are off. A file has 32 MiB at least, more for a large `jute.maxbuffer`.";
     "autopurge.snapRetainCount" => int(0, INT_MAX), "3", Now,
         "Images that are kept, with the log that belongs to them. Below 3 counts as 3.";
     "autopurge.purgeInterval" => Kind::Interval, "1", Now,
@@ -30,13 +30,13 @@ pub(super) const STORAGE: &[KeySpec] = keys! {
         "RingKeeper always makes a write durable before it answers; `no` is accepted and ignored with a warning.";
     "datadir.autocreate" => Bool, "true", Now,
         "Create the data directories where they are missing.";
-    "db.autocreate" => Bool, "true", Later,
-        "Whether an empty data directory may begin a new database without the file `initialize`.";
-    "digest.enabled" => Bool, "true", Later,
+    "db.autocreate" => Bool, "true", Effect::Ensemble,
+        "Whether a server with an empty data directory, and without the file `initialize` in it, may vote. One server begins a new database in any case, as in ZooKeeper.";
+    "digest.enabled" => Bool, "true", Never("the digest is always kept: recovery checks every transaction by it"),
         "Keep a running digest of the tree and compare it.";
     "snapshot.compression.method" => Kind::Choice(&["", "gz", "snappy"]), "", Never("images are mapped into memory and not compressed"),
         "Compression of ZooKeeper's snapshots.";
-    "snapshot.trust.empty" => Bool, "false", Later,
+    "snapshot.trust.empty" => Bool, "false", LaterMind("data of ZooKeeper cannot be imported yet"),
         "Import a ZooKeeper directory that has logs and no snapshot.";
     "serializeLastProcessedZxid.enabled" => Bool, "true", Never("an image always holds its zxid"),
         "Write the last zxid into snapshots.";
@@ -52,7 +52,11 @@ pub(super) const CLIENTS: &[KeySpec] = keys! {
     "clientPort" => int(0, 65_535), "", Now,
         "Port for clients. 0 picks a free one; without it there is no plain port.";
     "clientPortAddress" => Host, "", Now,
-        "Address for clients, IPv4, IPv6 or a name; without it, all.";
+        "Address for clients: IPv4, IPv6 (in brackets or not, with a zone or not) or a name. Without it, and for `0.0.0.0` and `::`, every address of both families, as in Java.";
+    "java.net.preferIPv4Stack" => Bool, "false", Now,
+        "Listen on IPv4 alone where every address is meant, and take a name's IPv4 address. Often in `JVMFLAGS`.";
+    "java.net.preferIPv6Addresses" => Kind::Choice(&["false", "true", "system"]), "false", Now,
+        "Which address of a name that has both comes first: IPv4 (`false`), IPv6 (`true`), or the system's first.";
     "clientPortListenBacklog" => int(-1, INT_MAX), "-1", Now,
         "Connections that the kernel queues before they are accepted. -1 is the server's choice.";
     "tickTime" => int(1, INT_MAX), "3000", Now,
@@ -67,17 +71,17 @@ pub(super) const CLIENTS: &[KeySpec] = keys! {
         "Connections in all. 0 is without limit.";
     "nio.sessionlessCnxnTimeout" => int(1, INT_MAX), "10000", Now,
         "How long a connection may take to open its session, in milliseconds.";
-    "clientTcpKeepAlive" => Bool, "false", Later,
-        "TCP keep-alive on connections of clients.";
-    "closeSessionTxn.enabled" => Bool, "true", LaterMind("close-session transactions always list the nodes that they delete"),
-        "Write the ephemeral nodes that go into the transaction that closes their session.";
+    "clientTcpKeepAlive" => Bool, "false", Now,
+        "TCP keep-alive on connections of clients: the kernel ends one whose client is gone for good.";
+    "closeSessionTxn.enabled" => Bool, "true", Effect::Ensemble,
+        "Write the ephemeral nodes that go into the transaction that closes their session. RingKeeper always does; only servers older than 3.6 in the same ensemble could tell.";
 };
 
 pub(super) const LIMITS: &[KeySpec] = keys! {
     "jute.maxbuffer" => int(1, INT_MAX), "1048575", Now,
-        "Largest request in bytes, and so the largest node.";
-    "jute.maxbuffer.extrasize" => int(0, INT_MAX), "", Later,
-        "Bytes above `jute.maxbuffer` that a record on disk or from a peer may have. Without it, `jute.maxbuffer`.";
+        "Largest request in bytes, and so the largest node. Above 134217728 counts as that. The log keeps four times as many bytes in memory, 18 MiB at least.";
+    "jute.maxbuffer.extrasize" => int(0, INT_MAX), "", Now,
+        "Bytes above `jute.maxbuffer` that a record of the log may have. Without it, or where it is less, `jute.maxbuffer`; a record may have 8 MiB in any case, and 256 MiB at most.";
     "globalOutstandingLimit" => int(1, INT_MAX), "1000", Now,
         "Requests in work, in the whole server, past which it stops reading from clients.";
     "request_throttle_max_requests" => int(0, INT_MAX), "0", Now,
@@ -116,8 +120,8 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
         "Weigh new connections by what their session costs.";
     "connection_throttle_global_session_weight" => int(1, INT_MAX), "3", Now,
         "Weight of a new global session.";
-    "connection_throttle_local_session_weight" => int(1, INT_MAX), "1", Later,
-        "Weight of a new local session.";
+    "connection_throttle_local_session_weight" => int(1, INT_MAX), "1", Now,
+        "Weight of a new local session. One server has none; the other two weights are at least this one.";
     "connection_throttle_renew_session_weight" => int(1, INT_MAX), "2", Now,
         "Weight of a session that reconnects.";
 };
@@ -125,7 +129,7 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
 pub(super) const TREE: &[KeySpec] = keys! {
     "extendedTypesEnabled" => Bool, "false", Now,
         "Allow nodes with a time to live.";
-    "emulate353TTLNodes" => Bool, "false", Later,
+    "emulate353TTLNodes" => Bool, "false", LaterMind("data of ZooKeeper 3.5.3 cannot be imported yet; nodes made here need nothing"),
         "Read TTL nodes of ZooKeeper 3.5.3.";
     "znode.container.checkIntervalMs" => int(1, INT_MAX), "60000", Now,
         "How often containers and TTL nodes are looked through, in milliseconds.";
@@ -135,8 +139,8 @@ pub(super) const TREE: &[KeySpec] = keys! {
         "Age in milliseconds at which a container that never had a child is removed. 0 is off.";
     "skipACL" => Kind::YesNo, "no", Now,
         "Do not check ACLs: they are stored, and everybody may do everything.";
-    "enableEagerACLCheck" => Bool, "false", Later,
-        "Check ACLs before a request is forwarded to the leader.";
+    "enableEagerACLCheck" => Bool, "false", Effect::Ensemble,
+        "Check ACLs before a request is forwarded to the leader. One server checks them once, in any case.";
     "enforceQuota" => Bool, "false", Now,
         "Refuse writes that exceed a hard quota, and warn of those that exceed a soft one. The totals in `zookeeper_stats` are kept in any case.";
     "maxResponseCacheSize" => int(0, INT_MAX), "400", Never("replies are not built twice from stored bytes"),
@@ -247,10 +251,6 @@ pub(super) const JAVA_ONLY: &[KeySpec] = keys! {
         "Do not register the logger with JMX.";
     "jmx.log4j.mbean" => Text, "", JVM,
         "JMX name of the logger.";
-    "java.net.preferIPv4Stack" => Bool, "false", JVM,
-        "Use IPv4 only.";
-    "java.net.preferIPv6Addresses" => Bool, "false", JVM,
-        "Prefer IPv6.";
     "networkaddress.cache.ttl" => int(-1, INT_MAX), "", JVM,
         "How long Java remembers resolved names, in seconds.";
     "sun.net.inetaddr.ttl" => int(-1, INT_MAX), "", JVM,
