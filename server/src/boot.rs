@@ -315,10 +315,13 @@ fn shard_options(config: &ResolvedConfig, limits: &Limits, number: usize) -> Sha
     }
 }
 
+/// The first byte of the session ids of a server that stands alone, whatever its `myid`, as in ZooKeeper.
+const STANDALONE_ID: proto::ServerId = proto::ServerId(1);
+
 fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
     let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     ReplicaOptions {
-        server: config.server_id(),
+        server: config.ensemble().map_or(STANDALONE_ID, |_| config.server_id()),
         tick_ms: i64::from(config.sessions.tick_ms),
         session_timeout_ms_min: i32::try_from(config.sessions.timeout_ms_min).unwrap_or(i32::MAX),
         session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),

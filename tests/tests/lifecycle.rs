@@ -28,6 +28,16 @@ fn sigterm_ends_it_with_code_0_and_the_next_run_finds_the_data() {
 }
 
 #[test]
+fn a_session_id_begins_with_1_as_of_a_zookeeper_that_stands_alone() {
+    let builder = Server::builder();
+    std::fs::create_dir_all(builder.data_dir()).unwrap();
+    std::fs::write(builder.data_dir().join("myid"), "7\n").unwrap();
+    let server = builder.start();
+    let client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
+    assert_eq!(client.session_id().0 >> 56, 1, "{:x}", client.session_id().0);
+}
+
+#[test]
 fn a_session_outlives_a_restart_and_its_ephemerals_with_it() {
     let mut server = Server::builder().shards(2).start();
     let mut client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
