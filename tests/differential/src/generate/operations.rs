@@ -71,6 +71,15 @@ fn create_body(r: &mut Random, code: OpCode) -> Vec<Field> {
     body
 }
 
+/// Does it make a container with an ephemeral's mode?
+pub(super) fn is_ephemeral_container(op: &Op) -> bool {
+    let is_one = |code: i32, body: &[Field]| {
+        code == OpCode::CreateContainer.to_wire() && body.iter().any(|field| matches!(field, Field::Int(1 | 3)))
+    };
+    is_one(op.op, &op.body)
+        || op.body.iter().any(|field| matches!(field, Field::Sub(code, body) if is_one(*code, body)))
+}
+
 fn delete(r: &mut Random) -> Op {
     Op::new(OpCode::Delete, vec![path_field(values::write_path(r)), Field::Int(values::version(r))])
 }
