@@ -36,6 +36,9 @@ pub fn sequence(seed: u64, options: Options) -> Sequence {
     let mut random = Random::new(seed);
     let r = &mut random;
     let mut steps: Vec<Step> = (0..CONNECTIONS).map(|conn| open(r, conn)).collect();
+    for conn in 0..CONNECTIONS {
+        steps.extend(operations::identities(r).into_iter().map(|op| Step::Burst { conn, ops: vec![op] }));
+    }
     steps.push(Step::Burst { conn: 0, ops: operations::some_nodes() });
     if options.quotas {
         steps.push(Step::Burst { conn: 0, ops: quotas::some_quotas(r) });
@@ -115,6 +118,9 @@ fn burst(r: &mut Random, conn: usize) -> Step {
 /// Writes behind a setACL are checked in ZooKeeper against the old ACL or the new one, by chance: so only reads follow.
 fn add_operations(r: &mut Random, count: usize, ops: &mut Vec<Op>) {
     for _ in 0..count {
+        if r.chance(2) {
+            ops.extend(operations::watch_and_removal(r));
+        }
         let after_acl = ops.iter().any(|op| op.code() == Some(OpCode::SetAcl));
         ops.push(if after_acl { operations::harmless(r) } else { operation(r) });
     }

@@ -110,9 +110,24 @@ fn multi(r: &mut Random) -> Op {
         return Op::new(OpCode::Multi, vec![alone, Field::End]);
     }
     let count = r.weighted(&[(1, 0), (4, 1), (6, 2), (6, 3), (3, 5), (1, 9)]);
-    let mut body: Vec<Field> = (0..count).map(|_| sub_operation(r)).collect();
+    // Of operations as they come most fail, so that few multis would get past their second.
+    let good = if r.chance(40) { r.below(count + 1) } else { 0 };
+    let mut body: Vec<Field> = (0..good).map(|_| good_sub_operation(r)).collect();
+    body.extend((good..count).map(|_| sub_operation(r)));
     body.push(Field::End);
     Op::new(OpCode::Multi, body)
+}
+
+/// One that succeeds: the root is there, and open.
+fn good_sub_operation(r: &mut Random) -> Field {
+    let root = || path_field(Some("~".to_owned()));
+    let op = match r.below(4) {
+        0 => Op::new(OpCode::Check, vec![root(), Field::Int(-1)]),
+        1 => Op::new(OpCode::SetData, vec![root(), Field::Data(values::data(r)), Field::Int(-1)]),
+        2 => create_of(OpCode::Create, Some("~/m".to_owned()), values::open_acl(), 3),
+        _ => create_of(OpCode::Create2, Some("~/m".to_owned()), values::open_acl(), 2),
+    };
+    Field::Sub(op.op, op.body)
 }
 
 /// Without null paths: with one among others it is the order of ZooKeeper's own accidents that decides.
@@ -169,6 +184,27 @@ fn watch(r: &mut Random) -> Op {
             Op::new(code, vec![path, Field::Int(ty)])
         }
     }
+}
+
+/// A watch of some kind, and its removal, mostly by its own type.
+pub(super) fn watch_and_removal(r: &mut Random) -> [Op; 2] {
+    let path = path_field(Some(values::good_path(r)));
+    let flag = Field::Bool(true);
+    let (watch, ty) = match r.below(5) {
+        0 => (Op::new(OpCode::GetChildren, vec![path.clone(), flag]), 1),
+        1 => (Op::new(OpCode::GetData, vec![path.clone(), flag]), 2),
+        2 => (Op::new(OpCode::Exists, vec![path.clone(), flag]), 2),
+        3 => (Op::new(OpCode::AddWatch, vec![path.clone(), Field::Int(0)]), 4),
+        _ => (Op::new(OpCode::AddWatch, vec![path.clone(), Field::Int(1)]), 5),
+    };
+    let ty = r.weighted(&[(6, ty), (2, 3), (1, 1), (1, 2), (1, 4), (1, 5)]);
+    let code = r.weighted(&[(3, OpCode::RemoveWatches), (1, OpCode::CheckWatches)]);
+    [watch, Op::new(code, vec![path, Field::Int(ty)])]
+}
+
+/// What a connection says of itself before all else.
+pub(super) fn identities(r: &mut Random) -> Vec<Op> {
+    (0..r.below(4)).map(|_| auth(r.pick(values::USERS).0, "digest")).collect()
 }
 
 fn question(r: &mut Random) -> Op {
