@@ -114,8 +114,23 @@ fn multi(r: &mut Random) -> Op {
     let good = if r.chance(40) { r.below(count + 1) } else { 0 };
     let mut body: Vec<Field> = (0..good).map(|_| good_sub_operation(r)).collect();
     body.extend((good..count).map(|_| sub_operation(r)));
+    body.iter_mut().skip(1).for_each(without_null_identities);
     body.push(Field::End);
     Op::new(OpCode::Multi, body)
+}
+
+/// ZooKeeper trips over a null in an ACL while it prepares the multi and forgets to take back the operations before it: whether requests
+/// behind it meet what those would have done is a matter of timing.
+fn without_null_identities(operation: &mut Field) {
+    let Field::Sub(_, body) = operation else { return };
+    for field in body {
+        match field {
+            Field::Acl(Some(entries)) if entries.iter().any(|entry| entry.1.is_none() || entry.2.is_none()) => {
+                *field = Field::Acl(values::open_acl());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One that succeeds: the root is there, and open.
