@@ -54,6 +54,9 @@ struct Pending {
     zxid: Zxid,
     /// `None`: it will be gone.
     stat: Option<StatPersisted>,
+    /// The number of the next sequential child within the txn `zxid`. Past 2^31-1 it goes on from -2^31, while the stored cversion, which numbers
+    /// the children of later txns, stands still.
+    next_number: i32,
     child_count: usize,
     acl: AclList,
     crc: ContentCrc,
@@ -245,10 +248,11 @@ impl Prep {
         let parent = self.node(tree, parent_path)?;
         self.options.auth.check_acl(&parent.acl, Perms::CREATE, origin.ids)?;
         let parent_stat = parent.stat.ok_or(ErrorCode::NoNode)?;
+        let number = parent.number_within(origin.zxid);
         let mut full_path = create.path.to_owned();
         if mode.is_sequential() {
             // Java's %010d: a negative number keeps its sign within the ten places.
-            full_path.push_str(&format!("{:010}", parent_stat.cversion));
+            full_path.push_str(&format!("{number:010}"));
         }
         path::validate(&full_path).map_err(|_| ErrorCode::BadArguments)?;
         if self.node(tree, &full_path).is_ok() {
@@ -258,7 +262,7 @@ impl Prep {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         self.check_quota(tree, &full_path, 1, signed(create.data.map_or(0, <[u8]>::len)))?;
-        let parent_cversion = parent_stat.cversion.wrapping_add(1);
+        let parent_cversion = number.wrapping_add(1);
         let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
         self.add_node(tree, origin, &new, parent_cversion);
         // The bytes that the txn borrows: the whole path, then the ACL where it was rewritten.
@@ -457,6 +461,7 @@ impl Prep {
         Ok(Pending {
             zxid: Zxid::ZERO,
             stat: Some(*node.persisted()),
+            next_number: node.persisted().cversion,
             child_count: node.child_count(),
             acl: Arc::clone(node.acl()),
             crc: node.content_crc(),
@@ -470,6 +475,7 @@ impl Prep {
         let mut parent = self.node(tree, parent_path).expect("found by the caller");
         self.change(origin.zxid, parent_path, &mut parent, |parent| {
             parent.child_count += 1;
+            parent.next_number = parent_cversion;
             if let Some(stat) = &mut parent.stat
                 && parent_cversion > stat.cversion
             {
@@ -484,7 +490,8 @@ impl Prep {
             self.digest = self.digest.wrapping_add(crc.digest(&stat));
         }
         let acl = self.acl_list(new.acl);
-        self.enter(path, Pending { zxid: origin.zxid, stat: Some(stat), child_count: 0, acl, crc, data_bytes });
+        let (zxid, next_number) = (origin.zxid, stat.cversion);
+        self.enter(path, Pending { zxid, stat: Some(stat), next_number, child_count: 0, acl, crc, data_bytes });
     }
 
     fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
@@ -507,6 +514,7 @@ impl Prep {
             _ => 0,
         };
         let before = share(node);
+        node.next_number = node.number_within(zxid);
         change(node);
         node.zxid = zxid;
         self.digest = self.digest.wrapping_sub(before).wrapping_add(share(node));
@@ -587,6 +595,11 @@ impl Prep {
 }
 
 impl Pending {
+    /// The number of the next sequential child that this txn makes.
+    fn number_within(&self, zxid: Zxid) -> i32 {
+        if self.zxid == zxid { self.next_number } else { self.stat.map_or(0, |stat| stat.cversion) }
+    }
+
     fn version(&self) -> i32 {
         self.stat.map_or(0, |stat| stat.version)
     }

@@ -89,7 +89,7 @@ fn the_sequential_number_stops_at_two_to_the_31_less_one() {
 
 #[test]
 fn a_negative_counter_keeps_its_sign_within_ten_places() {
-    // No server of 3.9.5 gets there, older ones did.
+    // No server of 3.9.5 gets there, older ones did. `shard/counters.rs` has the real server's answers.
     let mut world = World::over(tree_with_creates(-5), 1);
     assert_eq!(world.done(0, &create("/p/s", SEQUENTIAL)), made("/p/s-000000005"));
     let mut world = World::over(tree_with_creates(i32::MIN), 1);

@@ -6,11 +6,11 @@
 mod support;
 
 use proptest::prelude::*;
-use proto::OpCode;
+use proto::{ErrorCode, OpCode};
 use ringkeeper_engine::quota::{LIMITS, QuotaRecord, stats_path};
 use ringkeeper_engine::tree::Tree;
-use support::naive_ops::{CreateOp, Op};
-use support::world::{EPHEMERAL, OPEN, PERSISTENT, SEQUENTIAL, World, create, delete};
+use support::naive_ops::{Body, CreateOp, Op};
+use support::world::{EPHEMERAL, OPEN, PERSISTENT, SEQUENTIAL, World, create, delete, replies};
 
 /// Names that begin alike, so that a prefix of the text is not yet a prefix of the path.
 const PATHS: [&str; 9] = ["/a", "/a/b", "/a/b/c", "/a/bb", "/aa", "/aa/b", "/d", "/d/e", "/d/e/f"];
@@ -67,6 +67,59 @@ fn reloaded(tree: &Tree) -> Tree {
         loader.session(*session, *timeout_ms);
     }
     loader.finish(frozen.zxid, frozen.digest).unwrap()
+}
+
+/// Creates of the stats znode of as many quotas, which each count a subtree.
+fn begin_quotas(count: usize) -> Vec<Op> {
+    (0..count).map(|number| create(&stats_path(&format!("/q{number}")), PERSISTENT)).collect()
+}
+
+fn world_with_limits(count: usize) -> World {
+    let mut world = World::new(1);
+    for number in 0..count {
+        let quota = format!("/zookeeper/quota/q{number}");
+        assert_eq!(world.done(0, &create(&quota, PERSISTENT)).0, 0);
+        assert_eq!(world.done(0, &create(&format!("{quota}/{LIMITS}"), PERSISTENT)).0, 0);
+    }
+    world
+}
+
+#[test]
+fn four_quotas_begin_in_a_multi_and_a_fifth_spoils_it() {
+    let mut world = world_with_limits(9);
+    let bad_arguments = Body::Error(ErrorCode::BadArguments.to_wire());
+    let mut expected = vec![Body::Error(0); 4];
+    expected.push(bad_arguments);
+    expected.extend(vec![Body::Error(ErrorCode::RuntimeInconsistency.to_wire()); 2]);
+    assert_eq!(world.done(0, &Op::Multi(begin_quotas(7))), (0, Body::Multi(expected)));
+    assert_eq!(world.h.tree.subtrees_counted(), 0);
+    assert!(world.h.tree.get(&stats_path("/q0")).is_none(), "nothing of it is there");
+    let (err, Body::Multi(results)) = world.done(0, &Op::Multi(begin_quotas(4))) else { panic!("a multi's results") };
+    assert!(err == 0 && results.iter().all(|result| matches!(result, Body::Path(_))), "{results:?}");
+    assert_eq!(world.h.tree.subtrees_counted(), 4);
+    // Deletes and other znodes beside them are not counted.
+    let mut ops: Vec<Op> = (0..4).map(|number| delete(&stats_path(&format!("/q{number}")))).collect();
+    ops.extend(begin_quotas(4));
+    ops.push(create("/other", PERSISTENT));
+    let (_, Body::Multi(results)) = world.done(0, &Op::Multi(ops)) else { panic!("a multi's results") };
+    assert!(!results.iter().any(|result| matches!(result, Body::Error(_))), "{results:?}");
+}
+
+#[test]
+fn one_quota_begins_under_one_hold_of_the_lock() {
+    let mut world = world_with_limits(3);
+    for op in begin_quotas(3) {
+        world.ask(0, &op);
+    }
+    world.ask(0, &create("/behind", PERSISTENT));
+    world.h.append();
+    world.h.durable(usize::MAX);
+    for counted in 1..=3 {
+        assert_eq!(replies(&world.h.apply(usize::MAX)).len(), 1);
+        assert_eq!(world.h.tree.subtrees_counted(), counted);
+        assert!(world.h.replica.can_apply());
+    }
+    assert_eq!(replies(&world.h.apply(usize::MAX)).len(), 1, "what is behind them");
 }
 
 proptest! {

@@ -3,6 +3,9 @@
 //! The vectors are captured, see `proto/vectors/README.md`; `proto`'s own tests compare their fields with an independent decoder.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 
+#[path = "support/vectors.rs"]
+mod vectors;
+
 use engine::apply;
 use engine::session;
 use engine::tree::Tree;
@@ -11,29 +14,13 @@ use proto::connect::ConnectResponse;
 use proto::txn::{DIGEST_VERSION, Txn, TxnRecord};
 use ringkeeper_engine as engine;
 use std::collections::BTreeSet;
-use std::path::Path;
-
-/// The vectors of a file: kind, name and bytes.
-fn vectors(file: &str) -> Vec<(String, String, Vec<u8>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/vectors").join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let [kind, name, _, hex] = words.as_slice() else { panic!("{file}: {line}") };
-            let digits = if *hex == "-" { "" } else { hex };
-            let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex");
-            ((*kind).to_owned(), (*name).to_owned(), (0..digits.len()).step_by(2).map(byte).collect())
-        })
-        .collect()
-}
+use vectors::{Vector, vectors};
 
 #[test]
 fn after_each_txn_of_the_real_servers_log_the_digest_is_the_real_servers() {
     let mut tree = Tree::new();
     let (mut compared, mut kinds) = (0, BTreeSet::new());
-    for (kind, name, bytes) in vectors("txnlog_digest.txt") {
+    for Vector { kind, name, bytes } in vectors("txnlog_digest.txt") {
         assert_eq!(kind, "txn");
         let mut record = TxnRecord::decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         let recorded = record.digest.take();
@@ -61,7 +48,7 @@ fn after_each_txn_of_the_real_servers_log_the_digest_is_the_real_servers() {
 
 #[test]
 fn apply_itself_stops_when_the_digest_is_another() {
-    let (_, _, bytes) = vectors("txnlog_digest.txt").into_iter().next().expect("a record");
+    let Vector { bytes, .. } = vectors("txnlog_digest.txt").into_iter().next().expect("a record");
     let mut record = TxnRecord::decode(&bytes).expect("a record");
     let apply = |record: &TxnRecord<'_>| {
         let bytes = bytes_of(record);
@@ -85,7 +72,7 @@ fn bytes_of(record: &TxnRecord<'_>) -> Vec<u8> {
 fn passwords_are_the_real_servers() {
     let mut seen = BTreeSet::new();
     for file in ["client-3.9.5.txt", "client-3.8.0.txt"] {
-        for (kind, name, bytes) in vectors(file) {
+        for Vector { kind, name, bytes } in vectors(file) {
             if kind != "accepted" {
                 continue;
             }

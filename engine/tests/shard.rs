@@ -1,6 +1,8 @@
 //! A shard, with the real replica and tree behind it and no socket: laws 4 to 6, its limits, and how connections end.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 
+#[path = "shard/counters.rs"]
+mod counters;
 #[path = "shard/differential.rs"]
 mod differential;
 #[path = "shard/held.rs"]
@@ -15,3 +17,5 @@ mod pipelines;
 mod protocol;
 #[path = "shard/rig.rs"]
 mod rig;
+#[path = "support/vectors.rs"]
+mod vectors;

@@ -8,6 +8,7 @@ exception when a reply does not have the shape that zkwire.py knows.
 parts: client   client-3.9.5.txt, and client-3.8.0.txt with what differs in 3.8.0
        txn      txn-3.9.5.txt, one record of each kind from the log
        digest   txnlog_digest.txt, every record of one run from an empty server, and snapshot.* beside it
+       sequence sequence-3.9.5.txt, counters that run over, and sequence-3.8.0.txt with what differs in 3.8.0
 """
 
 import argparse
@@ -23,6 +24,7 @@ import tempfile
 import time
 
 import client_script
+import sequence_script
 import txn_script
 import txnlog
 import zkwire
@@ -122,19 +124,24 @@ def do_client(out_dir):
     for vector in new:
         lines += render(vector)
     write(out_dir, "client-3.9.5.txt", lines)
-    old = capture_client("3.8.0")
+    lines = head("Client protocol: where 3.8.0 differs from client-3.9.5.txt (same names); values of times, session ids and zxids aside", "3.8.0")
+    write(out_dir, "client-3.8.0.txt", lines + differences(new, capture_client("3.8.0")))
+
+
+def differences(new, old):
+    """The lines of the vectors of `old` that are not those of `new`."""
     known = {(v.kind, v.name): v for v in new}
     kinds = {(v.name): v.kind for v in new if v.kind in ("reply", "closed")}
-    lines = head("Client protocol: where 3.8.0 differs from client-3.9.5.txt (same names); values of times, session ids and zxids aside", "3.8.0")
+    lines = []
     for vector in old:
         other = known.get((vector.kind, vector.name))
-        if vector.kind in ("request", "connect"):
+        if vector.kind in ("request", "connect", "txn"):
             continue
         if other is None or shape(vector) != shape(other):
             if other is None:
                 vector.comment += f" (3.9.5: {kinds.get(vector.name, 'nothing')})"
             lines += render(vector)
-    write(out_dir, "client-3.8.0.txt", lines)
+    return lines
 
 
 def do_txn(out_dir):
@@ -189,6 +196,28 @@ def do_digest(out_dir):
         keep_version_2(data, out_dir)
 
 
+def do_sequence(out_dir):
+    new = capture_sequence("3.9.5")
+    lines = head("Counters that run over: a crafted tree, requests, replies and log records (sequence_script.py)", "3.9.5")
+    for vector in new:
+        lines += render(vector)
+    write(out_dir, "sequence-3.9.5.txt", lines)
+    lines = head("Where 3.8.0 differs from sequence-3.9.5.txt (same names); values of times, session ids and zxids aside", "3.8.0")
+    write(out_dir, "sequence-3.8.0.txt", lines + differences(new, capture_sequence("3.8.0")))
+
+
+def capture_sequence(version):
+    with tempfile.TemporaryDirectory(prefix="rk-ref-") as data:
+        sequence_script.write_snapshot(data)
+        with Server(version, data=data) as server:
+            out = sequence_script.run(server.port)
+            server.stop()
+            sequence_script.add_log(out, server.txns())
+            with open(os.path.join(data, "server.out"), encoding="utf-8") as log:
+                print(f"{version}: {sum('igest' in line and 'match' in line for line in log)} complaints about digests")
+        return out
+
+
 def last_digests(hash_reply):
     """What the `hash` command said, as comment lines."""
     return [f"#   {line}" for line in hash_reply.splitlines()[-3:]]
@@ -216,9 +245,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: capture.py --out /tmp/vectors client txn")
     parser.add_argument("--out", default=VECTORS, help="directory to write into, default %(default)s")
-    parser.add_argument("part", nargs="*", help="client, txn, digest; all by default")
+    parser.add_argument("part", nargs="*", help="client, txn, digest, sequence; all by default")
     args = parser.parse_args()
-    parts = {"client": do_client, "txn": do_txn, "digest": do_digest}
+    parts = {"client": do_client, "txn": do_txn, "digest": do_digest, "sequence": do_sequence}
     unknown = set(args.part) - set(parts)
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")

@@ -5,7 +5,7 @@
 
 use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_BYTES};
-use proto::request::{CreateMode, ReadRequest, Request, RequestHeader, SetDataRequest};
+use proto::request::{CreateMode, MultiOp, MultiRequest, ReadRequest, Request, RequestHeader, SetDataRequest};
 use proto::{ErrorCode, OpCode, SessionId, Writer, Xid, Zxid, jute};
 use ringkeeper_tests::Server;
 use std::io::{Read, Write};
@@ -186,6 +186,30 @@ fn ten_thousand_connections_are_served_in_bounded_memory() {
     println!("10,000 connections: {} MiB before, {} MiB with them", before / MIB, after / MIB);
     assert!(after < 400 * MIB, "{} MiB", after / MIB);
     drop(sockets);
+    serves(&server);
+}
+
+#[test]
+fn a_large_znode_many_times_in_one_multi_read_is_an_error_in_bounded_memory() {
+    const DATA_BYTES: usize = 512 << 10;
+    /// As many as one request can ask for: 30 GB if all were sent.
+    const READS: usize = 60_000;
+    let server = Server::builder().set("ringkeeper.replyBytesMax", "4194304").start();
+    let mut client = connect(&server);
+    client.create("/a", &vec![b'x'; DATA_BYTES], CreateMode::Persistent).unwrap();
+    let mut ask = |count: usize| {
+        let op = MultiOp::GetData(ReadRequest { path: "/a", watch: false });
+        client.queue(&Request::MultiRead(MultiRequest { ops: vec![op; count] }));
+        client.flush().unwrap();
+        client.recv_reply().unwrap().code().unwrap()
+    };
+    assert_eq!(ask(7), ErrorCode::Ok, "3.5 MiB");
+    for _ in 0..3 {
+        assert_eq!(ask(READS), ErrorCode::SystemError);
+    }
+    assert_eq!(ask(7), ErrorCode::Ok, "connection and session are as they were");
+    let peak = memory_bytes(server.pid(), "VmHWM:");
+    assert!(peak < 400 * MIB, "{} MiB", peak / MIB);
     serves(&server);
 }
 
@@ -380,8 +404,12 @@ fn alive_connections(server: &Server) -> u64 {
 }
 
 fn resident_bytes(pid: u32) -> u64 {
+    memory_bytes(pid, "VmRSS:")
+}
+
+fn memory_bytes(pid: u32, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
     kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 

@@ -1,6 +1,7 @@
 //! What a client may have on its way at most, and what happens beyond.
 
-use crate::rig::{Rig, add_watch, create, get, handshake, ping, set};
+use crate::rig::{Rig, add_watch, create, get, handshake, ping, request, set};
+use proto::request::{MultiOp, MultiRequest, ReadRequest, Request};
 use ringkeeper_engine::shard::{Action, CloseReason, Served};
 
 #[test]
@@ -125,4 +126,29 @@ fn a_busy_connection_does_not_keep_another_waiting() {
     assert!(first < 5_000);
     rig.settle();
     assert_eq!(first + rig.words(busy).len(), 5_000);
+}
+
+/// getData of one path, many times over in one request.
+fn get_many(xid: i32, path: &str, count: usize) -> Vec<u8> {
+    let op = MultiOp::GetData(ReadRequest { path, watch: false });
+    request(xid, &Request::MultiRead(MultiRequest { ops: vec![op; count] }))
+}
+
+#[test]
+fn a_large_znode_many_times_over_is_one_error_and_is_not_even_put_together() {
+    const REPLY_BYTES_MAX: usize = 10_000;
+    let mut rig = Rig::with(|options| options.reply_bytes_max = REPLY_BYTES_MAX);
+    let c = rig.connect(0);
+    rig.send(c, &[create(1, "/a", &"x".repeat(1_000)), get_many(2, "/a", 9), get_many(3, "/a", 10_000), get(4, "/a")]);
+    rig.settle();
+    let output = rig.shard.take_output(c).map(std::mem::take).unwrap();
+    assert!(output.capacity() < 5 * REPLY_BYTES_MAX, "{} bytes were put together", output.capacity());
+    rig.shard.sent(c, 0);
+    assert!(rig.actions().is_empty(), "nobody is closed for it");
+    rig.send(c, &[get_many(5, "/a", 9), get_many(6, "/a", 10), get(7, "/a")]);
+    rig.settle();
+    let heard = rig.hear(c);
+    let errors: Vec<(i32, i32)> = heard.iter().map(|heard| (heard.xid, heard.err)).collect();
+    assert_eq!(errors, [(5, 0), (6, -1), (7, 0)], "nine fit, ten do not; what comes after is answered");
+    assert!(heard[1].text.ends_with("SystemError and 0 bytes"), "{}", heard[1].text);
 }

@@ -30,6 +30,10 @@ pub(crate) struct Rig {
     pub(crate) replica: Replica,
     pub(crate) shard: ShardState,
     pub(crate) now_us: u64,
+    /// What the wall clock said when `now_us` was 0, ms since 1970.
+    pub(crate) epoch_ms: i64,
+    /// Every txn that became durable.
+    pub(crate) log: Vec<(Zxid, Vec<u8>)>,
     /// What the shard asked for, but for `Send`.
     actions: Vec<Action>,
     /// Connections that have something to send.
@@ -49,12 +53,26 @@ impl Rig {
     pub(crate) fn with(set: impl FnOnce(&mut ShardOptions)) -> Rig {
         let mut options = ShardOptions::default();
         set(&mut options);
-        let tree = Tree::new();
-        let now_us = 1_000_000;
-        let replica = Replica::new(ReplicaOptions::default(), &tree, now(now_us));
-        let shard = ShardState::new(options, tree.last_zxid());
-        let (actions, sends) = (Vec::new(), BTreeSet::new());
-        Rig { tree, replica, shard, now_us, actions, sends, asked: BTreeMap::new(), positions: BTreeMap::new() }
+        Rig::over(Tree::new(), ReplicaOptions::default(), options)
+    }
+
+    /// Over a tree that has grown elsewhere.
+    pub(crate) fn over(tree: Tree, options: ReplicaOptions, shard: ShardOptions) -> Rig {
+        let (now_us, epoch_ms) = (1_000_000, 1_700_000_000_000);
+        let replica = Replica::new(options, &tree, now(now_us, epoch_ms));
+        let shard = ShardState::new(shard, tree.last_zxid());
+        Rig {
+            tree,
+            replica,
+            shard,
+            now_us,
+            epoch_ms,
+            log: Vec::new(),
+            actions: Vec::new(),
+            sends: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            positions: BTreeMap::new(),
+        }
     }
 
     // ---- the core's side ------------------------------------------------------------------------------------------------
@@ -62,13 +80,14 @@ impl Rig {
     /// Hands what the shard forwards to the replica.
     pub(crate) fn forward(&mut self) {
         while let Some(batch) = self.shard.take_forwards() {
-            self.replica.receive(now(self.now_us), &self.tree, &batch);
+            self.replica.receive(now(self.now_us, self.epoch_ms), &self.tree, &batch);
         }
     }
 
     /// What was proposed becomes durable.
     pub(crate) fn commit(&mut self) {
         let Some(batch) = self.replica.take_appends() else { return };
+        self.log.extend(batch.iter().map(|(zxid, bytes)| (zxid, bytes.to_vec())));
         if let Some((last, _)) = batch.iter().last() {
             self.replica.durable(last);
         }
@@ -184,6 +203,13 @@ impl Rig {
         frames(&bytes).into_iter().map(|frame| self.decode(id, frame)).collect()
     }
 
+    /// The frames that a client gets, byte for byte: the socket takes everything.
+    pub(crate) fn hear_raw(&mut self, id: ConnId) -> Vec<Vec<u8>> {
+        let bytes = self.take_bytes(id);
+        self.shard.sent(id, 0);
+        frames(&bytes).into_iter().map(<[u8]>::to_vec).collect()
+    }
+
     /// What a client hears: the socket takes everything.
     pub(crate) fn hear(&mut self, id: ConnId) -> Vec<Heard> {
         let heard = self.take(id);
@@ -241,9 +267,9 @@ impl Rig {
     }
 }
 
-fn now(now_us: u64) -> Now {
+fn now(now_us: u64, epoch_ms: i64) -> Now {
     let mono_ms = i64::try_from(now_us / 1_000).expect("a test's clock");
-    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+    Now { mono_ms, wall_ms: epoch_ms + mono_ms }
 }
 
 /// The frames, without their lengths.

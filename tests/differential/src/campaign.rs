@@ -8,6 +8,7 @@ use crate::coverage::Coverage;
 use crate::drive::{self, Transcript};
 use crate::generate;
 use crate::minimise::minimise;
+use crate::older::{self, Seen, Tolerance};
 use crate::random::Random;
 use crate::sequence::Sequence;
 use crate::servers::{Kind, Server};
@@ -26,6 +27,8 @@ pub struct Pair {
     roots: u32,
     /// What the reference has answered.
     pub coverage: Coverage,
+    /// What 3.8.0 has done otherwise than 3.9.5, and was left out.
+    pub older: Seen,
 }
 
 impl Pair {
@@ -35,7 +38,8 @@ impl Pair {
     /// One cannot be started.
     pub fn start(reference: Kind, candidate: Kind) -> io::Result<Pair> {
         let servers = [Server::start(&reference)?, Server::start(&candidate)?];
-        Ok(Pair { kinds: [reference, candidate], servers, candidate: None, roots: 0, coverage: Coverage::default() })
+        let (coverage, older) = (Coverage::default(), Seen::default());
+        Ok(Pair { kinds: [reference, candidate], servers, candidate: None, roots: 0, coverage, older })
     }
 
     /// Reaches the candidate through this address from now on.
@@ -57,7 +61,7 @@ impl Pair {
         match self.transcripts(sequence) {
             Ok([reference, candidate]) => {
                 self.coverage.add(sequence, &reference);
-                Ok(compare(sequence, &reference, &candidate))
+                Ok(self.difference(sequence, &reference, &candidate))
             }
             Err(error) => match self.who_has_ended() {
                 None => Err(error),
@@ -69,6 +73,25 @@ impl Pair {
                 }
             },
         }
+    }
+
+    /// The first difference between two transcripts that has no name.
+    pub fn difference(
+        &mut self,
+        sequence: &Sequence,
+        reference: &Transcript,
+        candidate: &Transcript,
+    ) -> Option<Difference> {
+        let tolerance = match self.kinds[0].is_older() {
+            true => Tolerance::of_older(sequence, &mut self.older),
+            false => Tolerance::none(),
+        };
+        compare(sequence, reference, candidate, tolerance)
+    }
+
+    /// What of a sequence is sent: for 3.8.0 without what it is known to do otherwise.
+    fn sent(&mut self, sequence: Sequence) -> Sequence {
+        if self.kinds[0].is_older() { older::without_not_sent(&sequence, &mut self.older) } else { sequence }
     }
 
     fn who_has_ended(&mut self) -> Option<String> {
@@ -177,7 +200,7 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> io::Result<Summary> {
         let until = summary.operations + plan.operations;
         let divergences_before = summary.divergences.len();
         while summary.operations < until && summary.divergences.len() < plan.divergences_max {
-            let sequence = generate::sequence(random.next(), plan.options);
+            let sequence = pair.sent(generate::sequence(random.next(), plan.options));
             let difference = pair.run(&sequence)?;
             summary.operations += sequence.operations();
             summary.sequences += 1;

@@ -5,7 +5,8 @@
 
 use crate::drive::Transcript;
 use crate::observe::{Item, Source, Token, Value};
-use crate::sequence::Sequence;
+use crate::older::Tolerance;
+use crate::sequence::{Op, Sequence, Step};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -31,36 +32,108 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first difference, if there is one.
+/// The first difference, if there is one that the tolerance does not cover.
 #[must_use]
-pub fn compare(sequence: &Sequence, reference: &Transcript, candidate: &Transcript) -> Option<Difference> {
-    let mut pairs = Pairs::default();
+pub fn compare(
+    sequence: &Sequence,
+    reference: &Transcript,
+    candidate: &Transcript,
+    mut tolerance: Tolerance<'_>,
+) -> Option<Difference> {
+    let mut pairs = Pairs { more: zxids_more(sequence, reference, candidate, &mut tolerance), ..Pairs::default() };
     for (number, (ours, theirs)) in reference.steps.iter().zip(&candidate.steps).enumerate() {
         let step = sequence.steps.get(number);
-        let unordered = step.is_none_or(crate::sequence::Step::closes_session);
+        let unordered = step.is_none_or(Step::closes_session);
         for conn in 0..ours.len().max(theirs.len()) {
-            let items = |of: &[Vec<Item>]| in_comparable_order(of.get(conn).map_or(&[][..], |items| items), unordered);
-            let (ours, theirs) = (items(ours), items(theirs));
-            for place in 0..ours.len().max(theirs.len()) {
-                let (left, right) = (ours.get(place), theirs.get(place));
-                if is_late_close(left, right) {
-                    break;
-                }
-                if let Some(field) = differs(&mut pairs, left, right) {
-                    let show = |item: Option<&Item>| item.map_or_else(|| "nothing".to_owned(), Item::to_string);
-                    let field = format!("{} {field}", name_of(sequence, number, left.or(right)));
-                    return Some(Difference {
-                        step: number,
-                        conn,
-                        field,
-                        reference: show(left),
-                        candidate: show(right),
-                    });
-                }
+            let items = |of: &[Vec<Item>]| of.get(conn).cloned().unwrap_or_default();
+            let (mut ours, mut theirs) = (items(ours), items(theirs));
+            theirs.iter_mut().for_each(|item| tolerance.rewrite(op_of(step, item), item));
+            for items in [&mut ours, &mut theirs] {
+                make_comparable(items, unordered);
             }
+            let found = differs_on_a_connection(step, &ours, &theirs, &mut pairs, &mut tolerance);
+            let Some((field, left, right)) = found else { continue };
+            let show = |item: Option<&Item>| item.map_or_else(|| "nothing".to_owned(), Item::to_string);
+            let field = format!("{} {field}", name_of(sequence, number, left.or(right)));
+            return Some(Difference { step: number, conn, field, reference: show(left), candidate: show(right) });
         }
     }
     None
+}
+
+type Place<'i> = (String, Option<&'i Item>, Option<&'i Item>);
+
+/// The first field that differs, with the two items.
+fn differs_on_a_connection<'i>(
+    step: Option<&Step>,
+    ours: &'i [Item],
+    theirs: &'i [Item],
+    pairs: &mut Pairs,
+    tolerance: &mut Tolerance<'_>,
+) -> Option<Place<'i>> {
+    let (mut at, mut there) = (0, 0);
+    while at < ours.len() || there < theirs.len() {
+        let (left, right) = (ours.get(at), theirs.get(there));
+        if is_late_close(left, right) {
+            return None;
+        }
+        let is_alike = |tolerance: &mut Tolerance<'_>| {
+            left.zip(right).is_some_and(|(ours, theirs)| tolerance.is_alike(op_of(step, ours), ours, theirs))
+        };
+        match differs(pairs, left, right) {
+            None => {}
+            Some(_) if is_alike(tolerance) => {}
+            Some(_) if left.is_some_and(|item| tolerance.is_more(item)) => {
+                at += 1;
+                continue;
+            }
+            Some(field) => return Some((field, left, right)),
+        }
+        at += 1;
+        there += 1;
+    }
+    None
+}
+
+/// The operation that an item answers.
+fn op_of<'s>(step: Option<&'s Step>, item: &Item) -> Option<&'s Op> {
+    match (step, &item.source) {
+        (Some(Step::Burst { ops, .. }), Source::Reply(number)) => ops.get(*number),
+        _ => None,
+    }
+}
+
+/// Zxids that only the reference has used up, for requests that are alike all the same, each with the one that the candidate shows there.
+fn zxids_more(
+    sequence: &Sequence,
+    reference: &Transcript,
+    candidate: &Transcript,
+    tolerance: &mut Tolerance<'_>,
+) -> HashMap<i64, i64> {
+    let mut more = HashMap::new();
+    let mut last = (0, 0);
+    for (number, steps) in reference.steps.iter().zip(&candidate.steps).enumerate() {
+        let items = || steps.0.iter().zip(steps.1).flat_map(|(ours, theirs)| ours.iter().zip(theirs));
+        // What the other connections show is as new as the last reply of the step.
+        for (left, right) in items().filter(|(left, right)| left.source == right.source) {
+            let Some(op) = op_of(sequence.steps.get(number), left) else { continue };
+            let (a, b) = (zxid_of(left), zxid_of(right));
+            if a > last.0 && b == last.1 && tolerance.is_alike(Some(op), left, right) {
+                more.insert(a, b);
+            }
+            last = (last.0.max(a), last.1.max(b));
+        }
+        last = items().fold(last, |last, (left, right)| (last.0.max(zxid_of(left)), last.1.max(zxid_of(right))));
+    }
+    more
+}
+
+/// The zxid in an item's header, 0 for none.
+fn zxid_of(item: &Item) -> i64 {
+    match item.value("header-zxid") {
+        Some(Value::Zxid(zxid)) => (*zxid).max(0),
+        _ => 0,
+    }
 }
 
 /// A server closes a connection some time after it has refused a request: the sync that ends the step is answered before that, or not any
@@ -72,7 +145,6 @@ fn is_late_close(left: Option<&Item>, right: Option<&Item>) -> bool {
 
 /// What an item is called in a report; the same for every sequence that shows the same fault.
 fn name_of(sequence: &Sequence, step: usize, item: Option<&Item>) -> String {
-    use crate::sequence::Step;
     match (item.map(|item| &item.source), sequence.steps.get(step)) {
         (Some(Source::Reply(number)), Some(Step::Burst { ops, .. })) => {
             match ops.get(*number).map(|op| (op.op, op.code())) {
@@ -88,15 +160,14 @@ fn name_of(sequence: &Sequence, step: usize, item: Option<&Item>) -> String {
 }
 
 /// Events of one zxid in the order of their paths, where the order is open.
-fn in_comparable_order(items: &[Item], unordered: bool) -> Vec<Item> {
-    let mut items = items.to_vec();
-    if unordered {
-        let key = |item: &Item| (item.source == Source::Event).then(|| item.value("header-zxid").cloned());
-        for same in items.chunk_by_mut(|a, b| key(a).is_some() && key(a) == key(b)) {
-            same.sort_by_key(|item| (item.value("path").cloned(), item.value("type").cloned()));
-        }
+fn make_comparable(items: &mut [Item], unordered: bool) {
+    if !unordered {
+        return;
     }
-    items
+    let key = |item: &Item| (item.source == Source::Event).then(|| item.value("header-zxid").cloned());
+    for same in items.chunk_by_mut(|a, b| key(a).is_some() && key(a) == key(b)) {
+        same.sort_by_key(|item| (item.value("path").cloned(), item.value("type").cloned()));
+    }
 }
 
 /// The field in which two items differ.
@@ -120,6 +191,8 @@ fn differs(pairs: &mut Pairs, left: Option<&Item>, right: Option<&Item>) -> Opti
 #[derive(Default)]
 struct Pairs {
     zxids: BTreeMap<i64, i64>,
+    /// Zxids of the reference without a counterpart, and what stands in their place.
+    more: HashMap<i64, i64>,
     sessions: HashMap<i64, i64>,
     sessions_back: HashMap<i64, i64>,
     times: HashMap<i64, i64>,
@@ -138,6 +211,9 @@ impl Pairs {
     fn zxids_agree(&mut self, a: i64, b: i64) -> bool {
         if a <= 0 || b <= 0 {
             return a == b;
+        }
+        if let Some(instead) = self.more.get(&a) {
+            return *instead == b;
         }
         if let Some(known) = self.zxids.get(&a) {
             return *known == b;
@@ -213,10 +289,13 @@ mod tests {
         let end = Sequence::default();
         let (a, b, later) = (event(1, "/a"), event(1, "/b"), event(2, "/0"));
         let reference = transcript(&[a.clone(), b.clone(), later.clone()]);
-        assert_eq!(compare(&end, &reference, &transcript(&[b.clone(), a.clone(), later.clone()])), None);
-        assert!(compare(&end, &reference, &transcript(&[a.clone(), later.clone(), b.clone()])).is_some());
-        assert!(compare(&end, &reference, &transcript(&[a.clone(), later.clone()])).is_some());
-        let ordered = Sequence { steps: vec![crate::sequence::Step::Drop { conn: 0 }] };
-        assert!(compare(&ordered, &reference, &transcript(&[b, a, later])).is_some());
+        let compare = |sequence: &Sequence, candidate: &[Item]| {
+            compare(sequence, &reference, &transcript(candidate), Tolerance::none())
+        };
+        assert_eq!(compare(&end, &[b.clone(), a.clone(), later.clone()]), None);
+        assert!(compare(&end, &[a.clone(), later.clone(), b.clone()]).is_some());
+        assert!(compare(&end, &[a.clone(), later.clone()]).is_some());
+        let ordered = Sequence { steps: vec![Step::Drop { conn: 0 }] };
+        assert!(compare(&ordered, &[b, a, later]).is_some());
     }
 }

@@ -36,6 +36,9 @@ pub fn sequence(seed: u64, options: Options) -> Sequence {
     let mut random = Random::new(seed);
     let r = &mut random;
     let mut steps: Vec<Step> = (0..CONNECTIONS).map(|conn| open(r, conn)).collect();
+    for conn in 0..CONNECTIONS {
+        steps.extend(operations::identities(r).into_iter().map(|op| Step::Burst { conn, ops: vec![op] }));
+    }
     steps.push(Step::Burst { conn: 0, ops: operations::some_nodes() });
     if options.quotas {
         steps.push(Step::Burst { conn: 0, ops: quotas::some_quotas(r) });
@@ -115,17 +118,22 @@ fn burst(r: &mut Random, conn: usize) -> Step {
 /// Writes behind a setACL are checked in ZooKeeper against the old ACL or the new one, by chance: so only reads follow.
 fn add_operations(r: &mut Random, count: usize, ops: &mut Vec<Op>) {
     for _ in 0..count {
+        if r.chance(2) {
+            ops.extend(operations::watch_and_removal(r));
+        }
         let after_acl = ops.iter().any(|op| op.code() == Some(OpCode::SetAcl));
         ops.push(if after_acl { operations::harmless(r) } else { operation(r) });
     }
 }
 
-/// A burst with a close of the session in it: what stands behind that is not executed.
+/// A burst with a close of the session in it: what stands behind that is not executed. A container that was asked for with an ephemeral's mode
+/// goes with the session in ZooKeeper as long as its create is on its way, and stays afterwards: so it does not come up here.
 fn last_burst(r: &mut Random, conn: usize) -> Step {
     let mut ops = Vec::new();
     let count = r.below(BURST_MAX);
     add_operations(r, count, &mut ops);
     let extra = if r.chance(20) { vec![Field::Raw(vec![1, 2, 3])] } else { Vec::new() };
+    ops.retain(|op| !operations::is_ephemeral_container(op));
     ops.push(Op::new(OpCode::CloseSession, extra));
     // Writes would take a zxid in ZooKeeper as long as it has not yet closed the connection.
     ops.extend((0..r.below(4)).map(|_| operations::harmless(r)));

@@ -2,7 +2,7 @@
 //!
 //! The way of a sequence: [`generate`] makes it from a seed; [`drive`] sends it to each server over the raw protocol and writes down what
 //! comes back ([`observe`] takes frames apart); [`compare`] holds the two transcripts against each other; [`minimise`] drops what a
-//! divergence does not need; [`campaign`] repeats that. [`servers`] starts the two, [`coverage`] counts what was met, [`deliberate`] names what is never sent and why,
+//! divergence does not need; [`campaign`] repeats that. [`servers`] starts the two, [`coverage`] counts what was met, [`deliberate`] names what is never sent and why, [`older`] what 3.8.0 does otherwise,
 //! [`proxy`] plants differences, which `tests/bites.rs` expects to be found.
 //!
 //! It must never compare what ZooKeeper does not promise: after each step of one connection a `sync` on every connection makes sure that all
@@ -18,6 +18,7 @@ pub mod drive;
 pub mod generate;
 pub mod minimise;
 pub mod observe;
+pub mod older;
 mod overseer;
 pub mod proxy;
 pub mod random;

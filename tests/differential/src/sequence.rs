@@ -208,6 +208,15 @@ impl Op {
         OpCode::from_wire(self.op)
     }
 
+    /// The first path of its record.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self.body.first() {
+            Some(Field::Path(path)) => path.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Writes the record.
     pub fn write_body(&self, root: &str, zxid: &dyn Fn(ZxidRef) -> i64, out: &mut Vec<u8>) {
         let start = out.len();

@@ -23,6 +23,14 @@ pub enum Kind {
     RingKeeper(PathBuf, usize),
 }
 
+impl Kind {
+    /// Is it ZooKeeper 3.8?
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        matches!(self, Kind::Java(version) if version == "3.8")
+    }
+}
+
 /// A running server; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Server {

@@ -77,9 +77,13 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "differential",
-        about: "random operations for the real ZooKeeper and the server, 10 fresh seeds with 25,000 each to a round",
+        about: "random operations for the real ZooKeeper and the server, 10 fresh seeds with 25,000 each to a round, 2 more beside 3.8.0",
         rounds: 4,
-        prepare: &[BUILD, "tests/reference/java-server.sh --prepare"],
+        prepare: &[
+            BUILD,
+            "tests/reference/java-server.sh --prepare",
+            "tests/reference/java-server.sh --version 3.8.0 --prepare",
+        ],
         steps: &[
             line(
                 LastLine,
@@ -89,6 +93,11 @@ const SUITES: &[Suite] = &[
             line(
                 LastLine,
                 "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --seeds 2 --operations 25000 --quotas --quiet \
+                 --out {target}/divergences",
+            ),
+            line(
+                LastLine,
+                "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --java 3.8 --seeds 2 --operations 25000 --quiet \
                  --out {target}/divergences",
             ),
         ],

@@ -187,8 +187,8 @@ const E2E: Stage = Stage {
 
 const DIFFERENTIAL: Stage = Stage {
     name: "differential",
-    about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's",
-    budget_s: 90,
+    about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's; 10,000 beside 3.8.0",
+    budget_s: 95,
     steps: &[
         run(
             LastLine,
@@ -201,6 +201,10 @@ const DIFFERENTIAL: Stage = Stage {
         run(
             LastLine,
             "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --operations 10000 --quotas --quiet --out {target}/divergences",
+        ),
+        run(
+            LastLine,
+            "{bin}/rkdiff run --ringkeeper {bin}/ringkeeper --java 3.8 --operations 10000 --quiet --out {target}/divergences",
         ),
     ],
     needed: false,
