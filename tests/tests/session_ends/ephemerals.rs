@@ -184,7 +184,7 @@ fn restart_and_look(target: &mut Target) {
 fn a_watcher_that_does_not_read_is_closed_and_its_memory_is_bounded() {
     let count = count();
     // What the events of all znodes come to, several times over what the server and the sockets hold.
-    let limit = 256 << 10;
+    let limit = 1 << 20;
     let target = Target::start(|builder| builder.set("ringkeeper.connectionOutputBytesMax", &limit.to_string()));
     if target.own.is_none() {
         return;
