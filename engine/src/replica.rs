@@ -10,7 +10,7 @@ use crate::auth::AuthId;
 use crate::prep::{Origin, Prep, PrepOptions};
 use crate::quota::OverQuota;
 use crate::session::{Sessions, Standing, password};
-use crate::stream::{Attachment, Detach, Refusal, StreamBatch, StreamItem};
+use crate::stream::{Attachment, Detach, Refusal, ShardId, StreamBatch, StreamItem};
 use crate::tree::Tree;
 use proto::connect::{ConnectResponse, Password};
 use proto::jute::Reader;
@@ -123,6 +123,8 @@ pub enum Forward {
     },
     /// Sessions that were heard of, and when.
     Heard(Vec<(SessionId, i64)>),
+    /// All that clients of the shard had sent by this time, in ms of the monotonic clock, stands in what it has handed over so far.
+    HeardUntil(ShardId, i64),
     /// A connection is gone.
     Closed {
         /// Which.
@@ -260,6 +262,7 @@ impl Replica {
                         self.sessions.touch(*session, *heard_ms);
                     }
                 }
+                Forward::HeardUntil(shard, until_ms) => self.sessions.heard_until(*shard, *until_ms),
                 Forward::Closed { from, session } => self.sessions.detach(*session, *from),
             }
         }

@@ -15,7 +15,11 @@ const PARENT: &str = "/wave";
 #[test]
 fn a_wave_of_expiries_ends_every_session_once_and_others_are_served_meanwhile() {
     for shards in [1, 2] {
-        wave(&Target::start(|builder| builder.shards(shards)), count());
+        let target = Target::start(|builder| builder.shards(shards));
+        wave(&target, count());
+        if target.own.is_none() {
+            return;
+        }
     }
 }
 

@@ -95,3 +95,8 @@ fn count() -> usize {
     let given = std::env::var("RK_SESSIONS_COUNT").ok();
     given.map_or(20_000, |text| text.parse().expect("RK_SESSIONS_COUNT is a number"))
 }
+
+/// Is this the whole, and not the sample that CI takes?
+fn is_whole() -> bool {
+    count() >= 100_000
+}
