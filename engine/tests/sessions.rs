@@ -5,7 +5,9 @@ mod support;
 
 use proto::connect::ConnectResponse;
 use proto::{ErrorCode, SessionId, Zxid};
-use ringkeeper_engine::replica::{EXPIRIES_PENDING_MAX, EXPIRIES_PER_STEP, Forward, PENDING_BYTES_MAX, PENDING_MAX, ReplicaOptions};
+use ringkeeper_engine::replica::{
+    EXPIRIES_PENDING_MAX, EXPIRIES_PER_STEP, Forward, PENDING_BYTES_MAX, PENDING_MAX, ReplicaOptions,
+};
 use ringkeeper_engine::session;
 use ringkeeper_engine::stream::{Detach, Refusal};
 use support::harness::{Harness, Item, connection};

@@ -69,10 +69,8 @@ impl Bystanders {
                 Zxid::ZERO
             }),
         );
-        let writes = go_on(
-            writer,
-            Box::new(|connection| connection.set(PATH, b"", -1).expect("a write is answered").mzxid),
-        );
+        let writes =
+            go_on(writer, Box::new(|connection| connection.set(PATH, b"", -1).expect("a write is answered").mzxid));
         Bystanders { stop, threads: vec![("pings", pings), ("reads", reads), ("writes", writes)] }
     }
 

@@ -182,9 +182,9 @@ fn restart_and_look(target: &mut Target) {
 }
 
 #[test]
-fn a_watcher_that_does_not_read_is_closed_and_its_memory_is_bounded() {
+fn a_watcher_that_does_not_read_is_closed_at_its_limit_and_its_session_lives_on() {
     let count = count();
-    // What the events of all znodes come to, several times over what the server and the sockets hold.
+    // The least that can be set; the events of the znodes come to more than twice as much.
     let limit = 1 << 20;
     let target = Target::start(|builder| builder.set("ringkeeper.connectionOutputBytesMax", &limit.to_string()));
     if target.own.is_none() {

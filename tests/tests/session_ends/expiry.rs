@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Sources: 127.0.0.2 and on.
 const SOURCES: u8 = 8;
 /// Sessions that are surely made in a second, on a machine that has other things to do.
-const MADE_PER_SECOND: usize = 4_000;
+const MADE_PER_SECOND: usize = 10_000;
 /// Where the ephemerals are.
 const PARENT: &str = "/wave";
 
@@ -52,7 +52,10 @@ fn wave(target: &Target, count: usize) {
     let before = target.monitor("zk_global_sessions");
     let total = make(target, count / usize::from(SOURCES));
     let owners = own.all_children_number(PARENT).unwrap();
-    assert_eq!(usize::try_from(owners).unwrap(), usize::from(SOURCES) * (total / usize::from(SOURCES)).div_ceil(raw::OWNER_EVERY));
+    assert_eq!(
+        usize::try_from(owners).unwrap(),
+        usize::from(SOURCES) * (total / usize::from(SOURCES)).div_ceil(raw::OWNER_EVERY)
+    );
     let bystanders = Bystanders::start(target);
     target.wait_for("zk_global_sessions", before + Bystanders::COUNT);
     let seen = bystanders.stop();

@@ -35,7 +35,11 @@ fn a_stall_of_any_length_expires_nobody_who_was_there_and_later_those_who_were_n
         witness.create(PARENT, b"", CreateMode::Persistent).unwrap();
     }
     // In tenths of the server's tick: timeouts are two ticks.
-    let lengths: &[u32] = if is_whole() { &[2, 5, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 25, 35, 60] } else { &[8, 12, 14, 16, 35] };
+    let lengths: &[u32] = if is_whole() {
+        &[2, 5, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 25, 35, 60]
+    } else {
+        &[8, 12, 14, 16, 35]
+    };
     for tenths in lengths {
         stall(&target, &mut witness, tenths * TICK_MS.unsigned_abs() / 10);
     }
