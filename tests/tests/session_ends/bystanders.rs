@@ -92,16 +92,25 @@ pub struct Interval {
 }
 
 impl Seen {
+    /// When the writer had its first answer.
+    pub fn began(&self) -> Option<Instant> {
+        Some(self.writes().first()?.at)
+    }
+
     /// The part of the time in which others' txns were made.
     pub fn others(&self) -> Interval {
-        let (_, writes) = self.answers.iter().find(|(name, _)| *name == "writes").expect("there is a writer");
-        let runs = writes.windows(2).filter_map(|pair| {
+        let runs = self.writes().windows(2).filter_map(|pair| {
             let between = pair[1].zxid.0 - pair[0].zxid.0 - 1;
             (between > 0).then_some((pair[0].at, pair[1].at, between))
         });
         let runs: Vec<_> = runs.collect();
         let (first, last) = (runs.first().expect("others' txns"), runs.last().expect("others' txns"));
         Interval { from: first.0, until: last.1, runs: runs.iter().map(|(_, _, between)| *between).collect() }
+    }
+
+    fn writes(&self) -> &[Answer] {
+        let (_, writes) = self.answers.iter().find(|(name, _)| *name == "writes").expect("there is a writer");
+        writes
     }
 
     /// How many answers each had within a time.
