@@ -165,8 +165,9 @@ impl Prep {
         // The two sources overlap, and the txn's bytes must not depend on a table's order.
         paths.sort_unstable();
         paths.dedup();
-        for path in &paths {
-            self.remove_node(tree, origin.zxid, path);
+        // Sorted, those of one parent lie together: it changes once.
+        for siblings in paths.chunk_by(|one, next| parent_path(one) == parent_path(next)) {
+            self.remove_siblings(tree, origin.zxid, siblings);
         }
         let mut bytes = Vec::new();
         if paths.iter().map(|path| path.len() + 4).sum::<usize>() <= CLOSE_LIST_BYTES_MAX {
@@ -307,7 +308,8 @@ impl Prep {
         self.check_quota(tree, set.path, 0, signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes))?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
-        self.change(origin.zxid, set.path, &mut node, |node| {
+        let path = self.shared(set.path);
+        self.change(origin.zxid, &path, &mut node, |node| {
             node.crc = crc;
             node.data_bytes = set.data.map_or(0, <[u8]>::len);
             if let Some(stat) = &mut node.stat {
@@ -332,7 +334,8 @@ impl Prep {
         self.options.auth.check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
         let version = next_version(node.stat.map_or(0, |stat| stat.aversion), set.version)?;
         let list = self.acl_list(&fixed.acl);
-        self.change(origin.zxid, set.path, &mut node, |node| {
+        let path = self.shared(set.path);
+        self.change(origin.zxid, &path, &mut node, |node| {
             node.acl = list;
             if let Some(stat) = &mut node.stat {
                 stat.aversion = version;
@@ -471,9 +474,9 @@ impl Prep {
 
     fn add_node(&mut self, tree: &Tree, origin: &Origin<'_>, new: &NewNode<'_>, parent_cversion: i32) {
         let path = new.path;
-        let parent_path = path::split(path).map_or("/", |(parent, _)| parent);
-        let mut parent = self.node(tree, parent_path).expect("found by the caller");
-        self.change(origin.zxid, parent_path, &mut parent, |parent| {
+        let parent_path = self.shared(parent_path(path));
+        let mut parent = self.node(tree, &parent_path).expect("found by the caller");
+        self.change(origin.zxid, &parent_path, &mut parent, |parent| {
             parent.child_count += 1;
             parent.next_number = parent_cversion;
             if let Some(stat) = &mut parent.stat
@@ -490,25 +493,43 @@ impl Prep {
             self.digest = self.digest.wrapping_add(crc.digest(&stat));
         }
         let acl = self.acl_list(new.acl);
+        let path = self.shared(path);
         let (zxid, next_number) = (origin.zxid, stat.cversion);
-        self.enter(path, Pending { zxid, stat: Some(stat), next_number, child_count: 0, acl, crc, data_bytes });
+        self.enter(&path, Pending { zxid, stat: Some(stat), next_number, child_count: 0, acl, crc, data_bytes });
     }
 
     fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
-        let parent_path = path::split(path).map_or("/", |(parent, _)| parent);
-        let mut parent = self.node(tree, parent_path).expect("a znode that exists has a parent");
-        self.change(zxid, parent_path, &mut parent, |parent| {
-            parent.child_count -= 1;
+        let path = self.shared(path);
+        self.remove_siblings(tree, zxid, &[path]);
+    }
+
+    /// Removes znodes of one parent.
+    fn remove_siblings(&mut self, tree: &Tree, zxid: Zxid, paths: &[Arc<str>]) {
+        let Some(first) = paths.first() else { return };
+        let parent_path = self.shared(parent_path(first));
+        let mut parent = self.node(tree, &parent_path).expect("a znode that exists has a parent");
+        self.change(zxid, &parent_path, &mut parent, |parent| {
+            parent.child_count -= paths.len();
             if let Some(stat) = &mut parent.stat {
                 stat.pzxid = stat.pzxid.max(zxid);
             }
         });
-        let mut node = self.node(tree, path).expect("found by the caller");
-        self.change(zxid, path, &mut node, |node| node.stat = None);
+        for path in paths {
+            let mut node = self.node(tree, path).expect("found by the caller");
+            self.change(zxid, path, &mut node, |node| node.stat = None);
+        }
+    }
+
+    /// The path as it stands in `pending`, or a copy.
+    fn shared(&self, path: &str) -> Arc<str> {
+        match self.pending.get_key_value(path) {
+            Some((path, _)) => Arc::clone(path),
+            None => path.into(),
+        }
     }
 
     /// Changes a znode's pending state and the digest with it.
-    fn change(&mut self, zxid: Zxid, path: &str, node: &mut Pending, change: impl FnOnce(&mut Pending)) {
+    fn change(&mut self, zxid: Zxid, path: &Arc<str>, node: &mut Pending, change: impl FnOnce(&mut Pending)) {
         let share = |node: &Pending| match &node.stat {
             Some(stat) if digest::counts(path) => node.crc.digest(stat),
             _ => 0,
@@ -521,15 +542,11 @@ impl Prep {
         self.enter(path, node.clone());
     }
 
-    fn enter(&mut self, path: &str, node: Pending) {
+    fn enter(&mut self, path: &Arc<str>, node: Pending) {
         let zxid = node.zxid;
-        let path: Arc<str> = match self.pending.get_key_value(path) {
-            Some((path, _)) => Arc::clone(path),
-            None => path.into(),
-        };
-        let before = self.set_pending(&path, Some(node));
-        self.undo.push(Undo { path: Arc::clone(&path), before });
-        self.order.push_back(Outstanding { zxid, path });
+        let before = self.set_pending(path, Some(node));
+        self.undo.push(Undo { path: Arc::clone(path), before });
+        self.order.push_back(Outstanding { zxid, path: Arc::clone(path) });
     }
 
     /// The one place where `pending` changes, so that `ephemerals` always says the same.
@@ -618,6 +635,11 @@ fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Re
         _ if mode.is_ephemeral() => Ok(EphemeralOwner::session_of(session)),
         _ => Ok(EphemeralOwner::NONE),
     }
+}
+
+/// The path of the parent of a znode that is there.
+fn parent_path(path: &str) -> &str {
+    path::split(path).map_or("/", |(parent, _)| parent)
 }
 
 /// Everything before the last slash. Only that much is checked here; the path as a whole is checked later or not at all, as in Java.

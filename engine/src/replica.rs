@@ -10,7 +10,7 @@ use crate::auth::AuthId;
 use crate::prep::{Origin, Prep, PrepOptions};
 use crate::quota::OverQuota;
 use crate::session::{Sessions, Standing, password};
-use crate::stream::{Attachment, Detach, Refusal, StreamBatch, StreamItem};
+use crate::stream::{Attachment, Detach, Refusal, ShardId, StreamBatch, StreamItem};
 use crate::tree::Tree;
 use proto::connect::{ConnectResponse, Password};
 use proto::jute::Reader;
@@ -33,6 +33,8 @@ pub const PENDING_MAX: usize = 20_000;
 pub const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Sessions that one tick of the core closes at the most, so that a wave of expiries does not hold up requests.
 pub const EXPIRIES_PER_STEP: usize = 256;
+/// Expiries on their way, at the most: a request waits behind no more of them, however many sessions are due.
+pub const EXPIRIES_PENDING_MAX: usize = 1_024;
 
 /// Settings of a replica.
 #[derive(Clone, Debug)]
@@ -123,6 +125,8 @@ pub enum Forward {
     },
     /// Sessions that were heard of, and when.
     Heard(Vec<(SessionId, i64)>),
+    /// All that clients of the shard had sent by this time, in ms of the monotonic clock, stands in what it has handed over so far.
+    HeardUntil(ShardId, i64),
     /// A connection is gone.
     Closed {
         /// Which.
@@ -206,6 +210,8 @@ pub struct Replica {
     batches: VecDeque<Arc<TxnBatch>>,
     containers: VecDeque<Arc<str>>,
     expired_count: u64,
+    /// Expiries that are not applied yet.
+    expiring: usize,
     digests: VecDeque<(Zxid, u64)>,
     next_container_check_ms: i64,
     next_container_ms: i64,
@@ -229,6 +235,7 @@ impl Replica {
             batches: VecDeque::new(),
             containers: VecDeque::new(),
             expired_count: 0,
+            expiring: 0,
             digests: VecDeque::new(),
             next_container_check_ms: now.mono_ms + options.container_check_ms,
             next_container_ms: now.mono_ms,
@@ -260,6 +267,7 @@ impl Replica {
                         self.sessions.touch(*session, *heard_ms);
                     }
                 }
+                Forward::HeardUntil(shard, until_ms) => self.sessions.heard_until(*shard, *until_ms),
                 Forward::Closed { from, session } => self.sessions.detach(*session, *from),
             }
         }
@@ -332,8 +340,10 @@ impl Replica {
             // No room for the txns; those whose time has come are still due at the next look.
             return;
         }
-        for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP) {
+        let room = EXPIRIES_PENDING_MAX - self.expiring;
+        for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP.min(room)) {
             self.expired_count += 1;
+            self.expiring += 1;
             self.close_session(now, tree, session, Xid(0), Waiter::Nobody);
         }
         self.look_for_containers(now, tree);
@@ -524,7 +534,7 @@ impl Replica {
                 let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };
                 out.items.push(StreamItem::Connected { to, zxid, response });
             }
-            Waiter::Nobody => {}
+            Waiter::Nobody => self.expiring -= usize::from(closes),
         }
         let asked = match waiter {
             Waiter::Client { to, .. } => Some(to),

@@ -1,10 +1,14 @@
 //! Sessions: who owns one, when it expires, its password and its id (`SessionTrackerImpl`, `ExpiryQueue`).
 //!
 //! Owns the connection that each session is attached to (law 4) and the expiry buckets. It reads no clock: the core hands it the time in
-//! milliseconds of a monotonic clock. Expiry times are rounded up to the next tick, so that a bucket expires at once. If time jumps (the
-//! whole process was stopped), every session gets the lost time back: nobody expires for the server's own stall.
+//! milliseconds of a monotonic clock. Expiry times are rounded up to the next tick, so that a bucket expires at once.
+//!
+//! Nobody expires for the server's own stall. A bucket is due only once every shard has told whom it heard up to that time
+//! ([`Sessions::heard_until`]): what lay unread in a socket counts, however short or long the stall. And if time jumps (the whole process was
+//! stopped), every session gets the lost time back, since clients may have given up meanwhile and must find the time to return.
+//! `tests/tests/session_ends/stall.rs` stops the built server for many lengths of time.
 
-use crate::stream::Attachment;
+use crate::stream::{Attachment, ShardId};
 use ahash::AHashMap;
 use proto::connect::{PASSWORD_BYTES, Password};
 use proto::{ServerId, SessionId};
@@ -30,6 +34,8 @@ pub struct Sessions {
     buckets: BTreeMap<i64, BTreeSet<SessionId>>,
     next_id: i64,
     last_now_ms: Option<i64>,
+    /// Up to when each shard has told whom it heard. One that has not told anything yet is not waited for.
+    heard_until_ms: AHashMap<ShardId, i64>,
 }
 
 /// A session in the order of expiry.
@@ -63,7 +69,14 @@ impl Sessions {
     pub fn new(tick_ms: i64, server: ServerId, elapsed_ms: i64) -> Sessions {
         assert!(tick_ms > 0, "a tick takes time");
         let next_id = first_session_id(server, elapsed_ms);
-        Sessions { tick_ms, sessions: AHashMap::new(), buckets: BTreeMap::new(), next_id, last_now_ms: None }
+        Sessions {
+            tick_ms,
+            sessions: AHashMap::new(),
+            buckets: BTreeMap::new(),
+            next_id,
+            last_now_ms: None,
+            heard_until_ms: AHashMap::new(),
+        }
     }
 
     /// A new session's id.
@@ -100,6 +113,19 @@ impl Sessions {
         let before = std::mem::replace(&mut session.expires_at_ms, expires_at_ms);
         self.leave_bucket(id, before);
         self.buckets.entry(expires_at_ms).or_default().insert(id);
+    }
+
+    /// Whatever a client of this shard had sent by `until_ms` has been told by [`Sessions::touch`].
+    pub fn heard_until(&mut self, shard: ShardId, until_ms: i64) {
+        let told = self.heard_until_ms.entry(shard).or_insert(until_ms);
+        *told = until_ms.max(*told);
+    }
+
+    /// The time up to which the shards are to tell whom they heard, before those whose time has come by `now_ms` can expire.
+    #[must_use]
+    pub fn waits_to_hear(&self, now_ms: i64) -> Option<i64> {
+        let next_ms = self.next_expiry_ms()?;
+        (next_ms <= now_ms && next_ms > self.all_heard_ms()).then_some(next_ms)
     }
 
     /// A connection that renews the session may ask for another timeout.
@@ -170,10 +196,11 @@ impl Sessions {
         session.attached
     }
 
-    /// Those whose time has come by `now_ms`, at most `count_max`. They stay until [`Sessions::set_closing`].
+    /// Those whose time has come by `now_ms` and of whom no shard can have heard since, at most `count_max`. They stay until
+    /// [`Sessions::set_closing`].
     pub fn due(&mut self, now_ms: i64, count_max: usize) -> Vec<SessionId> {
         self.give_back_lost_time(now_ms);
-        let due = self.buckets.range(..=now_ms).flat_map(|(_, ids)| ids.iter().copied());
+        let due = self.buckets.range(..=now_ms.min(self.all_heard_ms())).flat_map(|(_, ids)| ids.iter().copied());
         due.take(count_max).collect()
     }
 
@@ -230,6 +257,11 @@ impl Sessions {
         for session in self.sessions.values_mut() {
             session.expires_at_ms += shift_ms;
         }
+    }
+
+    /// Up to when all shards have told whom they heard.
+    fn all_heard_ms(&self) -> i64 {
+        self.heard_until_ms.values().copied().min().unwrap_or(i64::MAX)
     }
 
     const fn round_up(&self, at_ms: i64) -> i64 {
@@ -324,6 +356,27 @@ mod tests {
             now += 100;
         }
         assert_eq!(sessions.due(now, 10), [SessionId(1)]);
+    }
+
+    #[test]
+    fn nobody_expires_before_every_shard_has_told_whom_it_heard_by_then() {
+        let mut sessions = sessions();
+        sessions.track(SessionId(1), 250, 1_000);
+        sessions.track(SessionId(2), 250, 1_000);
+        sessions.heard_until(ShardId(0), 1_290);
+        sessions.heard_until(ShardId(1), 1_299);
+        // Its time has come, but a word of it may lie in a socket still.
+        assert!(sessions.due(1_350, 10).is_empty());
+        assert_eq!(sessions.waits_to_hear(1_350), Some(1_300));
+        sessions.heard_until(ShardId(0), 1_340);
+        assert!(sessions.due(1_350, 10).is_empty());
+        sessions.touch(SessionId(2), 1_299);
+        sessions.heard_until(ShardId(1), 1_300);
+        assert_eq!(sessions.waits_to_hear(1_350), None);
+        assert_eq!(sessions.due(1_350, 10), [SessionId(1)]);
+        // An older word does not take a newer one back.
+        sessions.heard_until(ShardId(1), 1_200);
+        assert_eq!(sessions.due(1_350, 10), [SessionId(1)]);
     }
 
     #[test]

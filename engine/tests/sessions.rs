@@ -5,7 +5,9 @@ mod support;
 
 use proto::connect::ConnectResponse;
 use proto::{ErrorCode, SessionId, Zxid};
-use ringkeeper_engine::replica::{EXPIRIES_PER_STEP, Forward, PENDING_BYTES_MAX, PENDING_MAX, ReplicaOptions};
+use ringkeeper_engine::replica::{
+    EXPIRIES_PENDING_MAX, EXPIRIES_PER_STEP, Forward, PENDING_BYTES_MAX, PENDING_MAX, ReplicaOptions,
+};
 use ringkeeper_engine::session;
 use ringkeeper_engine::stream::{Detach, Refusal};
 use support::harness::{Harness, Item, connection};
@@ -335,6 +337,53 @@ fn a_wave_of_expiries_is_spread_over_steps() {
     assert_eq!(h.replica.pending_len(), EXPIRIES_PER_STEP);
     h.tick(1);
     assert_eq!(h.replica.pending_len(), count);
+    h.settle();
+    assert!(h.replica.sessions().is_empty());
+}
+
+#[test]
+fn a_request_waits_behind_a_bounded_count_of_expiries_however_many_are_due() {
+    let options = ReplicaOptions { container_check_ms: i64::MAX / 4, ..options(false) };
+    let mut h = Harness::new(options);
+    for slot in (0_u32..).take(2 * EXPIRIES_PENDING_MAX) {
+        h.connect(connection(slot), 200);
+        h.settle();
+    }
+    // The log stands still: nothing is applied, and only so many are on their way.
+    for _ in 0..3 {
+        h.tick(TICK_MS);
+    }
+    for _ in 0..100 {
+        h.tick(1);
+    }
+    assert_eq!(h.replica.pending_len(), EXPIRIES_PENDING_MAX);
+    // Each that is applied makes room for another.
+    h.append();
+    h.durable(1);
+    h.apply(1);
+    h.tick(1);
+    h.tick(1);
+    assert_eq!(h.replica.pending_len(), EXPIRIES_PENDING_MAX);
+    while !h.replica.sessions().is_empty() {
+        h.settle();
+        h.tick(1);
+    }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_expires_nobody_and_keeps_nobody() {
+    let options = ReplicaOptions { container_check_ms: i64::MAX / 4, ..options(false) };
+    let mut h = Harness::new(options);
+    h.connect(connection(0), 200);
+    h.settle();
+    for jump_ms in [86_400_000, -2 * 86_400_000, i64::from(i32::MAX)] {
+        h.now.wall_ms += jump_ms;
+        h.tick(1);
+        assert_eq!((h.replica.sessions().len(), h.replica.pending_len()), (1, 0));
+    }
+    for _ in 0..3 {
+        h.tick(TICK_MS);
+    }
     h.settle();
     assert!(h.replica.sessions().is_empty());
 }

@@ -227,8 +227,20 @@ impl<D: Disk> Core<D> {
         if now.mono_ms >= self.next_tick_ms && !hub.is_stopping() {
             self.replica.tick(now, &tree);
             self.next_tick_ms = self.replica.next_tick_ms(now);
+            self.ask_whom_they_heard(now);
         }
         progress
+    }
+
+    /// Sessions are due, but a shard may have heard of them and not told yet.
+    fn ask_whom_they_heard(&self, now: Now) {
+        let Some(until_ms) = self.replica.sessions().waits_to_hear(now.mono_ms) else { return };
+        let until_us = u64::try_from(until_ms).unwrap_or(0) * 1_000;
+        for (number, link) in self.hub.shards.iter().enumerate() {
+            if link.ask_heard_until(until_us) && self.host != Some(number) {
+                link.ring();
+            }
+        }
     }
 
     fn hand_to_log(&mut self) -> bool {

@@ -46,6 +46,8 @@ pub struct ShardLink {
     /// Its counters.
     pub stats: CachePadded<ShardStats>,
     bell: OnceLock<Doorbell>,
+    /// The core wants to know whom the shard has heard up to this time, in µs.
+    hear_asked_us: AtomicU64,
 }
 
 impl ShardLink {
@@ -56,7 +58,21 @@ impl ShardLink {
             questions: ArrayQueue::new(QUESTIONS_MAX),
             stats: CachePadded::default(),
             bell: OnceLock::new(),
+            hear_asked_us: AtomicU64::new(0),
         }
+    }
+
+    /// For the core: the shard is to tell whom it has heard up to this time. True if it is to be rung for that: it was not asked yet. It tells
+    /// by itself a few times a tick, so nothing hangs on this but the time until then.
+    #[must_use]
+    pub fn ask_heard_until(&self, until_us: u64) -> bool {
+        self.hear_asked_us.swap(until_us, Ordering::AcqRel) < until_us
+    }
+
+    /// For the shard: up to when the core wants to know whom it has heard.
+    #[must_use]
+    pub fn heard_until_asked(&self) -> u64 {
+        self.hear_asked_us.load(Ordering::Acquire)
     }
 
     /// Wakes the shard, if it has started.

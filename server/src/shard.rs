@@ -47,6 +47,11 @@ pub struct ShardHandler {
     lagging: Vec<ConnId>,
     tick: Duration,
     next_tick: Instant,
+    /// When the turn before the last one and the last one ended, in µs. What had come by the former has been received by now: the last turn's
+    /// wait accepted whoever knocked, this one's received what they had sent.
+    turns_ended_us: [u64; 2],
+    /// Up to when the core was told who was heard.
+    told_heard_us: u64,
     hosted: Option<HostedCore>,
     /// How often requests that the throttler holds back are looked at, and when next.
     stall: Duration,
@@ -86,6 +91,8 @@ impl ShardHandler {
             lagging: Vec::new(),
             tick,
             next_tick,
+            turns_ended_us: [0; 2],
+            told_heard_us: 0,
             hosted: None,
             stall,
             next_look: next_tick,
@@ -256,6 +263,24 @@ impl ShardHandler {
         self.lagging = lagging;
     }
 
+    /// Tells the core whom it has heard, a few times a tick and when the core asks because sessions are due.
+    fn tell_whom_it_heard(&mut self, io: &mut Io<'_>, now_us: u64) {
+        let [heard_until_us, _] = self.turns_ended_us;
+        let asked_us = self.link().heard_until_asked();
+        let is_asked = asked_us > self.told_heard_us;
+        let is_due = io.now() >= self.next_tick;
+        if is_due || (is_asked && heard_until_us >= asked_us) {
+            self.next_tick = io.now() + self.tick;
+            self.told_heard_us = heard_until_us;
+            self.state.tick(now_us);
+            self.state.tell_heard_until(heard_until_us);
+        }
+        if asked_us > self.told_heard_us {
+            // Two more turns, and it has looked at every socket once more.
+            io.wake_at(io.now());
+        }
+    }
+
     fn gone(&mut self, conn: ConnId) {
         self.state.closed(engine_id(conn));
         if let Some(peer) = self.peers.get_mut(conn.slot as usize).and_then(Option::take) {
@@ -320,10 +345,7 @@ impl Handler for ShardHandler {
         let now_us = self.hub.now_us();
         self.look_at_lagging(io);
         self.drain_stream(now_us);
-        if io.now() >= self.next_tick {
-            self.next_tick = io.now() + self.tick;
-            self.state.tick(now_us);
-        }
+        self.tell_whom_it_heard(io, now_us);
         if self.state.has_held() && io.now() >= self.next_look {
             self.next_look = io.now() + self.stall;
             self.state.release_held();
@@ -343,6 +365,7 @@ impl Handler for ShardHandler {
         stats::add(&self.link().stats.turns, 1);
         self.publish_counts();
         self.answer_questions();
+        self.turns_ended_us = [self.turns_ended_us[1], self.hub.now_us()];
         if self.state.has_held() {
             io.wake_at(self.next_look);
         }

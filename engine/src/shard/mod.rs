@@ -300,6 +300,13 @@ impl ShardState {
         }
     }
 
+    /// Tells the core that everything has been received that came before this time of the monotonic clock, after [`ShardState::tick`] has said
+    /// from whom. The driver says so only of a time after which it has looked at every socket.
+    pub fn tell_heard_until(&mut self, until_us: u64) {
+        let until_ms = (until_us / 1_000).cast_signed();
+        self.forwards.items.push(Forward::HeardUntil(self.options.shard, until_ms));
+    }
+
     // ---- what goes out --------------------------------------------------------------------------------------------------
 
     /// What is to be done with connections, in order.

@@ -341,7 +341,10 @@ impl Tree {
         let id = self.find(path).expect("prep has found the znode");
         assert!(self.links_of(id).children.is_empty(), "prep has found {path} without children");
         let parent = self.links_of(id).parent;
-        self.change(parent, |record| record.stat.pzxid = record.stat.pzxid.max(zxid));
+        // A session's end deletes many of one parent: after the first of them nothing of it changes.
+        if self.record(parent).stat.pzxid < zxid {
+            self.change(parent, |record| record.stat.pzxid = zxid);
+        }
         self.unlink(id);
         self.remove(id)
     }

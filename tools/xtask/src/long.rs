@@ -43,6 +43,16 @@ const SUITES: &[Suite] = &[
         }],
     },
     Suite {
+        name: "sessions",
+        about: "100,000 sessions that expire at once, one with 100,000 ephemerals, and stalls of many lengths",
+        rounds: 2,
+        prepare: &[BUILD],
+        steps: &[
+            sessions(&[("RK_SESSIONS_COUNT", "100000"), ("RK_TEST_CORE", "thread")]),
+            sessions(&[("RK_SESSIONS_COUNT", "100000"), ("RK_TEST_CORE", "shard")]),
+        ],
+    },
+    Suite {
         name: "soak",
         about: "mixed load for 10 minutes to a round, every reply checked, the server's memory in the log",
         rounds: 6,
@@ -141,6 +151,15 @@ const SUITES: &[Suite] = &[
         ],
     },
 ];
+
+/// One after the other, since their figures are in the log.
+const fn sessions(env: &'static [(&'static str, &'static str)]) -> Line {
+    Line {
+        words: "cargo test --profile ci --workspace --test session_ends --locked -- --test-threads 1 --nocapture",
+        env,
+        reading: Libtest,
+    }
+}
 
 /// New inputs stay in `fuzz/corpus`, to be looked through before they are committed.
 const fn fuzz(words: &'static str) -> Line {

@@ -167,19 +167,20 @@ const fn crash(env: Env) -> Step {
 const E2E: Stage = Stage {
     name: "e2e",
     about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 330,
+    budget_s: 380,
     steps: &[
         run_with(
             Libtest,
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
-             --test laws --test bad_input --test watchdog --test quotas --test words --test sasl --test addresses --no-fail-fast --locked",
+             --test laws --test session_ends --test bad_input --test watchdog --test quotas \
+             --test words --test sasl --test addresses --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
             CORE_IN_SHARD,
-            "cargo test --profile ci --workspace --test lifecycle --test laws --test bad_input --test watchdog \
-             --no-fail-fast --locked",
+            "cargo test --profile ci --workspace --test lifecycle --test laws --test session_ends --test bad_input \
+             --test watchdog --no-fail-fast --locked",
         ),
     ],
     needed: false,
@@ -387,7 +388,7 @@ mod tests {
     #[test]
     fn what_holds_the_server_to_its_promises_runs_in_both_places_of_the_core() {
         let suites = suites();
-        for suite in ["laws", "crash", "bad_input", "lifecycle"] {
+        for suite in ["laws", "crash", "session_ends", "bad_input", "lifecycle"] {
             for core in [CORE_IN_THREAD, CORE_IN_SHARD] {
                 assert!(suites.contains(&(suite, Some(core[0].1))), "{suite} {core:?}");
             }
