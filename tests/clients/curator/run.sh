@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}
 shared=$here/../java/src/clients # the frame, the relay and the plain client are the Java suite's
 # The jars name their own dependencies in their manifests; slf4j-nop keeps the library's log out of the report.
-jars=/usr/share/java/curator-recipes.jar:/usr/share/java/curator-framework.jar:/usr/share/java/curator-client.jar:/usr/share/java/guava.jar:/usr/share/java/jackson-databind.jar:/usr/share/java/jackson-core.jar:/usr/share/java/jackson-annotations.jar
+jars=/usr/share/java/curator-x-discovery.jar:/usr/share/java/curator-recipes.jar:/usr/share/java/curator-framework.jar:/usr/share/java/curator-client.jar:/usr/share/java/guava.jar:/usr/share/java/jackson-databind.jar:/usr/share/java/jackson-core.jar:/usr/share/java/jackson-annotations.jar
 jars=$jars:/usr/share/java/zookeeper.jar:/usr/share/java/zookeeper-jute.jar:/usr/share/java/slf4j-api.jar:/usr/share/java/slf4j-nop.jar
 
 command -v javac >/dev/null || { echo "curator/run.sh: javac is missing (run tests/clients/install.sh)" >&2; exit 2; }
