@@ -95,12 +95,7 @@ final class FrameworkChecks {
     private static void connectionStates(Context context) throws Exception {
         Relay relay = context.relay();
         CuratorFramework curator = Frameworks.open(context, relay.address(), Client.TIMEOUT_MS);
-        Replies<ConnectionState> states = new Replies<>();
-        curator.getConnectionStateListenable().addListener((client, state) -> {
-            if (state != ConnectionState.CONNECTED) { // the first connection may still be on its way to the listeners
-                states.add(state);
-            }
-        });
+        Replies<ConnectionState> states = Frameworks.states(curator);
         relay.cut();
         expect(ConnectionState.SUSPENDED, states.take(), "after the cut");
         relay.restore();

@@ -10,6 +10,7 @@ import java.util.concurrent.TimeUnit;
 import org.apache.curator.RetryPolicy;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.state.ConnectionState;
 import org.apache.curator.retry.RetryNTimes;
 import org.apache.curator.retry.RetryOneTime;
 
@@ -44,6 +45,17 @@ final class Frameworks {
             throw new AssertionError("curator did not connect");
         }
         return curator;
+    }
+
+    /** The states of the connection from now on, without CONNECTED: the first one may still be on its way to the listeners. */
+    static Replies<ConnectionState> states(CuratorFramework curator) {
+        Replies<ConnectionState> states = new Replies<>();
+        curator.getConnectionStateListenable().addListener((client, state) -> {
+            if (state != ConnectionState.CONNECTED) {
+                states.add(state);
+            }
+        });
+        return states;
     }
 
     /** Run the work in {@code workers} threads, each with a framework of its own; the first failure is thrown. */

@@ -95,8 +95,7 @@ final class PersistentNodeChecks {
         CuratorFramework observer = Frameworks.open(context);
         PersistentNode node = start(context, curator, CreateMode.EPHEMERAL, "n");
         Stat before = observer.checkExists().forPath(context.path("n"));
-        Replies<ConnectionState> states = new Replies<>();
-        curator.getConnectionStateListenable().addListener((client, state) -> states.add(state));
+        Replies<ConnectionState> states = Frameworks.states(curator);
         relay.cut();
         expect(ConnectionState.SUSPENDED, states.take(), "after the cut");
         relay.restore();
