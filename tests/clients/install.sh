@@ -23,6 +23,7 @@ packages=(
     "libcurator-client-java=/usr/share/java/curator-client.jar"
     "libcurator-framework-java=/usr/share/java/curator-framework.jar"
     "libcurator-recipes-java=/usr/share/java/curator-recipes.jar"
+    "libcurator-discovery-java=/usr/share/java/curator-x-discovery.jar"
     "libzookeeper-mt-dev=/usr/include/zookeeper/zookeeper.h"
     "zookeeper-bin=/usr/lib/zookeeper/bin/cli_mt"
     "zookeeper=/usr/share/zookeeper/bin/zkCli.sh"

@@ -3,6 +3,7 @@ package clients;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -40,10 +41,11 @@ final class Frameworks {
 
     private static CuratorFramework open(Context context, String hosts, int timeoutMs, RetryPolicy retry) throws Exception {
         CuratorFramework curator = context.track(CuratorFrameworkFactory.newClient(hosts, timeoutMs, 10_000, retry));
+        // Recipes take CONNECTED for a reason to begin anew (discovery deletes and creates its nodes): it must not come late to them.
+        CountDownLatch connected = new CountDownLatch(1);
+        curator.getConnectionStateListenable().addListener((client, state) -> connected.countDown());
         curator.start();
-        if (!curator.blockUntilConnected((int) Suite.WAIT_MS, TimeUnit.MILLISECONDS)) {
-            throw new AssertionError("curator did not connect");
-        }
+        Suite.expectTrue(connected.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "curator is connected");
         return curator;
     }
 
