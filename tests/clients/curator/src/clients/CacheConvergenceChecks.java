@@ -1,5 +1,6 @@
 package clients;
 
+import static clients.Suite.expect;
 import static clients.Suite.expectTrue;
 
 import java.util.Map;
@@ -16,6 +17,7 @@ import org.apache.curator.framework.recipes.cache.NodeCache;
 import org.apache.curator.framework.recipes.cache.PathChildrenCache;
 import org.apache.curator.framework.recipes.cache.TreeCache;
 import org.apache.curator.framework.recipes.cache.TreeCacheEvent;
+import org.apache.curator.framework.state.ConnectionState;
 import org.apache.zookeeper.KeeperException;
 
 /** Every kind of cache ends with what the server has, after writers side by side and through cuts: no event may be lost. */
@@ -109,6 +111,7 @@ final class CacheConvergenceChecks {
         };
         NodeCache one = context.track(new NodeCache(caching, root + "/last"));
         one.start(true);
+        Replies<ConnectionState> states = Frameworks.states(caching);
         int rounds = 60 * context.options().scale();
         Frameworks.sideBySide(context, 4, (curator, worker) -> {
             if (worker > 0) {
@@ -116,9 +119,10 @@ final class CacheConvergenceChecks {
             }
             for (int i = 0; worker == 0 && i < cuts; i++) {
                 relay.cut();
+                expect(ConnectionState.SUSPENDED, states.take(), "after the cut");
                 curator.sync().forPath(root); // the writers go on meanwhile
                 relay.restore();
-                Frameworks.eventually("the caches' client is back", () -> caching.getZookeeperClient().isConnected());
+                expect(ConnectionState.RECONNECTED, states.take(), "after the restore");
             }
         });
         reader.create().orSetData().forPath(root + "/last", "done".getBytes());
