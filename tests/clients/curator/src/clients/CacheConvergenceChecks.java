@@ -125,15 +125,20 @@ final class CacheConvergenceChecks {
                 expect(ConnectionState.RECONNECTED, states.take(), "after the restore");
             }
         });
+        awaitAgreement(reader, root, views);
         reader.create().orSetData().forPath(root + "/last", "done".getBytes());
+        awaitAgreement(reader, root, views);
+        Frameworks.eventually("NodeCache has the last write", () -> one.getCurrentData() != null
+                && new String(one.getCurrentData().getData()).equals("done"));
+    }
+
+    private static void awaitAgreement(CuratorFramework reader, String root, View[] views) throws Exception {
         Map<String, String> wanted = onServer(reader, root);
         for (View view : views) {
             Map<String, String> expected = new TreeMap<>(wanted);
             expected.keySet().removeIf(path -> !view.grandchildren() && path.substring(root.length() + 1).contains("/"));
             Frameworks.eventually(view.name() + " has what the server has", () -> view.content().get().equals(expected));
         }
-        Frameworks.eventually("NodeCache has the last write", () -> one.getCurrentData() != null
-                && new String(one.getCurrentData().getData()).equals("done"));
     }
 
     private static void write(CuratorFramework curator, String root, Random random, int rounds) throws Exception {
