@@ -170,11 +170,13 @@ final class CacheChecks {
                 .forAll((type, before, after) -> events.add(type + " " + (after == null ? before : after).getPath())).build());
         cache.start();
         expectTrue(ready.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "initialized");
+        // One by one: the cache reads a node after the event and tells nothing of what is over by then.
         writer.create().creatingParentsIfNeeded().forPath(context.path("n/child"));
+        expect("NODE_CREATED " + context.path("n"), events.take(), "after create");
         writer.setData().forPath(context.path("n"), "1".getBytes());
+        expect("NODE_CHANGED " + context.path("n"), events.take(), "after set, nothing of the child");
         writer.delete().deletingChildrenIfNeeded().forPath(context.path("n"));
-        expect(List.of("NODE_CREATED " + context.path("n"), "NODE_CHANGED " + context.path("n"),
-                "NODE_DELETED " + context.path("n")), events.take(3), "events, none of the child");
+        expect("NODE_DELETED " + context.path("n"), events.take(), "after delete");
     }
 
     /** The bridge takes CuratorCache where the client library has persistent watches, and so needs them of the server. */
