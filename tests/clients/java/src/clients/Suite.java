@@ -223,6 +223,7 @@ public final class Suite {
                   --jobs N               so many checks side by side (default 8)
                   --scale N              N times the rounds in the checks under contention, and the checks that wait for minutes (default 1)
                   --client VERSION       the client library: 3.8.0 (default; Debian's) or 3.9.5 (out of PyPI's pyspark)
+                  --api                  only print which check makes which call of the client (the Java suite)
                   --help                 this text""");
         System.exit(code);
     }
