@@ -13,8 +13,9 @@ usage: all.sh [options] host:port[,host:port]
   --reference-3.8        the server is ZooKeeper 3.8 itself: leave out what only 3.9 does
   --timeout SECONDS      the watchdog of each suite (default 120)
   --only TEXT            only checks whose name contains TEXT
-  --suites LIST          only these suites, separated by commas (default: python,java,curator,c,node;
-                         there is rust too, which must be compiled first)
+  --suites LIST          only these suites, separated by commas (default: python,java,curator,c,node). java-3.9.5 and
+                         curator-3.9.5 are those with ZooKeeper's client 3.9.5 and Curator 5.9 in place of Debian's 3.8.0
+                         and 5.4; there is rust too, which must be compiled first
   --help                 this text
 Prints each suite's lines with its name before them; the last line sums up. Exit code 1 where any check failed.
 END
@@ -45,7 +46,9 @@ passed=0 failed=0 broken=''
 for suite in ${suites//,/ }; do
     output=$(mktemp)
     code=0
-    "$here/$suite/run.sh" "${arguments[@]}" "$hosts" | tee "$output" | sed -u "s/^/$suite: /" || code=${PIPESTATUS[0]}
+    version=()
+    [ "$suite" = "${suite%%-*}" ] || version=(--client "${suite#*-}")
+    "$here/${suite%%-*}/run.sh" "${version[@]}" "${arguments[@]}" "$hosts" | tee "$output" | sed -u "s/^/$suite: /" || code=${PIPESTATUS[0]}
     last=$(tail -n 1 "$output")
     rm -f "$output"
     if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then

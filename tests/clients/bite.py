@@ -17,7 +17,7 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 EVENT_XID = -1
 STAT_OFFSETS = {"version": 32, "cversion": 36, "ephemeralOwner": 44, "dataLength": 52, "pzxid": 60}
-EXISTS, SET_DATA, MULTI, SET_WATCHES, SET_WATCHES2 = 3, 5, 14, 101, 105
+EXISTS, SET_DATA, GET_CHILDREN, GET_CHILDREN2, MULTI, SET_WATCHES, SET_WATCHES2 = 3, 5, 8, 12, 14, 101, 105
 
 
 class Fault:
@@ -148,6 +148,28 @@ class WrongData(Fault):
         return super().request(bytes(frame))
 
 
+class IgnoredVersion(Fault):
+    """A set reaches the server without its version: whoever comes second wins."""
+
+    def request(self, frame):
+        if struct.unpack_from(">i", frame, 4)[0] == SET_DATA:
+            frame = frame[:-4] + struct.pack(">i", -1)
+        return super().request(frame)
+
+
+class MissingChild(Fault):
+    """The list of children lacks its first name."""
+
+    def reply(self, frame):
+        xid, _, error = struct.unpack_from(">iqi", frame)
+        if self.operations.get(xid) in (GET_CHILDREN, GET_CHILDREN2) and error == 0:
+            count = struct.unpack_from(">i", frame, 16)[0]
+            if count > 1:
+                length = struct.unpack_from(">i", frame, 20)[0]
+                frame = frame[:16] + struct.pack(">i", count - 1) + frame[24 + length :]
+        return [frame]
+
+
 class Proxy:
     """Listens on a free loopback port; every connection gets a fault of its own."""
 
@@ -215,6 +237,8 @@ FAULTS = [
     ("setWatches is forgotten", ForgottenWatches, {"java": "reconnect_tells_what_was_missed", "node": "tells_what_was_missed"}),
     ("a multi's error vector is wrong", WrongErrorVector,
      {"python": "fails_as_a_whole", "java": "multi_fails", "c": "multi_fails", "node": "multi_fails"}),
+    ("a set ignores its version", IgnoredVersion, {"python": "versions_are", "java": "versions", "curator": "count_under_contention"}),
+    ("a child is missing", MissingChild, {"java": "children_with", "curator": "semaphore_several"}),
     ("a set stores other data", WrongData,
      {"python": "create_get", "java": "create_get", "curator": "create_or", "c": "get_set", "node": "create_get", "rust": "rust_create"}),
 ]

@@ -76,10 +76,11 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-# Fetches the 3.9.5 jars into $CACHE/zookeeper-3.9.5 unless they are there; the directory appears by one rename.
+# Fetches the 3.9.5 jars into $CACHE/zookeeper-3.9.5 unless they are there, and those of Curator 5.9, for the client suites, into its
+# folder curator, where the server's class path does not see them. Each directory appears by one rename.
 prepare_395() {
   local dir="$CACHE/zookeeper-3.9.5" sdist="${RINGKEEPER_PYSPARK_SDIST:-}" work
-  [ -f "$dir/complete" ] && { echo "$dir"; return; }
+  [ -f "$dir/complete" ] && [ -d "$dir/curator" ] && { echo "$dir"; return; }
   mkdir -p "$CACHE"
   work=$(mktemp -d "$CACHE/prepare.XXXXXX")
   if [ -z "$sdist" ]; then
@@ -96,10 +97,14 @@ prepare_395() {
     "*/deps/jars/netty-transport-native-unix-common-*" "*/deps/jars/netty-transport-native-epoll-*-linux-x86_64.jar" \
     "*/deps/jars/slf4j-api-*" "*/deps/jars/log4j-api-*" "*/deps/jars/log4j-core-*" "*/deps/jars/log4j-slf4j2-impl-*" \
     "*/deps/jars/metrics-core-*" "*/deps/jars/snappy-java-*" "*/deps/jars/commons-io-*" \
+    "*/deps/jars/curator-client-*" "*/deps/jars/curator-framework-*" "*/deps/jars/curator-recipes-*" \
     || { rm -rf "$work"; die "cannot extract the jars from $sdist" 3; }
+  mkdir "$work/jars/curator"
+  mv "$work"/jars/curator-*.jar "$work/jars/curator"
   touch "$work/jars/complete"
-  # Somebody else may have been faster: then theirs is as good.
-  mv -T "$work/jars" "$dir" 2>/dev/null || [ -f "$dir/complete" ] || die "cannot publish $dir" 3
+  # Somebody else may have been faster: then theirs is as good. A cache from before Curator was wanted gets that alone.
+  mv -T "$work/jars" "$dir" 2>/dev/null || [ -d "$dir/curator" ] || mv -T "$work/jars/curator" "$dir/curator" 2>/dev/null \
+    || [ -d "$dir/curator" ] || die "cannot publish $dir" 3
   rm -rf "$work"
   echo "$dir"
 }

@@ -27,6 +27,13 @@ const fn line(reading: crate::count::Reading, words: &'static str) -> Line {
     Line { words, env: &[], reading }
 }
 
+/// One of the client suites against a server with so many shards.
+macro_rules! recipes {
+    ($shards:literal, $suite:literal) => {
+        concat!("{bin}/with-server --shards ", $shards, " -- tests/clients/", $suite, " {addr}")
+    };
+}
+
 /// The programs that the tests start.
 const BUILD: &str = "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked";
 
@@ -83,6 +90,19 @@ const SUITES: &[Suite] = &[
         steps: &[
             line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
             line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
+        ],
+    },
+    Suite {
+        name: "recipes",
+        about: "Curator 5.4 and 5.9 with 5 times the contention and nodes that expire, the Java client, and the proxy that lies to each",
+        rounds: 3,
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        steps: &[
+            line(LastLine, recipes!(1, "curator/run.sh --scale 5 --timeout 900")),
+            line(LastLine, recipes!(2, "curator/run.sh --scale 5 --timeout 900 --client 3.9.5")),
+            line(LastLine, recipes!(4, "curator/run.sh --scale 5 --timeout 900")),
+            line(LastLine, recipes!(4, "java/run.sh --super super:test --client 3.9.5")),
+            line(ExitCode, recipes!(2, "bite.py")),
         ],
     },
     Suite {

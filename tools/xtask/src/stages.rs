@@ -213,7 +213,7 @@ const DIFFERENTIAL: Stage = Stage {
 
 /// The foreign clients against a server with so many shards.
 macro_rules! clients {
-    ($name:literal, $about:literal, $shards:literal, $env:ident) => {
+    ($name:literal, $about:literal, $shards:literal, $env:ident, $suites:literal) => {
         Stage {
             name: $name,
             about: $about,
@@ -221,7 +221,13 @@ macro_rules! clients {
             steps: &[run_with(
                 LastLine,
                 $env,
-                concat!("{bin}/with-server --shards ", $shards, " -- tests/clients/all.sh --super super:test {addr}"),
+                concat!(
+                    "{bin}/with-server --shards ",
+                    $shards,
+                    " -- tests/clients/all.sh --suites ",
+                    $suites,
+                    " --super super:test {addr}"
+                ),
             )],
             needed: false,
         }
@@ -232,11 +238,23 @@ const CLIENTS_1: Stage = clients!(
     "clients-1",
     "kazoo, Java, Curator, C and the shells, Node against 1 shard that hosts the core",
     1,
-    CORE_IN_SHARD
+    CORE_IN_SHARD,
+    "python,java,curator,c,node"
 );
-const CLIENTS_2: Stage = clients!("clients-2", "the same against 2 shards beside the core", 2, CORE_IN_THREAD);
-const CLIENTS_4: Stage =
-    clients!("clients-4", "the same against 4 shards, the first with the core, more than processors", 4, CORE_IN_SHARD);
+const CLIENTS_2: Stage = clients!(
+    "clients-2",
+    "the same against 2 shards beside the core, the Java ones with today's libraries too",
+    2,
+    CORE_IN_THREAD,
+    "python,java,java-3.9.5,curator,curator-3.9.5,c,node"
+);
+const CLIENTS_4: Stage = clients!(
+    "clients-4",
+    "the same against 4 shards, the first with the core, more than processors",
+    4,
+    CORE_IN_SHARD,
+    "python,java,curator,c,node"
+);
 
 const CLIENTS_SASL: Stage = Stage {
     name: "clients-sasl",

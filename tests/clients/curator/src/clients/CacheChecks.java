@@ -9,6 +9,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.cache.CuratorCache;
+import org.apache.curator.framework.recipes.cache.CuratorCacheBridge;
 import org.apache.curator.framework.recipes.cache.CuratorCacheListener;
 import org.apache.curator.framework.recipes.cache.NodeCache;
 import org.apache.curator.framework.recipes.cache.PathChildrenCache;
@@ -16,6 +17,7 @@ import org.apache.curator.framework.recipes.cache.PathChildrenCacheEvent;
 import org.apache.curator.framework.recipes.cache.TreeCache;
 import org.apache.curator.framework.recipes.cache.TreeCacheEvent;
 import org.apache.curator.framework.recipes.watch.PersistentWatcher;
+import org.apache.curator.framework.state.ConnectionState;
 
 /** Caches, which live on watches: one-shot ones (PathChildrenCache, NodeCache, TreeCache) and persistent ones (CuratorCache). */
 @SuppressWarnings("deprecation") // the old caches are what most programs still use
@@ -28,7 +30,10 @@ final class CacheChecks {
         suite.add("tree_cache", CacheChecks::treeCache);
         suite.add("curator_cache", CacheChecks::curatorCache);
         suite.add("curator_cache_catches_up_after_a_cut", CacheChecks::curatorCacheReconnects);
+        suite.add("curator_cache_of_a_single_node", CacheChecks::singleNode);
+        suite.add("curator_cache_bridge", CacheChecks::bridge);
         suite.add("persistent_watcher", CacheChecks::persistentWatcher);
+        suite.add("persistent_watcher_after_a_cut", CacheChecks::persistentWatcherAfterCut);
     }
 
     private static void pathChildrenCache(Context context) throws Exception {
@@ -153,5 +158,71 @@ final class CacheChecks {
         writer.setData().forPath(context.path("n/c"));
         expect(List.of("NodeCreated " + context.path("n"), "NodeCreated " + context.path("n/c"),
                 "NodeDataChanged " + context.path("n/c")), events.take(3), "events");
+    }
+
+    private static void singleNode(Context context) throws Exception {
+        CuratorFramework writer = Frameworks.open(context);
+        Replies<String> events = new Replies<>();
+        CuratorCache cache = context.track(
+                CuratorCache.build(Frameworks.open(context), context.path("n"), CuratorCache.Options.SINGLE_NODE_CACHE));
+        CountDownLatch ready = new CountDownLatch(1);
+        cache.listenable().addListener(CuratorCacheListener.builder().forInitialized(ready::countDown)
+                .forAll((type, before, after) -> events.add(type + " " + (after == null ? before : after).getPath())).build());
+        cache.start();
+        expectTrue(ready.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "initialized");
+        // One by one: the cache reads a node after the event and tells nothing of what is over by then.
+        writer.create().creatingParentsIfNeeded().forPath(context.path("n/child"));
+        expect("NODE_CREATED " + context.path("n"), events.take(), "after create");
+        writer.setData().forPath(context.path("n"), "1".getBytes());
+        expect("NODE_CHANGED " + context.path("n"), events.take(), "after set, nothing of the child");
+        writer.delete().deletingChildrenIfNeeded().forPath(context.path("n"));
+        expect("NODE_DELETED " + context.path("n"), events.take(), "after delete");
+    }
+
+    /** The bridge takes CuratorCache where the client library has persistent watches, and so needs them of the server. */
+    private static void bridge(Context context) throws Exception {
+        CuratorFramework writer = Frameworks.open(context);
+        writer.create().creatingParentsIfNeeded().forPath(context.path("t/a"), "1".getBytes());
+        Replies<String> events = new Replies<>();
+        CuratorCacheBridge cache = context.track(CuratorCache.bridgeBuilder(Frameworks.open(context), context.path("t")).build());
+        expect(true, cache.isCuratorCache(), "it is a CuratorCache");
+        cache.listenable().addListener(CuratorCacheListener.builder()
+                .forCreatesAndChanges((before, after) -> events.add("is " + new String(after.getData()) + " at " + after.getPath()))
+                .forDeletes(node -> events.add("deleted " + node.getPath())).build());
+        cache.start();
+        events.take(2);
+        writer.create().forPath(context.path("t/b"), "2".getBytes());
+        expect("is 2 at " + context.path("t/b"), events.take(), "after create");
+        expect(3L, cache.stream().count(), "nodes");
+        writer.delete().forPath(context.path("t/a"));
+        expect("deleted " + context.path("t/a"), events.take(), "after delete");
+        expect(false, cache.get(context.path("t/a")).isPresent(), "the deleted one is cached");
+    }
+
+    private static void persistentWatcherAfterCut(Context context) throws Exception {
+        CuratorFramework writer = Frameworks.open(context);
+        Relay relay = context.relay();
+        CuratorFramework curator = Frameworks.openPatient(context, relay);
+        Replies<ConnectionState> states = Frameworks.states(curator);
+        Replies<String> events = new Replies<>();
+        CountDownLatch set = new CountDownLatch(1);
+        PersistentWatcher watcher = context.track(new PersistentWatcher(curator, context.path("n"), false));
+        watcher.getListenable().addListener(event -> {
+            if (event.getPath() != null) {
+                events.add(event.getType() + " " + event.getPath());
+            }
+        });
+        watcher.getResetListenable().addListener(set::countDown);
+        watcher.start();
+        expectTrue(set.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "the watch is set");
+        relay.cut();
+        expect(ConnectionState.SUSPENDED, states.take(), "after the cut");
+        writer.create().forPath(context.path("n"));
+        relay.restore();
+        expect(ConnectionState.RECONNECTED, states.take(), "after the restore");
+        // A persistent watch is not told what it missed. The client set it again before this request of its own.
+        curator.checkExists().forPath(context.path("n"));
+        writer.setData().forPath(context.path("n"), "x".getBytes());
+        expect("NodeDataChanged " + context.path("n"), events.take(), "what came afterwards");
     }
 }

@@ -8,10 +8,17 @@ public final class CuratorMain {
         Suite suite = new Suite(
                 "curator-suite", Suite.parse("Check that unmodified Curator recipes work against a ZooKeeper server.", arguments));
         FrameworkChecks.register(suite);
+        TransactionChecks.register(suite);
         LockChecks.register(suite);
         LeaderChecks.register(suite);
-        RecipeChecks.register(suite);
+        SemaphoreChecks.register(suite);
+        CounterChecks.register(suite);
+        BarrierChecks.register(suite);
+        QueueChecks.register(suite);
+        PersistentNodeChecks.register(suite);
+        DiscoveryChecks.register(suite);
         CacheChecks.register(suite);
+        CacheConvergenceChecks.register(suite);
         suite.runAndExit();
     }
 }

@@ -3,15 +3,19 @@ package clients;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import org.apache.curator.RetryPolicy;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.state.ConnectionState;
+import org.apache.curator.retry.RetryNTimes;
 import org.apache.curator.retry.RetryOneTime;
 
-/** Curator handles for the checks, and work that several of them do side by side. */
+/** Curator handles for the checks, work that several of them do side by side, and waiting for what comes by itself. */
 final class Frameworks {
     private Frameworks() {}
 
@@ -27,12 +31,33 @@ final class Frameworks {
 
     /** The same at another address (a relay's) and with another session timeout, in milliseconds. */
     static CuratorFramework open(Context context, String hosts, int timeoutMs) throws Exception {
-        CuratorFramework curator = context.track(CuratorFrameworkFactory.newClient(hosts, timeoutMs, 10_000, new RetryOneTime(100)));
+        return open(context, hosts, timeoutMs, new RetryOneTime(100));
+    }
+
+    /** One whose calls outlast a cut of its relay: they are tried again until it is restored. */
+    static CuratorFramework openPatient(Context context, Relay relay) throws Exception {
+        return open(context, relay.address(), Client.TIMEOUT_MS, new RetryNTimes((int) (Suite.WAIT_MS / 50), 50));
+    }
+
+    private static CuratorFramework open(Context context, String hosts, int timeoutMs, RetryPolicy retry) throws Exception {
+        CuratorFramework curator = context.track(CuratorFrameworkFactory.newClient(hosts, timeoutMs, 10_000, retry));
+        // Recipes take CONNECTED for a reason to begin anew (discovery deletes and creates its nodes): it must not come late to them.
+        CountDownLatch connected = new CountDownLatch(1);
+        curator.getConnectionStateListenable().addListener((client, state) -> connected.countDown());
         curator.start();
-        if (!curator.blockUntilConnected((int) Suite.WAIT_MS, TimeUnit.MILLISECONDS)) {
-            throw new AssertionError("curator did not connect");
-        }
+        Suite.expectTrue(connected.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "curator is connected");
         return curator;
+    }
+
+    /** The states of the connection from now on, without CONNECTED: the first one may still be on its way to the listeners. */
+    static Replies<ConnectionState> states(CuratorFramework curator) {
+        Replies<ConnectionState> states = new Replies<>();
+        curator.getConnectionStateListenable().addListener((client, state) -> {
+            if (state != ConnectionState.CONNECTED) {
+                states.add(state);
+            }
+        });
+        return states;
     }
 
     /** Run the work in {@code workers} threads, each with a framework of its own; the first failure is thrown. */
@@ -50,6 +75,32 @@ final class Frameworks {
         }
         for (Future<Void> future : pool.invokeAll(tasks, 2 * Suite.WAIT_MS, TimeUnit.MILLISECONDS)) {
             future.get();
+        }
+    }
+
+    /** Do this in a thread of its own, as the locks want it that belong to threads. */
+    static <T> Future<T> aside(Context context, Callable<T> work) {
+        ExecutorService pool = Executors.newSingleThreadExecutor();
+        context.track(pool::shutdownNow);
+        return pool.submit(work);
+    }
+
+    /** The result of what runs aside, waited for. */
+    static <T> T result(Future<T> future) throws Exception {
+        return future.get(2 * Suite.WAIT_MS, TimeUnit.MILLISECONDS);
+    }
+
+    /** Wait for what comes by itself; the condition asks the server, anew until it holds. */
+    static void eventually(String what, Callable<Boolean> holds) throws Exception {
+        eventually(what, Suite.WAIT_MS, holds);
+    }
+
+    /** The same with another limit, in milliseconds. */
+    static void eventually(String what, long limitMs, Callable<Boolean> holds) throws Exception {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMs);
+        while (!holds.call()) {
+            Suite.expectTrue(System.nanoTime() < deadline, what);
+            Thread.sleep(5); // so that the asking itself is no load
         }
     }
 

@@ -21,8 +21,13 @@ final class LeaderChecks {
     static void register(Suite suite) {
         suite.add("leader_latch", LeaderChecks::latch);
         suite.add("leader_latch_passes_on_when_its_leader_expires", LeaderChecks::latchLeaderExpires);
+        suite.add("leader_latch_leads_again_after_a_cut", LeaderChecks::latchAfterCut);
+        suite.add("leader_latch_stays_silent_or_tells_when_it_closes", LeaderChecks::closeModes);
         suite.add("leader_selector", LeaderChecks::selector);
         suite.add("leader_selector_requeues", LeaderChecks::requeue);
+        suite.add("leader_selector_under_contention", LeaderChecks::manyTerms);
+        suite.add("leader_selector_is_interrupted", LeaderChecks::interrupted);
+        suite.add("leader_selector_loses_it_with_the_connection", LeaderChecks::selectorCutOff);
     }
 
     private static LeaderLatch startLatch(Context context, CuratorFramework curator, String id) throws Exception {
@@ -82,6 +87,51 @@ final class LeaderChecks {
         second.close();
     }
 
+    private static LeaderLatchListener telling(Replies<String> told) {
+        return new LeaderLatchListener() {
+            @Override
+            public void isLeader() {
+                told.add("leads");
+            }
+
+            @Override
+            public void notLeader() {
+                told.add("leads no more");
+            }
+        };
+    }
+
+    private static void latchAfterCut(Context context) throws Exception {
+        Relay relay = context.relay();
+        Replies<String> told = new Replies<>();
+        LeaderLatch latch = startLatch(context, Frameworks.openPatient(context, relay), "only");
+        latch.addListener(telling(told));
+        expectTrue(latch.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "it leads");
+        String first = told.take();
+        relay.cut();
+        expect(List.of("leads", "leads no more"), List.of(first, told.take()), "until the cut");
+        relay.restore();
+        expect("leads", told.take(), "after the restore");
+        Frameworks.eventually("one candidate is left of it", () -> latch.getParticipants().size() == 1);
+        expect("only", latch.getLeader().getId(), "the leader that others see");
+        latch.close();
+    }
+
+    private static void closeModes(Context context) throws Exception {
+        for (LeaderLatch.CloseMode mode : LeaderLatch.CloseMode.values()) {
+            Replies<String> told = new Replies<>();
+            LeaderLatch latch = new LeaderLatch(Frameworks.open(context), context.path("latch"), mode.name(), mode);
+            latch.addListener(telling(told));
+            latch.start();
+            expect("leads", told.take(), mode + " at the start");
+            latch.close();
+            expect(LeaderLatch.State.CLOSED, latch.getState(), mode + " at the end");
+            if (mode == LeaderLatch.CloseMode.NOTIFY_LEADER) {
+                expect("leads no more", told.take(), mode + " when it closes");
+            }
+        }
+    }
+
     private static void selector(Context context) throws Exception {
         AtomicInteger leading = new AtomicInteger();
         AtomicInteger most = new AtomicInteger();
@@ -102,6 +152,73 @@ final class LeaderChecks {
         CountDownLatch terms = new CountDownLatch(5);
         lead(context, true, curator -> terms.countDown());
         expectTrue(terms.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "five terms of one candidate");
+    }
+
+    private static void manyTerms(Context context) throws Exception {
+        AtomicInteger leading = new AtomicInteger();
+        AtomicInteger most = new AtomicInteger();
+        int each = 5 * context.options().scale();
+        List<CountDownLatch> terms = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            CountDownLatch mine = new CountDownLatch(each);
+            terms.add(mine);
+            lead(context, true, curator -> {
+                most.accumulateAndGet(leading.incrementAndGet(), Math::max);
+                curator.checkExists().forPath(context.root());
+                leading.decrementAndGet();
+                mine.countDown();
+            });
+        }
+        for (CountDownLatch mine : terms) {
+            expectTrue(mine.await(2 * Suite.WAIT_MS, TimeUnit.MILLISECONDS), each + " terms of each");
+        }
+        expect(1, most.get(), "leaders at one time");
+    }
+
+    /** Leads until it is interrupted; tells who began and who ended. */
+    private static LeaderSelector leadUntilInterrupted(Context context, CuratorFramework curator, String id, Replies<String> told) {
+        LeaderSelector selector = new LeaderSelector(curator, context.path("selector"), new LeaderSelectorListenerAdapter() {
+            @Override
+            public void takeLeadership(CuratorFramework same) throws InterruptedException {
+                told.add(id + " begins");
+                try {
+                    new CountDownLatch(1).await();
+                } finally {
+                    told.add(id + " ends");
+                }
+            }
+        });
+        selector.setId(id);
+        context.track(selector);
+        selector.start();
+        return selector;
+    }
+
+    private static void interrupted(Context context) throws Exception {
+        Replies<String> told = new Replies<>();
+        LeaderSelector first = leadUntilInterrupted(context, Frameworks.open(context), "first", told);
+        expect("first begins", told.take(), "alone");
+        expectTrue(first.hasLeadership(), "the first leads");
+        LeaderSelector second = leadUntilInterrupted(context, Frameworks.open(context), "second", told);
+        Frameworks.eventually("two participants", () -> second.getParticipants().size() == 2);
+        expect("first", second.getLeader().getId(), "the leader that the second sees");
+        first.interruptLeadership();
+        expect(List.of("first ends", "second begins"), told.take(2), "after the interruption");
+        expect("second", second.getLeader().getId(), "the leader after it");
+    }
+
+    /** The adapter gives leadership up as soon as the connection is suspect, long before the next one can lead. */
+    private static void selectorCutOff(Context context) throws Exception {
+        Relay relay = context.relay();
+        Replies<String> told = new Replies<>();
+        CuratorFramework cutOff = Frameworks.open(context, relay.address(), Client.SHORT_TIMEOUT_MS);
+        LeaderSelector first = leadUntilInterrupted(context, cutOff, "first", told);
+        expect("first begins", told.take(), "alone");
+        LeaderSelector second = leadUntilInterrupted(context, Frameworks.open(context), "second", told);
+        Frameworks.eventually("two participants", () -> second.getParticipants().size() == 2);
+        relay.cut();
+        expect(List.of("first ends", "second begins"), told.take(2), "after the cut");
+        Frameworks.eventually("the first leads no more", () -> !first.hasLeadership());
     }
 
     /** What a leader does during its term. */

@@ -3,6 +3,7 @@ package clients;
 import static clients.Suite.expect;
 
 import java.util.List;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.curator.framework.CuratorFramework;
@@ -10,9 +11,7 @@ import org.apache.curator.framework.recipes.locks.InterProcessLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMultiLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
-import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreMutex;
-import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
-import org.apache.curator.framework.recipes.locks.Lease;
+import org.apache.curator.framework.recipes.locks.Revoker;
 
 /** Curator's locks: each worker has a connection of its own, and the counter on the server is right only if the lock holds. */
 final class LockChecks {
@@ -25,28 +24,32 @@ final class LockChecks {
         suite.add("mutex_under_contention", LockChecks::mutex);
         suite.add("mutex_is_reentrant_and_times_out", LockChecks::reentrant);
         suite.add("mutex_passes_on_when_its_holder_expires", LockChecks::holderExpires);
-        suite.add("semaphore_mutex_under_contention", LockChecks::semaphoreMutex);
         suite.add("read_write_lock", LockChecks::readWrite);
         suite.add("read_write_lock_under_contention", LockChecks::readWriteContention);
-        suite.add("semaphore", LockChecks::semaphore);
+        suite.add("read_write_lock_goes_down_never_up", LockChecks::downgrade);
+        suite.add("mutex_is_given_in_the_order_of_asking", LockChecks::order);
+        suite.add("mutex_is_held_through_a_cut", LockChecks::heldThroughCut);
+        suite.add("mutex_is_waited_for_through_a_cut", LockChecks::waitedThroughCut);
+        suite.add("mutex_is_revoked", LockChecks::revoked);
         suite.add("multi_lock", LockChecks::multiLock);
+        suite.add("multi_lock_under_contention", LockChecks::multiLockContention);
     }
 
-    private static boolean tryNow(InterProcessLock lock) throws Exception {
+    static boolean tryNow(InterProcessLock lock) throws Exception {
         return lock.acquire(0, TimeUnit.MILLISECONDS);
     }
 
-    private static boolean acquire(InterProcessLock lock) throws Exception {
+    static boolean acquire(InterProcessLock lock) throws Exception {
         return lock.acquire(Suite.WAIT_MS, TimeUnit.MILLISECONDS);
     }
 
     /** Read, then write: loses increments wherever two are inside at once. */
-    private static void increment(CuratorFramework curator, String path) throws Exception {
+    static void increment(CuratorFramework curator, String path) throws Exception {
         int value = Integer.parseInt(Frameworks.get(curator, path));
         curator.setData().forPath(path, String.valueOf(value + 1).getBytes());
     }
 
-    private static CuratorFramework withCounter(Context context) throws Exception {
+    static CuratorFramework withCounter(Context context) throws Exception {
         CuratorFramework curator = Frameworks.open(context);
         curator.create().forPath(context.path("counter"), "0".getBytes());
         return curator;
@@ -56,7 +59,7 @@ final class LockChecks {
         CuratorFramework reader = withCounter(context);
         Frameworks.sideBySide(context, WORKERS, (curator, worker) -> {
             InterProcessMutex lock = new InterProcessMutex(curator, context.path("lock"));
-            for (int i = 0; i < ROUNDS; i++) {
+            for (int i = 0; i < ROUNDS * context.options().scale(); i++) {
                 Suite.expectTrue(acquire(lock), "acquired");
                 try {
                     increment(curator, context.path("counter"));
@@ -65,7 +68,7 @@ final class LockChecks {
                 }
             }
         });
-        expect(String.valueOf(WORKERS * ROUNDS), Frameworks.get(reader, context.path("counter")), "counter");
+        expect(String.valueOf(WORKERS * ROUNDS * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
     }
 
     private static void reentrant(Context context) throws Exception {
@@ -89,19 +92,6 @@ final class LockChecks {
         expect(true, acquire(wanted), "the second has it once the first's session expired");
     }
 
-    private static void semaphoreMutex(Context context) throws Exception {
-        CuratorFramework reader = withCounter(context);
-        Frameworks.sideBySide(context, 4, (curator, worker) -> {
-            InterProcessSemaphoreMutex lock = new InterProcessSemaphoreMutex(curator, context.path("lock"));
-            for (int i = 0; i < 5; i++) {
-                Suite.expectTrue(acquire(lock), "acquired");
-                increment(curator, context.path("counter"));
-                lock.release();
-            }
-        });
-        expect("20", Frameworks.get(reader, context.path("counter")), "counter");
-    }
-
     private static void readWrite(Context context) throws Exception {
         InterProcessReadWriteLock first = new InterProcessReadWriteLock(Frameworks.open(context), context.path("lock"));
         InterProcessReadWriteLock second = new InterProcessReadWriteLock(Frameworks.open(context), context.path("lock"));
@@ -120,7 +110,7 @@ final class LockChecks {
         AtomicInteger torn = new AtomicInteger();
         Frameworks.sideBySide(context, WORKERS, (curator, worker) -> {
             InterProcessReadWriteLock lock = new InterProcessReadWriteLock(curator, context.path("lock"));
-            for (int i = 0; i < 5; i++) {
+            for (int i = 0; i < 5 * context.options().scale(); i++) {
                 InterProcessMutex side = worker % 2 == 0 ? lock.writeLock() : lock.readLock();
                 Suite.expectTrue(acquire(side), "acquired");
                 if (worker % 2 == 0) {
@@ -132,20 +122,8 @@ final class LockChecks {
                 side.release();
             }
         });
-        expect("15", Frameworks.get(reader, context.path("counter")), "counter");
+        expect(String.valueOf(15 * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
         expect(0, torn.get(), "reads that changed under the read lock");
-    }
-
-    private static void semaphore(Context context) throws Exception {
-        InterProcessSemaphoreV2 first = new InterProcessSemaphoreV2(Frameworks.open(context), context.path("s"), 2);
-        InterProcessSemaphoreV2 second = new InterProcessSemaphoreV2(Frameworks.open(context), context.path("s"), 2);
-        Lease one = first.acquire();
-        Lease two = second.acquire(Suite.WAIT_MS, TimeUnit.MILLISECONDS);
-        expect(null, second.acquire(0, TimeUnit.MILLISECONDS), "a third lease of two");
-        expect(2, second.getParticipantNodes().size(), "participants");
-        first.returnLease(one);
-        Suite.expectTrue(second.acquire(Suite.WAIT_MS, TimeUnit.MILLISECONDS) != null, "a lease that was given back");
-        second.returnLease(two);
     }
 
     private static void multiLock(Context context) throws Exception {
@@ -157,5 +135,99 @@ final class LockChecks {
         expect(false, tryNow(single), "one of them by another");
         both.release();
         expect(true, acquire(single), "after the release");
+    }
+
+    private static void multiLockContention(Context context) throws Exception {
+        CuratorFramework reader = withCounter(context);
+        List<String> paths = List.of(context.path("a"), context.path("b"), context.path("c"));
+        Frameworks.sideBySide(context, 4, (curator, worker) -> {
+            // Each takes two of the three, in one order: any two of them share one.
+            List<String> mine = paths.stream().filter(path -> paths.indexOf(path) != worker % 3).toList();
+            InterProcessMultiLock lock = new InterProcessMultiLock(curator, mine);
+            for (int i = 0; i < 5 * context.options().scale(); i++) {
+                Suite.expectTrue(acquire(lock), "acquired");
+                increment(curator, context.path("counter"));
+                lock.release();
+            }
+        });
+        expect(String.valueOf(20 * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
+        InterProcessMutex last = new InterProcessMutex(reader, context.path("c"));
+        expect(true, acquire(last), "the last of them");
+        expect(false, new InterProcessMultiLock(Frameworks.open(context), paths).acquire(1, TimeUnit.MILLISECONDS), "all of them");
+        expect(true, tryNow(new InterProcessMutex(reader, context.path("a"))), "the first, which was given back");
+    }
+
+    private static void downgrade(Context context) throws Exception {
+        InterProcessReadWriteLock mine = new InterProcessReadWriteLock(Frameworks.open(context), context.path("lock"));
+        InterProcessReadWriteLock other = new InterProcessReadWriteLock(Frameworks.open(context), context.path("lock"));
+        expect(true, acquire(mine.writeLock()) && acquire(mine.readLock()), "write, then read");
+        mine.writeLock().release();
+        expect(true, acquire(other.readLock()), "another reader once the writer only reads");
+        expect(false, tryNow(mine.writeLock()), "from read to write");
+        mine.readLock().release();
+        expect(false, tryNow(mine.writeLock()), "while the other reads");
+        other.readLock().release();
+        expect(true, acquire(mine.writeLock()), "when nobody reads");
+    }
+
+    private static void order(Context context) throws Exception {
+        InterProcessMutex held = new InterProcessMutex(Frameworks.open(context), context.path("lock"));
+        expect(true, acquire(held), "the first has it");
+        Replies<Integer> order = new Replies<>();
+        for (int i = 0; i < WORKERS; i++) {
+            int number = i;
+            InterProcessMutex wanted = new InterProcessMutex(Frameworks.open(context), context.path("lock"));
+            Frameworks.aside(context, () -> {
+                Suite.expectTrue(acquire(wanted), "acquired");
+                order.add(number);
+                wanted.release();
+                return null;
+            });
+            Frameworks.eventually((i + 2) + " participants", () -> held.getParticipantNodes().size() == number + 2);
+        }
+        held.release();
+        expect(List.of(0, 1, 2, 3, 4, 5), order.take(WORKERS), "order of holders");
+    }
+
+    private static void heldThroughCut(Context context) throws Exception {
+        Relay relay = context.relay();
+        InterProcessMutex held = new InterProcessMutex(Frameworks.openPatient(context, relay), context.path("lock"));
+        InterProcessMutex wanted = new InterProcessMutex(Frameworks.open(context), context.path("lock"));
+        expect(true, acquire(held), "the first has it");
+        relay.cut();
+        expect(false, wanted.acquire(1, TimeUnit.MILLISECONDS), "by another while the holder is cut off");
+        relay.restore();
+        expect(1, held.getParticipantNodes().size(), "the holder's node after the restore");
+        expect(false, tryNow(wanted), "by another after the restore");
+        held.release();
+        expect(true, acquire(wanted), "by another once it is free");
+    }
+
+    private static void waitedThroughCut(Context context) throws Exception {
+        Relay relay = context.relay();
+        InterProcessMutex held = new InterProcessMutex(Frameworks.open(context), context.path("lock"));
+        InterProcessMutex wanted = new InterProcessMutex(Frameworks.openPatient(context, relay), context.path("lock"));
+        expect(true, acquire(held), "the first has it");
+        Future<Boolean> second = Frameworks.aside(context, () -> acquire(wanted));
+        Frameworks.eventually("two participants", () -> held.getParticipantNodes().size() == 2);
+        relay.cut();
+        held.release();
+        expect(false, second.isDone(), "the second has it while it is cut off");
+        relay.restore();
+        expect(true, Frameworks.result(second), "the second has it after the restore");
+        expect(1, held.getParticipantNodes().size(), "participants");
+    }
+
+    private static void revoked(Context context) throws Exception {
+        InterProcessMutex held = new InterProcessMutex(Frameworks.open(context), context.path("lock"));
+        CuratorFramework other = Frameworks.open(context);
+        InterProcessMutex wanted = new InterProcessMutex(other, context.path("lock"));
+        Replies<String> asked = new Replies<>();
+        held.makeRevocable(lock -> asked.add("asked"));
+        expect(true, acquire(held), "the first has it");
+        Revoker.attemptRevoke(other, held.getParticipantNodes().iterator().next());
+        expect("asked", asked.take(), "the holder is told");
+        held.release();
+        expect(true, acquire(wanted), "by the one that asked");
     }
 }

@@ -48,6 +48,19 @@ public final class Client implements AutoCloseable {
         return client;
     }
 
+    /** Makes a handle with the given default watcher. */
+    interface Maker {
+        ZooKeeper make(Watcher watcher) throws IOException;
+    }
+
+    /** A client whose handle was made in another way; waits until it is connected. */
+    static Client of(Maker maker) throws Exception {
+        Client client = new Client();
+        client.start(maker.make(client::stateChanged));
+        client.awaitState(KeeperState.SyncConnected);
+        return client;
+    }
+
     private synchronized void start(ZooKeeper handle) {
         zk = handle;
     }

@@ -1,10 +1,17 @@
 package clients;
 
-/** The Java client's suite. See {@code run.sh --help}. */
+import java.io.IOException;
+import java.util.List;
+
+/** The Java client's suite. See {@code run.sh --help}; {@code --api} prints which check makes which call. */
 public final class Main {
     private Main() {}
 
-    public static void main(String[] arguments) {
+    public static void main(String[] arguments) throws IOException {
+        if (List.of(arguments).contains("--api")) {
+            ApiTable.print();
+            return;
+        }
         Suite suite = new Suite(
                 "java-suite",
                 Suite.parse("Check that the unmodified Java client works against a ZooKeeper server.", arguments));
@@ -15,6 +22,10 @@ public final class Main {
         PersistentWatchChecks.register(suite);
         AclChecks.register(suite);
         SessionChecks.register(suite);
+        HandleChecks.register(suite);
+        ApiChecks.register(suite);
+        NewerChecks.register(suite);
+        ApiTable.register(suite);
         suite.runAndExit();
     }
 }

@@ -22,7 +22,7 @@ final class PersistentWatchChecks {
         }
         suite.add("add_watch_ordering", PersistentWatchChecks::ordering);
         suite.add("reconnect_rearms_persistent_watches", PersistentWatchChecks::reconnect);
-        for (WatcherType type : WatcherType.values()) {
+        for (WatcherType type : List.of(WatcherType.Children, WatcherType.Data, WatcherType.Any)) { // 3.9 has more: NewerChecks
             suite.add("remove_watches_" + type.name().toLowerCase(), context -> remove(context, type, false));
             suite.add("remove_all_watches_" + type.name().toLowerCase(), context -> remove(context, type, true));
         }

@@ -4,10 +4,15 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.Timer;
 import java.util.TimerTask;
 import java.util.UUID;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentSkipListSet;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.ZKUtil;
 import org.apache.zookeeper.ZooKeeper;
@@ -15,9 +20,10 @@ import org.apache.zookeeper.ZooKeeper;
 /**
  * The frame of the Java and Curator suites: named checks, one root path per run, a watchdog over all.
  *
- * <p>Owns the run's root path and deletes it at the end. Never sleeps to wait for something: checks wait on latches, queues and
+ * <p>Owns the run's root path and deletes it at the end. Several checks run side by side, each below a path and with clients of its
+ * own, so none may look at what belongs to another. Never sleeps to wait for something: checks wait on latches, queues and
  * replies, each at most {@link #WAIT_MS}. How it fails: an exception in a check is that check's {@code FAIL} line; a hang ends in the
- * watchdog's {@code FAIL} line. Either way the process exits with 1.
+ * watchdog's {@code FAIL} line for each check that still runs. Either way the process exits with 1.
  */
 public final class Suite {
     /** The longest that a check waits for one thing, in milliseconds. Only reached on failure. */
@@ -28,13 +34,14 @@ public final class Suite {
         void run(Context context) throws Exception;
     }
 
-    /** The command line. */
-    public record Options(String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only) {}
+    /** The command line; {@code scale} multiplies the rounds of the checks under contention, {@code jobs} run side by side. */
+    public record Options(
+            String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only, int jobs, int scale) {}
 
     private final Options options;
     private final String root;
     private final Map<String, Check> checks = new LinkedHashMap<>();
-    private volatile String current = "start";
+    private final Set<String> running = new ConcurrentSkipListSet<>();
     private int passed;
     private int failed;
 
@@ -58,22 +65,19 @@ public final class Suite {
 
     /** Run every selected check, clean up, print the last line and exit. */
     public void runAndExit() {
+        running.add("start");
         Timer watchdog = new Timer("watchdog", true);
         watchdog.schedule(
                 new TimerTask() {
                     @Override
                     public void run() {
-                        record(current, "the watchdog ended the run after " + options.timeoutMs() + " ms");
+                        running.forEach(name -> record(name, "the watchdog ended the run after " + options.timeoutMs() + " ms"));
                         finish();
                     }
                 },
                 options.timeoutMs());
-        for (Map.Entry<String, Check> entry : checks.entrySet()) {
-            if (entry.getKey().contains(options.only())) {
-                runOne(entry.getKey(), entry.getValue());
-            }
-        }
-        current = "cleanup";
+        runSideBySide();
+        running.add("cleanup");
         try (ZooKeeper zk = new ZooKeeper(options.hosts(), 15_000, event -> {})) {
             zk.addAuthInfo("digest", "owner:secret".getBytes());
             ZKUtil.deleteRecursive(zk, root, 500);
@@ -83,8 +87,24 @@ public final class Suite {
         finish();
     }
 
+    private void runSideBySide() {
+        ExecutorService pool = Executors.newFixedThreadPool(options.jobs());
+        for (Map.Entry<String, Check> entry : checks.entrySet()) {
+            if (entry.getKey().contains(options.only())) {
+                pool.execute(() -> runOne(entry.getKey(), entry.getValue()));
+            }
+        }
+        running.remove("start");
+        pool.shutdown();
+        try {
+            pool.awaitTermination(options.timeoutMs(), TimeUnit.MILLISECONDS); // the watchdog is there before
+        } catch (InterruptedException never) {
+            throw new IllegalStateException("nobody interrupts the main thread", never);
+        }
+    }
+
     private void runOne(String name, Check check) {
-        current = name;
+        running.add(name);
         Context context = new Context(options, root + "/" + name);
         try {
             context.makeRoot();
@@ -94,6 +114,7 @@ public final class Suite {
             record(name, error + " " + place(error));
         } finally {
             context.close();
+            running.remove(name);
         }
     }
 
@@ -156,10 +177,12 @@ public final class Suite {
         boolean extendedTypes = true;
         boolean reference38 = false;
         long timeoutMs = 120_000;
+        int jobs = 8;
+        int scale = 1;
         List<String> rest = new ArrayList<>(List.of(arguments));
         while (!rest.isEmpty()) {
             String argument = rest.remove(0);
-            boolean takesValue = List.of("--super", "--timeout", "--only").contains(argument);
+            boolean takesValue = List.of("--super", "--timeout", "--only", "--jobs", "--scale").contains(argument);
             if (argument.equals("--help") || argument.equals("-h")) {
                 usage(what, 0);
             } else if (takesValue && rest.isEmpty() || argument.startsWith("-") && !takesValue
@@ -171,6 +194,10 @@ public final class Suite {
                 only = rest.remove(0);
             } else if (argument.equals("--timeout")) {
                 timeoutMs = (long) (Double.parseDouble(rest.remove(0)) * 1000);
+            } else if (argument.equals("--jobs")) {
+                jobs = Integer.parseInt(rest.remove(0));
+            } else if (argument.equals("--scale")) {
+                scale = Integer.parseInt(rest.remove(0));
             } else if (argument.equals("--no-extended-types")) {
                 extendedTypes = false;
             } else if (argument.equals("--reference-3.8")) {
@@ -182,7 +209,7 @@ public final class Suite {
         if (hosts == null) {
             usage(what, 2);
         }
-        return new Options(hosts, superAuth, extendedTypes, reference38, timeoutMs, only);
+        return new Options(hosts, superAuth, extendedTypes, reference38, timeoutMs, only, jobs, scale);
     }
 
     private static void usage(String what, int code) {
@@ -193,6 +220,10 @@ public final class Suite {
                   --reference-3.8        the server is ZooKeeper 3.8 itself: leave out what only 3.9 does
                   --timeout SECONDS      the watchdog (default 120)
                   --only TEXT            only checks whose name contains TEXT
+                  --jobs N               so many checks side by side (default 8)
+                  --scale N              N times the rounds in the checks under contention, and the checks that wait for minutes (default 1)
+                  --client VERSION       the client library: 3.8.0 (default; Debian's) or 3.9.5 (out of PyPI's pyspark)
+                  --api                  only print which check makes which call of the client (the Java suite)
                   --help                 this text""");
         System.exit(code);
     }
