@@ -12,6 +12,7 @@ pub use hash::HashName;
 
 use crate::sasl::SaslUsers;
 use crate::tree::{AclId, Node};
+use ahash::AHashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ip::IpRange;
@@ -322,24 +323,31 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
     Ok(FixedAcl { acl, rewritten })
 }
 
-/// The entries, each once. Java compares permissions, scheme and id in that order, and trips over a null that it has to compare.
+/// The entries, each once, where it first stood. Java compares permissions, scheme and id in that order, and trips over a null that it has to
+/// compare. It does so pair by pair; here each entry is looked up once, since this is the core's time.
 fn without_duplicates<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
     let mut entries: Vec<AclRef<'a>> = Vec::with_capacity(sent.len());
+    let mut perms_seen: AHashSet<Perms> = AHashSet::new();
+    let mut schemes_seen: AHashSet<(Perms, &str)> = AHashSet::new();
+    let mut ids_seen: AHashSet<(Perms, &str, &str)> = AHashSet::new();
     for entry in sent.iter() {
-        let mut is_known = false;
-        for before in entries.iter().filter(|before| before.perms == entry.perms) {
+        if perms_seen.contains(&entry.perms) {
             let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
-            if before.scheme == Some(scheme) {
+            if schemes_seen.contains(&(entry.perms, scheme)) {
                 let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-                if before.id == Some(id) {
-                    is_known = true;
-                    break;
+                if ids_seen.contains(&(entry.perms, scheme, id)) {
+                    continue;
                 }
             }
         }
-        if !is_known {
-            entries.push(entry);
+        perms_seen.insert(entry.perms);
+        if let Some(scheme) = entry.scheme {
+            schemes_seen.insert((entry.perms, scheme));
+            if let Some(id) = entry.id {
+                ids_seen.insert((entry.perms, scheme, id));
+            }
         }
+        entries.push(entry);
     }
     Ok(entries)
 }
@@ -399,6 +407,54 @@ mod tests {
 
     fn check_acl(acl: &[Acl], perms: Perms, ids: &[AuthId]) -> Result<(), ErrorCode> {
         AuthRules::default().check_acl(acl, perms, ids)
+    }
+
+    /// Java's way: each entry beside each one before it.
+    fn pair_by_pair<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
+        let mut entries: Vec<AclRef<'a>> = Vec::new();
+        'entries: for entry in sent.iter() {
+            for before in entries.iter().filter(|before| before.perms == entry.perms) {
+                let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
+                if before.scheme == Some(scheme) {
+                    let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
+                    if before.id == Some(id) {
+                        continue 'entries;
+                    }
+                }
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn duplicates_and_nulls_are_what_they_are_pair_by_pair() {
+        const TEXTS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("")];
+        let mut outcomes = [0; 3];
+        // Every list of up to three entries of 2 permissions, 4 schemes and 4 ids.
+        for number in 0..32_u32.pow(3) {
+            for len in 1..=3 {
+                let mut bytes = Vec::new();
+                let mut w = Writer::new(&mut bytes);
+                w.length(len);
+                let mut code = usize::try_from(number).unwrap();
+                for _ in 0..len {
+                    w.int(if code % 2 == 0 { 1 } else { 31 });
+                    w.string_or_null(TEXTS[code / 2 % 4]);
+                    w.string_or_null(TEXTS[code / 8 % 4]);
+                    code /= 32;
+                }
+                let sent = AclVec::read(&mut Reader::new(&bytes)).unwrap();
+                let expected = pair_by_pair(&sent);
+                assert_eq!(without_duplicates(&sent), expected, "{:?}", sent.iter().collect::<Vec<_>>());
+                outcomes[match expected {
+                    Err(_) => 0,
+                    Ok(entries) if entries.len() == len => 1,
+                    Ok(_) => 2,
+                }] += 1;
+            }
+        }
+        assert!(outcomes.iter().all(|count| *count > 1_000), "each outcome comes up: {outcomes:?}");
     }
 
     #[test]

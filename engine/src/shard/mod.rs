@@ -29,7 +29,7 @@ pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
 pub use counts::{Histogram, Measured, ShardCounts, Summary};
 use proto::Zxid;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 pub use throttle::{ConnectOptions, Throttle, ThrottleOptions};
@@ -169,8 +169,11 @@ pub struct ShardState {
     in_flight: usize,
     /// Requests that the other shards had in work when this one last looked.
     in_flight_elsewhere: usize,
-    /// Connections that the request throttler holds back.
-    held: Vec<ConnId>,
+    /// Connections that the request throttler holds back, by the ticket that each drew.
+    held: BTreeMap<u64, ConnId>,
+    next_ticket: u64,
+    /// Connections that were woken because there is a place, and have not been looked at since.
+    woken: usize,
     told_of_hold_us: u64,
     told: Vec<ConnId>,
     /// SASL challenges made so far.
@@ -194,7 +197,9 @@ impl ShardState {
             measured: Measured::default(),
             in_flight: 0,
             in_flight_elsewhere: 0,
-            held: Vec::new(),
+            held: BTreeMap::new(),
+            next_ticket: 0,
+            woken: 0,
             told_of_hold_us: 0,
             told: Vec::new(),
             challenges: 0,
@@ -254,8 +259,9 @@ impl ShardState {
         if self.conn_mut(id).is_none() {
             return;
         }
-        let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        let Some(mut conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.conn_count -= 1;
+        self.came(&mut conn);
         // As in ZooKeeper: those whose client went away.
         self.counts.connections_dropped += u64::from(conn.phase != Phase::Closing);
         self.in_flight -= conn.in_flight.len();
@@ -264,7 +270,8 @@ impl ShardState {
         }
         self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
         let drops_stale = self.options.throttle.options().drop_stale;
-        self.counts.stale_requests_dropped += u64::from(conn.is_held && drops_stale);
+        let is_held = conn.ticket.is_some_and(|ticket| self.held.remove(&ticket).is_some());
+        self.counts.stale_requests_dropped += u64::from(is_held && drops_stale);
         self.watches.remove_conn(id);
         if conn.session.0 != 0 {
             let from = self.attachment(id);

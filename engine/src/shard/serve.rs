@@ -40,6 +40,7 @@ impl ShardState {
             let Some(id) = self.ready.pop_front() else { break };
             let Some(mut conn) = self.take(id) else { continue };
             conn.is_queued = false;
+            self.came(&mut conn);
             let output_before = conn.out.len();
             let received_before = conn.counts.packets_received;
             let visit = self.visit(&mut conn, tree, has_room, now_us);
