@@ -15,3 +15,5 @@ mod pipelines;
 mod protocol;
 #[path = "shard/rig.rs"]
 mod rig;
+#[path = "shard/walks.rs"]
+mod walks;

@@ -8,11 +8,11 @@
 //! starts the log's groups itself ([`LogPort::Hosted`], `docs/decisions/002`): then a write is handed over between threads nowhere.
 #![forbid(unsafe_code)]
 
+use crate::excess_log::ExcessLog;
 use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
 use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
-use crate::quota_log::QuotaLog;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
@@ -53,7 +53,7 @@ pub struct Core<D: Disk> {
     images: ImageStarter,
     /// The shard within whose turns it takes its own: that one needs no ring.
     host: Option<usize>,
-    quota_log: QuotaLog,
+    excess_log: ExcessLog,
     first_shard: usize,
     next_tick_ms: i64,
 }
@@ -71,7 +71,7 @@ impl<D: Disk> Core<D> {
     /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
     pub fn new(hub: Arc<Hub>, replica: Replica, log: LogPort<D>, images: ImageStarter, host: Option<usize>) -> Core<D> {
-        Core { hub, replica, log, images, host, quota_log: QuotaLog::default(), first_shard: 0, next_tick_ms: 0 }
+        Core { hub, replica, log, images, host, excess_log: ExcessLog::default(), first_shard: 0, next_tick_ms: 0 }
     }
 
     /// The host runs and has this bell. Where the kernel cannot ring it, the log stays with its thread.
@@ -109,8 +109,8 @@ impl<D: Disk> Core<D> {
         stats::set(&stats.core_idle, 0);
         let now = now(&self.hub);
         let mut progress = self.take_requests(now);
-        for over in self.replica.take_over_quota() {
-            self.quota_log.note(&over, Instant::now());
+        for noted in self.replica.take_excesses() {
+            self.excess_log.note(&noted, Instant::now());
         }
         progress |= self.hand_to_log();
         progress |= self.pump_log();

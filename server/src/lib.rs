@@ -4,12 +4,14 @@
 // `forbid` stands in each module instead: the runtime seam is the one that may need unsafe code.
 #![deny(unsafe_code)]
 
+pub mod answers;
 pub mod ask;
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod excess_log;
 pub mod four_letter;
 pub mod hub;
 pub mod image;
@@ -20,7 +22,6 @@ pub mod log_writer;
 pub mod logging;
 pub mod mailbox;
 pub mod preflight;
-pub mod quota_log;
 pub mod recovery;
 pub mod rt;
 pub mod shard;

@@ -79,6 +79,10 @@ counters! {
         image_ms_max,
         /// Four-letter words answered.
         words_answered,
+        /// Four-letter words closed unanswered because too many are on their way.
+        words_refused,
+        /// Answers to them cut off because they were not read.
+        words_cut,
         /// The trace mask that `stmk` sets and `gtmk` shows; it has no effect.
         trace_mask,
         /// How often the core went round.

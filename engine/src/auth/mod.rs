@@ -126,6 +126,8 @@ impl fmt::Debug for AuthRules {
 pub enum Refused {
     /// The client is told, and its connection closed.
     AuthFailed,
+    /// The same, since it has [`AUTH_IDS_MAX`] identities or [`AUTH_IDS_BYTES_MAX`] bytes of them.
+    TooManyIds,
     /// The client means another ensemble: its connection is closed without a word, so that it tries another server.
     WrongEnsemble,
 }
@@ -275,16 +277,34 @@ pub(crate) struct FixedAcl {
     pub(crate) rewritten: Option<Vec<u8>>,
 }
 
+/// Why an ACL is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclRefused {
+    /// For what is in it: [`ErrorCode::InvalidAcl`]; for a null id [`ErrorCode::MarshallingError`], as in Java.
+    Code(ErrorCode),
+    /// For its size: [`ErrorCode::InvalidAcl`] too, and the operator is told.
+    TooLarge,
+}
+
+impl From<ErrorCode> for AclRefused {
+    fn from(code: ErrorCode) -> AclRefused {
+        AclRefused::Code(code)
+    }
+}
+
 /// What an entry takes beside its scheme and id.
 const ACL_ENTRY_BYTES: usize = 12;
 
 /// Drops entries that are there twice, checks each, and puts the caller's identities in place of `auth`.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidAcl`]; a null id is a [`ErrorCode::MarshallingError`], as in Java.
-pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, ErrorCode> {
-    if sent.is_empty() || sent.len() > ACL_ENTRIES_MAX {
-        return Err(ErrorCode::InvalidAcl);
+/// [`AclRefused`].
+pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, AclRefused> {
+    if sent.len() > ACL_ENTRIES_MAX {
+        return Err(AclRefused::TooLarge);
+    }
+    if sent.is_empty() {
+        return Err(ErrorCode::InvalidAcl.into());
     }
     let entries = without_duplicates(sent)?;
     let mut acl: Vec<Acl> = Vec::with_capacity(entries.len());
@@ -298,12 +318,12 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
             for id in ids.iter().filter(|id| rules.is_authenticated(id)) {
                 put_in_bytes += id.scheme.len() + id.id.len() + ACL_ENTRY_BYTES;
                 if acl.len() >= ACL_ENTRIES_MAX || put_in_bytes > ACL_BYTES_MAX {
-                    return Err(ErrorCode::InvalidAcl);
+                    return Err(AclRefused::TooLarge);
                 }
                 acl.push(Acl { perms: entry.perms, scheme: id.scheme.clone(), id: id.id.clone() });
             }
             if acl.len() == before {
-                return Err(ErrorCode::InvalidAcl);
+                return Err(ErrorCode::InvalidAcl.into());
             }
             continue;
         }
@@ -311,7 +331,7 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
         let is_valid = rules.id_rule(scheme).ok_or(ErrorCode::InvalidAcl)?;
         let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
         if !is_valid(id) {
-            return Err(ErrorCode::InvalidAcl);
+            return Err(ErrorCode::InvalidAcl.into());
         }
         acl.push(Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() });
     }
@@ -392,7 +412,10 @@ mod tests {
         let mut bytes = Vec::new();
         Acl::write_vec(acl, &mut Writer::new(&mut bytes));
         let sent = AclVec::read(&mut Reader::new(&bytes)).unwrap();
-        let fixed = fix_acl(rules, &sent, ids)?;
+        let fixed = fix_acl(rules, &sent, ids).map_err(|refused| match refused {
+            AclRefused::Code(code) => code,
+            AclRefused::TooLarge => ErrorCode::InvalidAcl,
+        })?;
         if let Some(rewritten) = fixed.rewritten {
             assert_eq!(AclVec::read(&mut Reader::new(&rewritten)).unwrap().to_vec().unwrap(), fixed.acl);
         } else {

@@ -6,13 +6,13 @@
 //! keeps its ticket, so that nobody is passed over for good by those with more to ask. Tests: `engine/tests/shard/held.rs`.
 
 use super::conn::Conn;
-use super::{Action, CloseReason, Hold, ShardState, Step, Visit};
+use super::{Action, CloseReason, Hold, Note, ShardState, Step, Visit};
 use crate::stream::ConnId;
 use proto::reply::ReplyHeader;
 use proto::request::RequestHeader;
 use proto::{ErrorCode, OpCode};
 
-/// The operator hears of a limit at most this often from one shard.
+/// The operator hears of each kind of hold at most this often from one shard.
 const TELL_EVERY_US: u64 = 1_000_000;
 
 impl ShardState {
@@ -77,12 +77,13 @@ impl ShardState {
         }
         (conn.held_since_us, conn.ticket) = (None, None);
         self.counts.throttled_ops += 1;
+        self.actions.push(Action::Noted(conn.id, Note::ThrottledOp));
         conn.write_header_position(self.position);
         self.answer_header(conn, ReplyHeader::error(header.xid, self.position, ErrorCode::ThrottledOp));
         Err(Step::Done)
     }
 
-    /// A connection's next request waits for a limit of the whole server.
+    /// A connection's next request waits for a limit.
     pub(super) fn hold(&mut self, id: ConnId, hold: Hold, now_us: u64) {
         if hold == Hold::Throttler {
             let next_ticket = self.next_ticket;
@@ -92,8 +93,9 @@ impl ShardState {
                 self.held.insert(ticket, id);
             }
         }
-        if self.told_of_hold_us == 0 || now_us.saturating_sub(self.told_of_hold_us) >= TELL_EVERY_US {
-            self.told_of_hold_us = now_us.max(1);
+        let Some(told_us) = self.told_of_hold_us.get_mut(hold as usize) else { return };
+        if *told_us == 0 || now_us.saturating_sub(*told_us) >= TELL_EVERY_US {
+            *told_us = now_us.max(1);
             self.actions.push(Action::Held(id, hold));
         }
     }

@@ -19,6 +19,7 @@ mod held;
 mod identity;
 mod reads;
 mod serve;
+mod slots;
 mod throttle;
 pub mod watches;
 
@@ -96,6 +97,10 @@ pub enum CloseReason {
     Detached(Detach),
     /// Authentication failed.
     AuthFailed,
+    /// A SASL exchange failed.
+    SaslFailed,
+    /// It has proved more identities than one connection may have.
+    TooManyIds,
     /// It has none of the identities that everybody must have.
     AuthRequired,
     /// It means another ensemble.
@@ -112,13 +117,30 @@ pub enum CloseReason {
     StaleRequest,
 }
 
-/// A limit of the whole server that makes requests wait.
+/// A limit that makes requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// `globalOutstandingLimit`.
     Outstanding,
     /// `request_throttle_max_requests`.
     Throttler,
+    /// `ringkeeper.connectionRequestsMax`: its own.
+    InFlight,
+}
+
+impl Hold {
+    const COUNT: usize = Hold::InFlight as usize + 1;
+}
+
+/// What is worth a word to the operator though the connection lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A reply would have been larger than `ringkeeper.replyBytesMax`: it is an error.
+    ReplyLimit,
+    /// A request was held back for longer than `throttled_op_wait_time`: it got ThrottledOp.
+    ThrottledOp,
+    /// A SASL exchange failed, and `allowSaslFailedClients` lets the client stay.
+    SaslFailed,
 }
 
 /// What the driver is to do with a connection.
@@ -138,6 +160,8 @@ pub enum Action {
     Resume(ConnId),
     /// A limit makes its requests wait: to be told to the operator, now and then.
     Held(ConnId, Hold),
+    /// To be told to the operator, now and then.
+    Noted(ConnId, Note),
 }
 
 /// What [`ShardState::serve`] left.
@@ -174,7 +198,8 @@ pub struct ShardState {
     next_ticket: u64,
     /// Connections that were woken because there is a place, and have not been looked at since.
     woken: usize,
-    told_of_hold_us: u64,
+    /// When the operator was last told of each kind of hold.
+    told_of_hold_us: [u64; Hold::COUNT],
     told: Vec<ConnId>,
     /// SASL challenges made so far.
     challenges: u64,
@@ -200,7 +225,7 @@ impl ShardState {
             held: BTreeMap::new(),
             next_ticket: 0,
             woken: 0,
-            told_of_hold_us: 0,
+            told_of_hold_us: [0; Hold::COUNT],
             told: Vec::new(),
             challenges: 0,
         }
@@ -468,7 +493,7 @@ enum Visit {
     More,
     /// The core has no room.
     NoRoom,
-    /// A limit of the whole server holds it back.
+    /// A limit holds it back.
     Held(Hold),
     Close(CloseReason),
     Abort(CloseReason),

@@ -101,7 +101,8 @@ fn who_asks_for_much_does_not_keep_the_place_from_who_waits() {
     let modest: Vec<_> = (2..6).map(|slot| rig.connect(slot)).collect();
     for conn in &greedy {
         let path = format!("/g{}", conn.slot);
-        let frames: Vec<_> = (1..=40).map(|xid| if xid == 1 { create(1, &path, "") } else { set(xid, &path, "") }).collect();
+        let frames: Vec<_> =
+            (1..=40).map(|xid| if xid == 1 { create(1, &path, "") } else { set(xid, &path, "") }).collect();
         rig.send(*conn, &frames);
     }
     rig.serve();
@@ -115,7 +116,10 @@ fn who_asks_for_much_does_not_keep_the_place_from_who_waits() {
         // What the clock wakes is no more than there are places either.
         rig.shard.release_held();
         rig.serve();
-        assert!(round < 4 || modest.iter().all(|conn| rig.words(*conn).len() == 1), "four places after two of the others'");
+        assert!(
+            round < 4 || modest.iter().all(|conn| rig.words(*conn).len() == 1),
+            "four places after two of the others'"
+        );
     }
     rig.settle();
     assert_eq!(greedy.iter().map(|conn| rig.words(*conn).len()).sum::<usize>(), 80);

@@ -38,6 +38,8 @@ pub(crate) struct Rig {
     asked: BTreeMap<(ConnId, i32), VecDeque<OpCode>>,
     /// The largest zxid in a header so far.
     positions: BTreeMap<ConnId, i64>,
+    /// Connections so far.
+    generation: u32,
 }
 
 impl Rig {
@@ -54,7 +56,8 @@ impl Rig {
         let replica = Replica::new(ReplicaOptions::default(), &tree, now(now_us));
         let shard = ShardState::new(options, tree.last_zxid());
         let (actions, sends) = (Vec::new(), BTreeSet::new());
-        Rig { tree, replica, shard, now_us, actions, sends, asked: BTreeMap::new(), positions: BTreeMap::new() }
+        let (asked, positions) = (BTreeMap::new(), BTreeMap::new());
+        Rig { tree, replica, shard, now_us, actions, sends, asked, positions, generation: 0 }
     }
 
     // ---- the core's side ------------------------------------------------------------------------------------------------
@@ -127,7 +130,8 @@ impl Rig {
     // ---- the clients' side ----------------------------------------------------------------------------------------------
 
     pub(crate) fn accept(&mut self, slot: u32) -> ConnId {
-        let id = ConnId { slot, generation: 0 };
+        self.generation += 1;
+        let id = ConnId { slot, generation: self.generation };
         self.shard.accept(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000)), self.now_us);
         id
     }

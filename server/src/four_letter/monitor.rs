@@ -6,6 +6,7 @@
 
 use super::{VERSION, Words, Written, text};
 use crate::stats::get;
+use engine::excess::ExcessCounts;
 use engine::shard::{Histogram, Measured, ShardCounts, Summary};
 use std::io::Write;
 
@@ -18,9 +19,6 @@ const NEVER: &[&str] = &[
     "dead_watchers_queued",
     "diff_count",
     "digest_mismatches_count",
-    "ensemble_auth_fail",
-    "ensemble_auth_skip",
-    "ensemble_auth_success",
     "insecure_admin_count",
     "learner_commit_received_count",
     "learner_proposal_received_count",
@@ -127,7 +125,12 @@ impl Words<'_> {
         let mut lines = Lines(out);
         self.gauges(&shards, &mut lines)?;
         self.counters(&shards, &mut lines)?;
-        self.summaries(&shards, &mut lines)
+        self.summaries(&shards, &mut lines)?;
+        let core = self.hub.ask_core(|core| core.excess_counts().clone())?;
+        for (namespace, count) in &core.quota_errors {
+            lines.put(&format!("{namespace}_quota_exceeded_error_per_namespace"), count)?;
+        }
+        self.own(&shards, &core, &mut lines)
     }
 
     fn gauges<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
@@ -183,12 +186,34 @@ impl Words<'_> {
         lines.put("response_bytes", shards.sum(|c| c.response_bytes))?;
         lines.put("connection_revalidate_count", shards.sum(|c| c.renewals))?;
         lines.put("connection_request_count", shards.sum(|c| c.connect_requests))?;
+        lines.put("ensemble_auth_success", shards.sum(|c| c.ensemble_auths))?;
+        lines.put("ensemble_auth_skip", shards.sum(|c| c.ensemble_auths_skipped))?;
+        lines.put("ensemble_auth_fail", shards.sum(|c| c.ensemble_auth_failures))?;
         lines.put("stale_sessions_expired", get(&self.hub.core_stats.sessions_expired))?;
         for key in NEVER {
             lines.put(key, 0)?;
         }
-        lines.put("ringkeeper_outstanding_limit_wait_count", shards.sum(|c| c.outstanding_waits))?;
-        lines.put("ringkeeper_output_limit_close_count", shards.sum(|c| c.output_limit_closes))?;
+        Ok(())
+    }
+
+    /// What ZooKeeper does not count: each bound of ours, and those of its own that it has no figure for.
+    fn own<W: Write>(&self, shards: &Shards, core: &ExcessCounts, lines: &mut Lines<'_, W>) -> Written {
+        for (key, value) in [
+            ("acl_limit_error_count", core.acls),
+            ("auth_required_close_count", shards.sum(|c| c.auth_required_closes)),
+            ("connection_requests_wait_count", shards.sum(|c| c.in_flight_waits)),
+            ("frame_length_close_count", shards.sum(|c| c.frame_length_closes)),
+            ("identities_refused_count", shards.sum(|c| c.ids_refused)),
+            ("outstanding_limit_wait_count", shards.sum(|c| c.outstanding_waits)),
+            ("output_limit_close_count", shards.sum(|c| c.output_limit_closes)),
+            ("quotas_begun_limit_error_count", core.quotas_begun),
+            ("reply_limit_error_count", shards.sum(|c| c.reply_limit_errors)),
+            ("sasl_failed_count", shards.sum(|c| c.sasl_failures)),
+            ("words_cut_count", get(&self.hub.core_stats.words_cut)),
+            ("words_refused_count", get(&self.hub.core_stats.words_refused)),
+        ] {
+            lines.put(&format!("ringkeeper_{key}"), value)?;
+        }
         Ok(())
     }
 
