@@ -225,7 +225,7 @@ impl<'s> Patient<'s> {
     /// The reader took so many bytes after so long.
     fn took(&mut self, bytes: usize, waited: Duration) {
         let earned = Duration::from_secs(1) * u32::try_from(bytes).unwrap_or(u32::MAX) / READ_BYTES_PER_SECOND_MIN;
-        self.left = (self.left.saturating_sub(waited) + earned).min(GRACE);
+        self.left = self.left.saturating_sub(waited).saturating_add(earned).min(GRACE);
     }
 }
 
@@ -236,9 +236,9 @@ impl Write for Patient<'_> {
         }
         self.socket.set_write_timeout(Some(self.left))?;
         let begun = Instant::now();
-        let count = self.socket.write(bytes)?;
-        self.took(count, begun.elapsed());
-        Ok(count)
+        let outcome = self.socket.write(bytes);
+        self.took(*outcome.as_ref().unwrap_or(&0), begun.elapsed());
+        outcome
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -84,6 +84,8 @@ impl ShardState {
             }
         }
         self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
+        // Who was woken for a place may not have taken it.
+        self.release_held_if_room();
         match (self.ready.is_empty(), no_room) {
             (true, _) => Served::All,
             (false, true) => Served::NoRoom,

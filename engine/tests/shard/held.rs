@@ -141,6 +141,23 @@ fn who_was_held_back_for_too_long_gets_throttled_op_and_nothing_is_done() {
 }
 
 #[test]
+fn a_place_that_the_one_woken_for_it_does_not_take_is_the_next_ones_at_once() {
+    let throttle = throttle(1, |options| (options.requests_max, options.op_wait_us_max) = (1, 10_000));
+    let mut rig = rig(&throttle, 0);
+    let conns: Vec<_> = (0..5).map(|slot| rig.connect(slot)).collect();
+    for conn in &conns {
+        rig.send(*conn, &[create(1, &format!("/{}", conn.slot), "")]);
+    }
+    rig.serve();
+    rig.now_us += 10_001;
+    // No clock looks at them: the one reply is enough for all four, who get an error each and take no place.
+    rig.answer();
+    rig.serve();
+    assert!(!rig.shard.has_held());
+    assert!(conns.iter().skip(1).all(|conn| rig.words(*conn) == ["1 ThrottledOp"]));
+}
+
+#[test]
 fn a_request_that_waits_longer_than_its_session_lives_is_dropped_with_its_connection() {
     let throttle = throttle(1, |options| (options.requests_max, options.stale_latency_check) = (1, true));
     let mut rig = rig(&throttle, 0);
