@@ -5,10 +5,15 @@
 //! Times are in ms. Keys that begin with `ringkeeper_` are our own.
 
 use super::{VERSION, Words, Written, text};
+use crate::ask::PIECE;
 use crate::stats::get;
-use engine::excess::ExcessCounts;
+use engine::excess::{ExcessCounts, top_namespace};
 use engine::shard::{Histogram, Measured, ShardCounts, Summary};
+use std::collections::BTreeMap;
 use std::io::Write;
+
+/// Quotas whose limits and totals are told; those of more are not.
+const QUOTAS_MAX: usize = 10_000;
 
 /// Counters of what does not happen on this server.
 const NEVER: &[&str] = &[
@@ -126,6 +131,7 @@ impl Words<'_> {
         self.gauges(&shards, &mut lines)?;
         self.counters(&shards, &mut lines)?;
         self.summaries(&shards, &mut lines)?;
+        self.quotas(&mut lines)?;
         let core = self.hub.ask_core(|core| core.excess_counts().clone())?;
         for (namespace, count) in &core.quota_errors {
             lines.put(&format!("{namespace}_quota_exceeded_error_per_namespace"), count)?;
@@ -213,6 +219,32 @@ impl Words<'_> {
             ("words_refused_count", get(&self.hub.core_stats.words_refused)),
         ] {
             lines.put(&format!("ringkeeper_{key}"), value)?;
+        }
+        Ok(())
+    }
+
+    /// The quotas of each top-level znode, added up as ZooKeeper adds them: a limit that is not set counts as -1.
+    fn quotas<W: Write>(&self, lines: &mut Lines<'_, W>) -> Written {
+        let mut sums: BTreeMap<String, [i64; 4]> = BTreeMap::new();
+        let subjects = self.hub.read_tree().quota_subjects(QUOTAS_MAX);
+        for some in subjects.chunks(PIECE) {
+            let tree = self.hub.read_tree();
+            for subject in some {
+                let Some(namespace) = top_namespace(subject) else { continue };
+                let (limits, totals) = tree.quota_parts(subject);
+                // A record that cannot be read adds nothing.
+                let (counts, bytes) = limits.map_or((0, 0), |limits| limits.effective_limits());
+                let (count, size) = totals.map_or((0, 0), |totals| (totals.count, totals.bytes));
+                let sum = sums.entry(namespace.to_owned()).or_default();
+                for (sum, more) in sum.iter_mut().zip([bytes, counts, size, count]) {
+                    *sum = sum.wrapping_add(more);
+                }
+            }
+        }
+        for (namespace, values) in sums {
+            for (name, value) in ["bytes_limit", "count_limit", "bytes_usage", "count_usage"].iter().zip(values) {
+                lines.put(&format!("{namespace}_quota_{name}_per_namespace"), value)?;
+            }
         }
         Ok(())
     }
