@@ -200,6 +200,7 @@ impl Server {
         join("image", self.images);
         // It is of no use without the server; a leftover is replaced at the next start.
         let _leftover = std::fs::remove_file(&self.control_socket);
+        self.hub.set_ended();
         self.hub.failure()
     }
 }

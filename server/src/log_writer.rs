@@ -107,6 +107,7 @@ impl<D: Disk> LogWriter<D> {
         if let Some(durable) = self.log.poll_commit()? {
             self.landed(durable);
             stats::set(&self.hub.core_stats.log_idle, 1);
+            stats::set(&self.hub.core_stats.log_hosted, 0);
             progress = true;
         }
         self.gather()?;
@@ -123,6 +124,7 @@ impl<D: Disk> LogWriter<D> {
                 self.started = Instant::now();
                 self.full = false;
                 stats::set(&self.hub.core_stats.log_idle, 0);
+                stats::set(&self.hub.core_stats.log_hosted, 1);
                 Ok(Pumped::Progress)
             }
             Started::NeedsSegment => Ok(Pumped::Blocks),

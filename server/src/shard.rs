@@ -10,6 +10,7 @@ use crate::hub::{Hub, ShardLink};
 use crate::limits::{LimitKind, Limits, OverLimit};
 use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
+use crate::watchdog::{ENDED, IDLE, WAIT_MAX};
 use engine::shard::{Action, CloseReason as Reason, Hold, Note, Served, ShardState};
 use engine::stream;
 use std::net::SocketAddr;
@@ -344,6 +345,8 @@ impl Handler for ShardHandler {
     }
 
     fn on_turn(&mut self, io: &mut Io<'_>) {
+        stats::set(&self.link().stats.idle, 0);
+        stats::add(&self.link().stats.turns, 1);
         let now_us = self.hub.now_us();
         self.look_at_lagging(io);
         self.drain_stream(now_us);
@@ -367,13 +370,15 @@ impl Handler for ShardHandler {
             }
         }
         self.perform(io, now_us);
-        stats::add(&self.link().stats.turns, 1);
         self.publish_counts();
         self.answer_questions();
         if self.state.has_held() {
             io.wake_at(self.next_look);
         }
-        io.wake_at(self.next_tick);
+        // However long a tick is, the watchdog sees that the shard lives.
+        io.wake_at(self.next_tick.min(io.now() + WAIT_MAX));
+        stats::add(&self.link().stats.turns, 1);
+        stats::set(&self.link().stats.idle, IDLE);
     }
 
     fn on_stop_asked(&mut self, io: &mut Io<'_>) {
@@ -383,6 +388,7 @@ impl Handler for ShardHandler {
             let _nobody = back.try_send(core);
         }
         io.stop();
+        stats::set(&self.link().stats.idle, ENDED);
     }
 }
 

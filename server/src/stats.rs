@@ -37,8 +37,10 @@ counters! {
         connections_refused,
         /// Auth requests that failed.
         auth_failures,
-        /// Turns taken.
+        /// Turns begun and ended.
         turns,
+        /// 1 while it waits for work, 2 once it has ended.
+        idle,
         /// Longest hold of the tree's lock in µs.
         lock_us_max,
     }
@@ -93,6 +95,8 @@ counters! {
         log_beats,
         /// 1 while the log thread waits for work.
         log_idle,
+        /// 1 if the group on its way was started by a core that a shard hosts.
+        log_hosted,
     }
 }
 
