@@ -222,7 +222,9 @@ fn deaf_watcher(server: &Server) {
     let path = format!("/{}", "x".repeat(60_000));
     busy.create(&path, b"", CreateMode::Persistent).unwrap();
     until("the end of who does not read", || {
-        (0..50).for_each(|_| drop(busy.set(&path, b"", -1).unwrap()));
+        for _ in 0..50 {
+            busy.set(&path, b"", -1).unwrap();
+        }
         figure(server, "ringkeeper_output_limit_close_count") > 0.0
     });
 }
