@@ -13,6 +13,7 @@
 pub mod apply;
 pub mod auth;
 pub mod digest;
+pub mod excess;
 pub mod prep;
 pub mod quota;
 pub mod replica;

@@ -5,9 +5,10 @@
 //! stand in the order of `PrepRequestProcessor` (3.9). The model test compares every outcome; the digest that prep
 //! predicts is asserted against the tree's after every apply.
 
-use crate::auth::{self, AuthId, AuthRules};
+use crate::auth::{self, AclRefused, AuthId, AuthRules, FixedAcl};
 use crate::digest::{self, ContentCrc};
-use crate::quota::{self, OverQuota, signed};
+use crate::excess::{Excess, Excesses};
+use crate::quota::{self, signed};
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
 use ahash::{AHashMap, AHashSet};
 use proto::jute::{Reader, StrVec, Writer};
@@ -89,16 +90,13 @@ pub struct Prep {
     /// The tree's digest once all proposed txns are applied.
     digest: u64,
     open_acl: AclList,
-    /// Writes over a quota since somebody looked.
-    over_quota: Vec<OverQuota>,
+    excesses: Excesses,
 }
 
 /// Bytes of the paths that the end of a session lists: well within what the log takes as one record.
 const CLOSE_LIST_BYTES_MAX: usize = 4 << 20;
 /// Quotas that may begin in one multi.
 const QUOTAS_BEGUN_MAX: usize = 4;
-/// Writes over a quota that are kept until somebody looks; more are only counted by their replies.
-const OVER_QUOTA_MAX: usize = 64;
 
 impl Prep {
     /// For a tree that has nothing on its way.
@@ -112,7 +110,7 @@ impl Prep {
             undo: Vec::new(),
             digest: tree.digest(),
             open_acl: [Acl::open()].into(),
-            over_quota: Vec::new(),
+            excesses: Excesses::default(),
         }
     }
 
@@ -245,7 +243,7 @@ impl Prep {
         let ttl_ms = create.ttl_ms.unwrap_or(-1);
         let owner = owner_of(op, mode, ttl_ms, origin.session)?;
         let parent_path = parent_of(create.path)?;
-        let fixed = auth::fix_acl(&self.options.auth, &create.acl, origin.ids)?;
+        let fixed = self.fix_acl(origin, &create.acl)?;
         let parent = self.node(tree, parent_path)?;
         self.options.auth.check_acl(&parent.acl, Perms::CREATE, origin.ids)?;
         let parent_stat = parent.stat.ok_or(ErrorCode::NoNode)?;
@@ -262,7 +260,7 @@ impl Prep {
         if matches!(parent_stat.ephemeral_owner.kind(), EphemeralKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        self.check_quota(tree, &full_path, 1, signed(create.data.map_or(0, <[u8]>::len)))?;
+        self.check_quota(tree, origin, &full_path, 1, signed(create.data.map_or(0, <[u8]>::len)))?;
         let parent_cversion = number.wrapping_add(1);
         let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
         self.add_node(tree, origin, &new, parent_cversion);
@@ -305,7 +303,7 @@ impl Prep {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(tree, set.path)?;
         self.options.auth.check_acl(&node.acl, Perms::WRITE, origin.ids)?;
-        self.check_quota(tree, set.path, 0, signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes))?;
+        self.check_quota(tree, origin, set.path, 0, signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes))?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
         let path = self.shared(set.path);
@@ -329,7 +327,7 @@ impl Prep {
         scratch: &'a mut Vec<u8>,
     ) -> Result<Txn<'a>, ErrorCode> {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
-        let fixed = auth::fix_acl(&self.options.auth, &set.acl, origin.ids)?;
+        let fixed = self.fix_acl(origin, &set.acl)?;
         let mut node = self.node(tree, set.path)?;
         self.options.auth.check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
         let version = next_version(node.stat.map_or(0, |stat| stat.aversion), set.version)?;
@@ -349,6 +347,17 @@ impl Prep {
             }
         };
         Ok(Txn::SetAcl { path: set.path, acl, version })
+    }
+
+    /// [`auth::fix_acl`]; what is too large is noted.
+    fn fix_acl(&mut self, origin: &Origin<'_>, acl: &AclVec<'_>) -> Result<FixedAcl, ErrorCode> {
+        auth::fix_acl(&self.options.auth, acl, origin.ids).map_err(|refused| match refused {
+            AclRefused::Code(code) => code,
+            AclRefused::TooLarge => {
+                self.excesses.note(Excess::Acl, origin.session, origin.ids);
+                ErrorCode::InvalidAcl
+            }
+        })
     }
 
     fn check<'a>(&self, tree: &Tree, origin: &Origin<'_>, check: &PathVersion<'a>) -> Result<Txn<'a>, ErrorCode> {
@@ -393,11 +402,13 @@ impl Prep {
             match txn {
                 // Each is bounded, but there may be thousands, all with the caller's identities put in.
                 Ok(_) if acl_bytes > auth::ACL_BYTES_MAX => {
+                    self.excesses.note(Excess::Acl, origin.session, origin.ids);
                     failed = Some(ErrorCode::InvalidAcl);
                     break;
                 }
                 // Each counts a subtree while everybody waits.
                 Ok(_) if quotas_begun > QUOTAS_BEGUN_MAX => {
+                    self.excesses.note(Excess::QuotasBegun, origin.session, origin.ids);
                     failed = Some(ErrorCode::BadArguments);
                     break;
                 }
@@ -435,22 +446,41 @@ impl Prep {
     }
 
     /// Judges a change by the quota over its path. As in ZooKeeper the totals are those of the tree: what is on its way does not count yet.
-    fn check_quota(&mut self, tree: &Tree, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    fn check_quota(
+        &mut self,
+        tree: &Tree,
+        origin: &Origin<'_>,
+        path: &str,
+        count: i64,
+        bytes: i64,
+    ) -> Result<(), ErrorCode> {
         if !self.options.enforce_quota {
             return Ok(());
         }
         let Some(subject) = tree.quota_over(path) else { return Ok(()) };
         let Some((limits, totals)) = tree.quota_records(subject) else { return Ok(()) };
         let over = limits.judge(subject, &totals, count, bytes);
-        let refused = over.iter().any(|over| over.is_hard);
-        let room = OVER_QUOTA_MAX.saturating_sub(self.over_quota.len());
-        self.over_quota.extend(over.into_iter().take(room));
+        // As in ZooKeeper, the first hard limit ends it.
+        let mut refused = false;
+        for over in over {
+            refused = over.is_hard;
+            self.excesses.note(Excess::Quota(over), origin.session, origin.ids);
+            if refused {
+                break;
+            }
+        }
         if refused { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
     }
 
-    /// The writes over a quota since the last call, for the log.
-    pub fn take_over_quota(&mut self) -> Vec<OverQuota> {
-        std::mem::take(&mut self.over_quota)
+    /// What met a bound of the core's.
+    #[must_use]
+    pub const fn excesses(&self) -> &Excesses {
+        &self.excesses
+    }
+
+    /// The same, to be taken or forgotten.
+    pub const fn excesses_mut(&mut self) -> &mut Excesses {
+        &mut self.excesses
     }
 
     // ---- pending changes ----------------------------------------------------------------------------------------------

@@ -117,6 +117,15 @@ impl QuotaRecord {
     }
 }
 
+impl QuotaRecord {
+    /// As limits: those of count and bytes, hard where there is a hard one; -1 where there is none.
+    #[must_use]
+    pub fn effective_limits(&self) -> (i64, i64) {
+        let or_soft = |name, soft| self.more.get(name).copied().filter(|hard| *hard > -1).unwrap_or(soft);
+        (or_soft("countHardLimit", self.count), or_soft("byteHardLimit", self.bytes))
+    }
+}
+
 impl fmt::Display for QuotaRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "count={},bytes={}", self.count, self.bytes)?;

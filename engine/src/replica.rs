@@ -7,8 +7,8 @@
 
 use crate::apply;
 use crate::auth::AuthId;
+use crate::excess::{ExcessCounts, Noted};
 use crate::prep::{Origin, Prep, PrepOptions};
-use crate::quota::OverQuota;
 use crate::session::{Sessions, Standing, password};
 use crate::stream::{Attachment, Detach, Refusal, ShardId, StreamBatch, StreamItem};
 use crate::tree::Tree;
@@ -273,9 +273,20 @@ impl Replica {
         }
     }
 
-    /// The writes over a quota since the last call: worth a word to the operator.
-    pub fn take_over_quota(&mut self) -> Vec<OverQuota> {
-        self.prep.take_over_quota()
+    /// Who met a bound of the core's since the last call: worth a word to the operator.
+    pub fn take_excesses(&mut self) -> Vec<Noted> {
+        self.prep.excesses_mut().take()
+    }
+
+    /// How often that happened.
+    #[must_use]
+    pub const fn excess_counts(&self) -> &ExcessCounts {
+        self.prep.excesses().counts()
+    }
+
+    /// Forgets it (`srst`).
+    pub fn reset_counts(&mut self) {
+        self.prep.excesses_mut().reset_counts();
     }
 
     /// The txns proposed since the last call, for the log. `None`: nothing new.

@@ -19,3 +19,5 @@ mod protocol;
 mod rig;
 #[path = "support/vectors.rs"]
 mod vectors;
+#[path = "shard/walks.rs"]
+mod walks;

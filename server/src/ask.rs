@@ -80,10 +80,10 @@ impl Hub {
     /// [`NoAnswer`].
     pub fn ask_core<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Replica) -> T + Send + 'static,
+        question: impl FnOnce(&mut Replica) -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
         let who = NoAnswer { who: Who::Core };
-        let (question, answer) = with_answer(|replica: &mut Replica| question(replica));
+        let (question, answer) = with_answer(question);
         self.core_questions.push(question).map_err(|_full| who)?;
         self.ring_core();
         answer.recv_timeout(PATIENCE).map_err(|_late| who)

@@ -4,9 +4,10 @@
 //! finishes what it has, the log is sealed. Any step that fails says why, and nothing is left behind.
 #![forbid(unsafe_code)]
 
+use crate::answers::{Answers, FOUR_LETTER_CALLS_MAX};
 use crate::config::{Listen, ResolvedConfig, RingConfig};
 use crate::consensus::{self, Core, LogPort};
-use crate::control::{Control, FOUR_LETTER_CALLS_MAX};
+use crate::control::Control;
 use crate::hub::{CoreBell, Hub};
 use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::Limits;
@@ -150,10 +151,9 @@ impl Server {
         let (shards, address) = starts.start(listen, count, places)?;
 
         let client_port = address.port();
-        let control =
-            Control { hub: Arc::clone(&hub), config: Arc::clone(&config), limits, client_port, images: image_request };
-        let for_words = control.clone();
-        spawn_pinned("rk-words", None, move || for_words.answer_words(&words))?;
+        let answers = Answers::new(Arc::clone(&hub), Arc::clone(&config), limits, client_port);
+        spawn_pinned("rk-words", None, move || answers.run(&words))?;
+        let control = Control { hub: Arc::clone(&hub), client_port, images: image_request };
         let control_socket = data_dir.join("control.sock");
         match Control::bind(&control_socket) {
             Ok(listener) => drop(spawn_pinned("rk-control", None, move || control.serve(&listener))?),
@@ -203,6 +203,7 @@ impl Server {
         join("image", self.images);
         // It is of no use without the server; a leftover is replaced at the next start.
         let _leftover = std::fs::remove_file(&self.control_socket);
+        self.hub.set_ended();
         self.hub.failure()
     }
 }

@@ -8,12 +8,12 @@
 //! starts the log's groups itself ([`LogPort::Hosted`], `docs/decisions/002`): then a write is handed over between threads nowhere.
 #![forbid(unsafe_code)]
 
+use crate::excess_log::ExcessLog;
 use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
 use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
 use crate::measured::micros;
-use crate::quota_log::QuotaLog;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
@@ -55,7 +55,7 @@ pub struct Core<D: Disk> {
     images: ImageStarter,
     /// The shard within whose turns it takes its own: that one needs no ring.
     host: Option<usize>,
-    quota_log: QuotaLog,
+    excess_log: ExcessLog,
     /// Txns that the tree does not show yet: the last of a batch, how many they are, and when they went to the log.
     on_their_way: VecDeque<(Zxid, u64, Instant)>,
     first_shard: usize,
@@ -81,7 +81,7 @@ impl<D: Disk> Core<D> {
             log,
             images,
             host,
-            quota_log: QuotaLog::default(),
+            excess_log: ExcessLog::default(),
             on_their_way: VecDeque::new(),
             first_shard: 0,
             next_tick_ms: 0,
@@ -123,8 +123,8 @@ impl<D: Disk> Core<D> {
         stats::set(&stats.core_idle, 0);
         let now = now(&self.hub);
         let mut progress = self.take_requests(now);
-        for over in self.replica.take_over_quota() {
-            self.quota_log.note(&over, Instant::now());
+        for noted in self.replica.take_excesses() {
+            self.excess_log.note(&noted, Instant::now());
         }
         progress |= self.hand_to_log();
         progress |= self.pump_log();

@@ -1,4 +1,4 @@
-//! Local control: answers four-letter words, and the Unix socket `<dataDir>/control.sock` (mode 0600), one JSON object a line.
+//! Local control: the Unix socket `<dataDir>/control.sock` (mode 0600), one JSON object a line.
 //!
 //! | request | answer |
 //! |---|---|
@@ -9,30 +9,18 @@
 //! reads counters, takes the tree's read side for a moment, and asks by message. `rkctl` and the admin server use it.
 #![forbid(unsafe_code)]
 
-use crate::config::ResolvedConfig;
-use crate::four_letter::{self, WordError, Words};
 use crate::hub::Hub;
 use crate::image::ImageRequest;
-use crate::limits::Limits;
-use crate::shard::FourLetterCall;
-use crate::stats::{self, get};
+use crate::stats::get;
 use serde::Deserialize;
 use serde_json::json;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-/// Calls of four-letter words that may wait; more are closed unanswered.
-pub const FOUR_LETTER_CALLS_MAX: usize = 128;
-/// Answers of unbounded length that may be written at the same time; more are closed unanswered.
-const LARGE_ANSWERS_MAX: usize = 8;
-/// Bytes of an answer that wait for the socket.
-const ANSWER_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes of one request line of the control socket.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Nobody may keep a control thread longer by not reading or writing.
@@ -43,10 +31,6 @@ const IO_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Control {
     /// The threads' shared state.
     pub hub: Arc<Hub>,
-    /// The configuration.
-    pub config: Arc<ResolvedConfig>,
-    /// Limits and what they have counted.
-    pub limits: Arc<Limits>,
     /// The port that clients use.
     pub client_port: u16,
     /// Where images are asked for.
@@ -61,58 +45,6 @@ enum Request {
 }
 
 impl Control {
-    /// Answers four-letter words until all shards are gone: the short ones here, the large ones in threads of their own, so that nobody who
-    /// reads a long list slowly keeps a health check waiting.
-    pub fn answer_words(&self, calls: &Receiver<FourLetterCall>) {
-        let large = Arc::new(());
-        while let Ok(call) = calls.recv() {
-            if !four_letter::is_large(call.word) {
-                self.answer_call(call);
-                continue;
-            }
-            if Arc::strong_count(&large) > LARGE_ANSWERS_MAX {
-                tracing::warn!(
-                    "{LARGE_ANSWERS_MAX} large answers to four-letter words are on their way: one more is closed unanswered"
-                );
-                continue;
-            }
-            let (control, slot) = (self.clone(), Arc::clone(&large));
-            let thread = std::thread::Builder::new().name("rk-word".to_owned());
-            let started = thread.spawn(move || {
-                control.answer_call(call);
-                drop(slot);
-            });
-            if let Err(error) = started {
-                tracing::warn!(%error, "there is no thread for a four-letter word: it is closed unanswered");
-            }
-        }
-    }
-
-    fn answer_call(&self, call: FourLetterCall) {
-        let FourLetterCall { socket, word, argument } = call;
-        let socket = TcpStream::from(socket);
-        let caller = socket.peer_addr().ok();
-        let words =
-            Words { hub: &self.hub, config: &self.config, limits: &self.limits, client_port: self.client_port, caller };
-        let mut out = BufWriter::with_capacity(ANSWER_BUFFER_BYTES, &socket);
-        let outcome = socket
-            .set_write_timeout(Some(IO_TIMEOUT))
-            .map_err(WordError::from)
-            .and_then(|()| words.answer(word, &argument, &mut out))
-            .and_then(|()| Ok(out.flush()?));
-        stats::add(&self.hub.core_stats.words_answered, 1);
-        match outcome {
-            Ok(()) => {}
-            // Who asked may be gone, or not read: that is his loss.
-            Err(error @ WordError::Caller(_)) => tracing::debug!(%error, ?caller, "a four-letter word"),
-            Err(error @ WordError::NoAnswer(_)) => {
-                tracing::warn!(%error, ?caller, "the answer to a four-letter word ends early");
-                let _lost = out.flush();
-            }
-        }
-        let _gone = socket.shutdown(Shutdown::Write);
-    }
-
     /// Makes the socket, in place of one that a dead server has left.
     ///
     /// # Errors

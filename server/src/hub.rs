@@ -127,6 +127,7 @@ pub struct Hub {
     core_bell: CoreBell,
     log_bell: ThreadBell,
     stopping: AtomicBool,
+    ended: AtomicBool,
     fatal: Mutex<Option<String>>,
     started: Instant,
 }
@@ -149,6 +150,7 @@ impl Hub {
             core_bell,
             log_bell,
             stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             fatal: Mutex::new(None),
             started: Instant::now(),
         }
@@ -212,6 +214,17 @@ impl Hub {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// All that had to end in order has.
+    pub fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Has the server ended in order?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// The server cannot go on (law 8). The first reason is kept; the main thread sees it and ends the process.

@@ -43,13 +43,13 @@ pub struct JaasError {
 /// What is wrong at a place of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Something else must stand here. Values are not shown: they may be passwords.
+    /// Something else must stand here. What was written is not shown: it may be a password, in quotes or not.
     #[error("expected {expected}, found {found}")]
     Unexpected {
         /// What must stand here.
         expected: &'static str,
         /// What does.
-        found: String,
+        found: &'static str,
     },
     /// A string that does not end on its line.
     #[error("a string in quotes does not end on its line")]
@@ -57,9 +57,9 @@ pub enum Problem {
     /// A comment that does not end.
     #[error("a comment does not end")]
     OpenComment,
-    /// The word between class and options is another.
-    #[error("`{0}` is no control flag; write required, requisite, sufficient or optional")]
-    ControlFlag(String),
+    /// The word between class and options is another; it may be a password that has lost its place.
+    #[error("no control flag after the class of a login module; write required, requisite, sufficient or optional")]
+    ControlFlag,
     /// A section is there twice.
     #[error("there is a second section `{0}`")]
     SecondSection(String),
@@ -94,13 +94,16 @@ enum Token {
 }
 
 impl Token {
-    /// For a message: words as they are, strings never, since they may be passwords.
-    fn shown(&self) -> String {
+    /// For a message: what it is, never what it says.
+    const fn shown(&self) -> &'static str {
         match self {
-            Token::Word(word) => format!("`{word}`"),
-            Token::Quoted(_) => "a string in quotes".into(),
-            Token::Mark(mark) => format!("`{mark}`"),
-            Token::End => "the end of the file".into(),
+            Token::Word(_) => "a word",
+            Token::Quoted(_) => "a string in quotes",
+            Token::Mark('{') => "`{`",
+            Token::Mark('}') => "`}`",
+            Token::Mark('=') => "`=`",
+            Token::Mark(_) => "`;`",
+            Token::End => "the end of the file",
         }
     }
 }
@@ -141,7 +144,7 @@ impl Parser<'_> {
             };
             let (flag_line, flag) = self.text("a control flag after the class of a login module")?;
             if !CONTROL_FLAGS.iter().any(|known| known.eq_ignore_ascii_case(&flag)) {
-                return Err((flag_line, Problem::ControlFlag(flag)));
+                return Err((flag_line, Problem::ControlFlag));
             }
             modules.push(LoginModule { class, line, options: self.options()? });
         }
@@ -343,7 +346,15 @@ mod tests {
             ("Server {\n", "2: expected the class of a login module, or `}`, found the end of the file"),
             (
                 "Server {\n m \"x y\" ;};",
-                "2: `x y` is no control flag; write required, requisite, sufficient or optional",
+                "2: no control flag after the class of a login module; write required, requisite, sufficient or optional",
+            ),
+            ("Server {\n m required\n user_bob secret;};", "3: expected `=` after the name of an option, found a word"),
+            ("Server {\n m required user_bob=its secret;};", "2: expected `=` after the name of an option, found `;`"),
+            ("Server secret {\n};", "1: expected `{` after the name of a section, found a word"),
+            ("Server {\n m required\n a=\"x\"; } secret;", "3: expected `;` after the `}` of a section, found a word"),
+            (
+                "Server {\n m secret user_bob=x;};",
+                "2: no control flag after the class of a login module; write required, requisite, sufficient or optional",
             ),
             ("Server {\n m required\n a=\"secret\"\n};", "4: expected an option, or `;` after the last one, found `}`"),
             (
@@ -369,10 +380,22 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(error, format!("jaas.conf:{expected}"), "{text}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 
     proptest! {
+        /// Wherever a piece of a file is lost, what is said of the rest shows no value, in quotes or not.
+        #[test]
+        fn no_message_shows_a_value(from in 0_usize..130, len in 1_usize..20) {
+            let text = "Server {\n  a.DigestLoginModule required\n user_bob=hidden1 user_eve=\"hidden2 hidden3\"\n user_x=hidden4;\n};\nOther{m optional k=\"hidden5\";};";
+            let chars: Vec<char> = text.chars().collect();
+            let kept: String = chars.iter().enumerate().filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, c)| c).collect();
+            if let Err(message) = parse(&kept) {
+                prop_assert!(message.starts_with("jaas.conf:") && !message.contains("hidden"), "{message}: {kept}");
+            }
+        }
+
         #[test]
         fn no_text_panics(text in "[ -~\\n\"{};=/*\\\\ä]{0,60}") {
             let _parsed = parse(&text);

@@ -4,6 +4,7 @@
 // `forbid` stands in each module instead: the runtime seam is the one that may need unsafe code.
 #![deny(unsafe_code)]
 
+pub mod answers;
 pub mod ask;
 pub mod boot;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod config;
 pub mod consensus;
 pub mod control;
 pub mod docker;
+pub mod excess_log;
 pub mod four_letter;
 pub mod hub;
 pub mod image;
@@ -22,7 +24,6 @@ pub mod logging;
 pub mod mailbox;
 pub mod measured;
 pub mod preflight;
-pub mod quota_log;
 pub mod recovery;
 pub mod rt;
 pub mod shard;

@@ -40,6 +40,30 @@ pub enum LimitKind {
     Stale,
     /// `largeRequestMaxBytes`.
     LargeRequest,
+    /// `throttled_op_wait_time`.
+    ThrottledOp,
+    /// `jute.maxbuffer`.
+    Frame,
+    /// `nio.sessionlessCnxnTimeout`.
+    Sessionless,
+    /// `ringkeeper.connectionRequestsMax`.
+    InFlight,
+    /// `ringkeeper.replyBytesMax`.
+    Reply,
+    /// Identities of one connection: [`engine::auth::AUTH_IDS_MAX`].
+    Identities,
+    /// An auth request that failed.
+    Auth,
+    /// A SASL exchange that failed.
+    Sasl,
+    /// `enforce.auth.*` and `sessionRequireClientSASLAuth`.
+    AuthRequired,
+    /// Another ensemble's name.
+    Ensemble,
+    /// Four-letter words on their way.
+    Words,
+    /// How slowly the answer to one may be read.
+    SlowReader,
     /// `ringkeeper.connectionOutputBytesMax`.
     Output,
 }
@@ -47,7 +71,7 @@ pub enum LimitKind {
 impl LimitKind {
     const COUNT: usize = LimitKind::Output as usize + 1;
 
-    /// The key that sets it.
+    /// The key that sets it, or what it is.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -58,13 +82,34 @@ impl LimitKind {
             LimitKind::Throttler => "request_throttle_max_requests",
             LimitKind::Stale => "request_stale_latency_check",
             LimitKind::LargeRequest => "largeRequestMaxBytes",
+            LimitKind::ThrottledOp => "throttled_op_wait_time",
+            LimitKind::Frame => "jute.maxbuffer",
+            LimitKind::Sessionless => "nio.sessionlessCnxnTimeout",
+            LimitKind::InFlight => "ringkeeper.connectionRequestsMax",
+            LimitKind::Reply => "ringkeeper.replyBytesMax",
+            LimitKind::Identities => "identities of a connection",
+            LimitKind::Auth => "authentication",
+            LimitKind::Sasl => "SASL authentication",
+            LimitKind::AuthRequired => "enforce.auth",
+            LimitKind::Ensemble => "ensemble name",
+            LimitKind::Words => "four-letter words",
+            LimitKind::SlowReader => "readers of four-letter words",
             LimitKind::Output => "ringkeeper.connectionOutputBytesMax",
+        }
+    }
+
+    /// How the log's line begins.
+    const fn title(self) -> &'static str {
+        match self {
+            LimitKind::Auth | LimitKind::Sasl | LimitKind::AuthRequired | LimitKind::Ensemble => "refused",
+            _ => "over a limit",
         }
     }
 }
 
+/// Something that the log is told of now and then, whoever makes it happen how often.
 #[derive(Debug, Default)]
-struct Told {
+pub struct Told {
     /// When the log was last told, in µs, plus one.
     at_us: AtomicU64,
     /// Times since then.
@@ -73,6 +118,18 @@ struct Told {
 
 /// The log is told of each kind of limit at most this often.
 const TELL_EVERY_US: u64 = 1_000_000;
+
+impl Told {
+    /// It happened once more: how often since the log was last told, this time included; `None` if it is too early to tell.
+    pub fn times(&self, now_us: u64) -> Option<u64> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        let last = self.at_us.load(Ordering::Relaxed);
+        let is_due = last == 0 || now_us + 1 >= last + TELL_EVERY_US;
+        let mine =
+            is_due && self.at_us.compare_exchange(last, now_us + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        mine.then(|| self.times.swap(0, Ordering::Relaxed))
+    }
+}
 
 impl Limits {
     /// The limits that the configuration sets.
@@ -90,18 +147,11 @@ impl Limits {
     /// A client met a limit. `what`: what becomes of him.
     pub fn tell(&self, kind: LimitKind, peer: SocketAddr, now_us: u64, what: impl fmt::Display) {
         let Some(times) = self.times_to_tell(kind, now_us) else { return };
-        tracing::warn!(%peer, limit = kind.key(), times, "over a limit: {what}");
+        tracing::warn!(%peer, limit = kind.key(), times, "{}: {what}", kind.title());
     }
 
-    /// How often a limit was met since the log was last told, this time included; `None` if it is too early to tell.
     fn times_to_tell(&self, kind: LimitKind, now_us: u64) -> Option<u64> {
-        let told = self.told.get(kind as usize)?;
-        told.times.fetch_add(1, Ordering::Relaxed);
-        let last = told.at_us.load(Ordering::Relaxed);
-        let is_due = last == 0 || now_us + 1 >= last + TELL_EVERY_US;
-        let mine =
-            is_due && told.at_us.compare_exchange(last, now_us + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        mine.then(|| told.times.swap(0, Ordering::Relaxed))
+        self.told.get(kind as usize)?.times(now_us)
     }
 
     /// Forgets what was counted (`srst`).

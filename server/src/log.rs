@@ -53,6 +53,7 @@ impl<D: Disk> LogThread<D> {
             };
             stats::add(&self.hub.core_stats.log_beats, 1);
             stats::set(&self.hub.core_stats.log_idle, 0);
+            stats::set(&self.hub.core_stats.log_hosted, 0);
             if writer.write()? {
                 if !writer.is_short_of_space() {
                     self.lend();

@@ -112,6 +112,7 @@ impl<D: Disk> LogWriter<D> {
         if let Some(durable) = self.log.poll_commit()? {
             self.landed(durable);
             stats::set(&self.hub.core_stats.log_idle, 1);
+            stats::set(&self.hub.core_stats.log_hosted, 0);
             progress = true;
         }
         self.gather()?;
@@ -127,6 +128,7 @@ impl<D: Disk> LogWriter<D> {
             Started::InFlight => {
                 self.depart();
                 stats::set(&self.hub.core_stats.log_idle, 0);
+                stats::set(&self.hub.core_stats.log_hosted, 1);
                 Ok(Pumped::Progress)
             }
             Started::NeedsSegment => Ok(Pumped::Blocks),

@@ -10,7 +10,8 @@ use crate::hub::{Hub, ShardLink};
 use crate::limits::{LimitKind, Limits, OverLimit};
 use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
-use engine::shard::{Action, CloseReason as Reason, Hold, Served, ShardState};
+use crate::watchdog::{ENDED, IDLE, WAIT_MAX};
+use engine::shard::{Action, CloseReason as Reason, Hold, Note, Served, ShardState};
 use engine::stream;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -182,12 +183,13 @@ impl ShardHandler {
         true
     }
 
-    fn perform(&mut self, io: &mut Io<'_>) {
+    fn perform(&mut self, io: &mut Io<'_>, now_us: u64) {
         for action in self.state.take_actions() {
             match action {
                 Action::Send(id) => self.send(io, id),
                 Action::CloseAfterFlush(id, reason) => {
                     self.send(io, id);
+                    self.tell_of_limit(rt_id(id), reason);
                     tracing::debug!(conn = ?id, ?reason, "closing");
                     io.close_after_flush(rt_id(id));
                 }
@@ -200,20 +202,36 @@ impl ShardHandler {
                     let kind = match hold {
                         Hold::Outstanding => LimitKind::Outstanding,
                         Hold::Throttler => LimitKind::Throttler,
+                        Hold::InFlight => LimitKind::InFlight,
                     };
                     self.tell(rt_id(id), kind, "requests wait");
+                }
+                Action::Noted(id, note) => {
+                    let (kind, what) = match note {
+                        Note::ReplyLimit => (LimitKind::Reply, "a reply is too large, and the client gets SystemError"),
+                        Note::ThrottledOp => {
+                            (LimitKind::ThrottledOp, "a request waited too long, and gets ThrottledOp")
+                        }
+                        Note::SaslFailed => (LimitKind::Sasl, "the proof failed, and the client may stay without it"),
+                    };
+                    self.tell(rt_id(id), kind, what);
                 }
                 Action::Pause(id) => io.pause_recv(rt_id(id)),
                 Action::Resume(id) => io.resume_recv(rt_id(id)),
                 Action::FourLetterWord(id, word) => {
                     let argument = self.state.word_argument(id);
+                    let peer = self.peers.get(rt_id(id).slot as usize).copied().flatten();
                     let socket = io.detach(rt_id(id));
                     self.gone(rt_id(id));
                     // Whoever answers is to see neither the connection nor counts from before it.
                     self.publish_counts();
                     if let Some(socket) = socket {
                         // A control plane that is not keeping up sheds load: the socket closes unanswered.
-                        let _shed = self.control.try_send(FourLetterCall { socket, word, argument });
+                        let shed = self.control.try_send(FourLetterCall { socket, word, argument }).is_err();
+                        if let Some(peer) = peer.filter(|_| shed) {
+                            stats::add(&self.hub.core_stats.words_refused, 1);
+                            self.limits.tell(LimitKind::Words, peer, now_us, "too many wait: closed unanswered");
+                        }
                     }
                 }
             }
@@ -234,6 +252,17 @@ impl ShardHandler {
             }
             Reason::StaleRequest => (LimitKind::Stale, "a request waited too long, and the connection is closed"),
             Reason::OutputLimit => (LimitKind::Output, "the client does not read, and the connection is closed"),
+            Reason::FrameLength => (LimitKind::Frame, "a frame is too long, and the connection is closed"),
+            Reason::HandshakeTimeout => (LimitKind::Sessionless, "no handshake in time, and the connection is closed"),
+            Reason::TooManyIds => (LimitKind::Identities, "there are too many, and the connection is closed"),
+            Reason::AuthFailed => (LimitKind::Auth, "the proof failed, and the connection is closed"),
+            Reason::SaslFailed => (LimitKind::Sasl, "the proof failed, and the connection is closed"),
+            Reason::AuthRequired => {
+                (LimitKind::AuthRequired, "the client has not proved who it is, and the connection is closed")
+            }
+            Reason::WrongEnsemble => {
+                (LimitKind::Ensemble, "the client means another ensemble, and the connection is closed")
+            }
             _ => return,
         };
         self.tell(conn, kind, what);
@@ -342,6 +371,8 @@ impl Handler for ShardHandler {
     }
 
     fn on_turn(&mut self, io: &mut Io<'_>) {
+        stats::set(&self.link().stats.idle, 0);
+        stats::add(&self.link().stats.turns, 1);
         let now_us = self.hub.now_us();
         self.look_at_lagging(io);
         self.drain_stream(now_us);
@@ -361,15 +392,17 @@ impl Handler for ShardHandler {
                 break;
             }
         }
-        self.perform(io);
-        stats::add(&self.link().stats.turns, 1);
+        self.perform(io, now_us);
         self.publish_counts();
         self.answer_questions();
         self.turns_ended_us = [self.turns_ended_us[1], self.hub.now_us()];
         if self.state.has_held() {
             io.wake_at(self.next_look);
         }
-        io.wake_at(self.next_tick);
+        // However long a tick is, the watchdog sees that the shard lives.
+        io.wake_at(self.next_tick.min(io.now() + WAIT_MAX));
+        stats::add(&self.link().stats.turns, 1);
+        stats::set(&self.link().stats.idle, IDLE);
     }
 
     fn on_stop_asked(&mut self, io: &mut Io<'_>) {
@@ -379,6 +412,7 @@ impl Handler for ShardHandler {
             let _nobody = back.try_send(core);
         }
         io.stop();
+        stats::set(&self.link().stats.idle, ENDED);
     }
 }
 

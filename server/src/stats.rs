@@ -37,8 +37,10 @@ counters! {
         connections_refused,
         /// Auth requests that failed.
         auth_failures,
-        /// Turns taken.
+        /// Turns begun and ended.
         turns,
+        /// 1 while it waits for work, 2 once it has ended.
+        idle,
         /// Longest hold of the tree's lock in µs.
         lock_us_max,
     }
@@ -61,6 +63,10 @@ counters! {
         images_written,
         /// Four-letter words answered.
         words_answered,
+        /// Four-letter words closed unanswered because too many are on their way.
+        words_refused,
+        /// Answers to them cut off because they were not read.
+        words_cut,
         /// The trace mask that `stmk` sets and `gtmk` shows; it has no effect.
         trace_mask,
         /// How often the core went round.
@@ -71,6 +77,8 @@ counters! {
         log_beats,
         /// 1 while the log thread waits for work.
         log_idle,
+        /// 1 if the group on its way was started by a core that a shard hosts.
+        log_hosted,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringkeeper_server::rt::{
-    Accept, Backend, Bell, CloseReason, ConnId, Handler, Io, Parker, ShardConfig, Woken, spawn_shard,
+    Accept, Backend, CloseReason, ConnId, Handler, Io, Parker, ShardConfig, Woken, spawn_shard,
 };
 use rt_support::PATIENCE;
 
@@ -78,7 +78,7 @@ fn no_ring_of_a_thread_is_lost() {
     for spin in [Duration::ZERO, Duration::from_micros(20)] {
         let (written, seen) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let mut parker = Parker::new(spin);
-        let bell = Bell::from(parker.bell());
+        let bell = parker.bell();
         let (thread_written, thread_seen) = (written.clone(), seen.clone());
         let thread = std::thread::spawn(move || {
             while thread_seen.load(Ordering::Relaxed) < RINGS {

@@ -35,6 +35,22 @@ fn write_image(server: &Server) {
 }
 
 #[test]
+fn the_figures_of_each_top_level_znode_are_zookeepers() {
+    for shards in [1, 3] {
+        let server = Server::builder().shards(shards).set("enforceQuota", "true").start();
+        let script = top().join("tests/reference/quota_figures.py");
+        let output = Command::new(python()).arg(script).arg(server.address().to_string()).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let vector = std::fs::read_to_string(top().join("tests/reference/words-3.9.5/quota_figures.txt")).unwrap();
+        let quotas = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.contains("_quota_")).map(str::to_owned).collect()
+        };
+        assert_eq!(quotas(&printed), quotas(&vector), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(quotas(&vector).len(), 9);
+    }
+}
+
+#[test]
 fn the_script_prints_what_it_printed_on_zookeeper() {
     let server = Server::builder().set("enforceQuota", "true").start();
     let output = Command::new(python())

@@ -124,6 +124,37 @@ fn a_log_thread_that_stands_still_ends_the_process_with_the_stacks() {
 }
 
 #[test]
+fn a_shard_that_stands_still_ends_the_process_with_the_stacks() {
+    // The second one: neither the core nor the log is in it.
+    let mut server = server().shards(2).core(ringkeeper_tests::Core::Thread).start();
+    let status = Stopped::new(&server, &["rk-shard-1"]).wait_for_end(&mut server);
+    let log = server.log();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}\n{log}");
+    assert!(
+        log.contains("the shard (rk-shard-1, thread ") && log.contains("where the threads are:\n  rk-shard-1"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_shard_with_ticks_longer_than_the_limit_is_left_alone() {
+    let mut server = server().shards(2).set("tickTime", "100000").start();
+    assert_stays(&mut server);
+}
+
+#[test]
+fn a_stop_that_hangs_ends_the_process_with_the_stacks() {
+    let mut server = server().start();
+    // The image thread is watched by nobody while the server runs, and the stop waits for it.
+    let stopped = Stopped::new(&server, &["rk-image"]);
+    signal(server.pid(), Signal::TERM);
+    let status = stopped.wait_for_end(&mut server);
+    let log = server.log();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}\n{log}");
+    assert!(log.contains("the stop of the server (") && log.contains("server/src/boot.rs:"), "{log}");
+}
+
+#[test]
 fn a_log_that_nobody_reads_does_not_keep_a_stuck_process_alive() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("stderr");

@@ -12,6 +12,7 @@ pub use hash::HashName;
 
 use crate::sasl::SaslUsers;
 use crate::tree::{AclId, Node};
+use ahash::AHashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ip::IpRange;
@@ -133,6 +134,8 @@ impl fmt::Debug for AuthRules {
 pub enum Refused {
     /// The client is told, and its connection closed.
     AuthFailed,
+    /// The same, since it has [`AUTH_IDS_MAX`] identities or [`AUTH_IDS_BYTES_MAX`] bytes of them.
+    TooManyIds,
     /// The client means another ensemble: its connection is closed without a word, so that it tries another server.
     WrongEnsemble,
 }
@@ -282,16 +285,34 @@ pub(crate) struct FixedAcl {
     pub(crate) rewritten: Option<Vec<u8>>,
 }
 
+/// Why an ACL is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclRefused {
+    /// For what is in it: [`ErrorCode::InvalidAcl`]; for a null id [`ErrorCode::MarshallingError`], as in Java.
+    Code(ErrorCode),
+    /// For its size: [`ErrorCode::InvalidAcl`] too, and the operator is told.
+    TooLarge,
+}
+
+impl From<ErrorCode> for AclRefused {
+    fn from(code: ErrorCode) -> AclRefused {
+        AclRefused::Code(code)
+    }
+}
+
 /// What an entry takes beside its scheme and id.
 const ACL_ENTRY_BYTES: usize = 12;
 
 /// Drops entries that are there twice, checks each, and puts the caller's identities in place of `auth`.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidAcl`]; a null id is a [`ErrorCode::MarshallingError`], as in Java.
-pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, ErrorCode> {
-    if sent.is_empty() || sent.len() > ACL_ENTRIES_MAX {
-        return Err(ErrorCode::InvalidAcl);
+/// [`AclRefused`].
+pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> Result<FixedAcl, AclRefused> {
+    if sent.len() > ACL_ENTRIES_MAX {
+        return Err(AclRefused::TooLarge);
+    }
+    if sent.is_empty() {
+        return Err(ErrorCode::InvalidAcl.into());
     }
     let entries = without_duplicates(sent)?;
     let mut acl: Vec<Acl> = Vec::with_capacity(entries.len());
@@ -305,12 +326,12 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
             for id in ids.iter().filter(|id| rules.is_authenticated(id)) {
                 put_in_bytes += id.scheme.len() + id.id.len() + ACL_ENTRY_BYTES;
                 if acl.len() >= ACL_ENTRIES_MAX || put_in_bytes > ACL_BYTES_MAX {
-                    return Err(ErrorCode::InvalidAcl);
+                    return Err(AclRefused::TooLarge);
                 }
                 acl.push(Acl { perms: entry.perms, scheme: id.scheme.clone(), id: id.id.clone() });
             }
             if acl.len() == before {
-                return Err(ErrorCode::InvalidAcl);
+                return Err(ErrorCode::InvalidAcl.into());
             }
             continue;
         }
@@ -318,7 +339,7 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
         let is_valid = rules.id_rule(scheme).ok_or(ErrorCode::InvalidAcl)?;
         let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
         if !is_valid(id) {
-            return Err(ErrorCode::InvalidAcl);
+            return Err(ErrorCode::InvalidAcl.into());
         }
         acl.push(Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() });
     }
@@ -330,24 +351,31 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
     Ok(FixedAcl { acl, rewritten })
 }
 
-/// The entries, each once. Java compares permissions, scheme and id in that order, and trips over a null that it has to compare.
+/// The entries, each once, where it first stood. Java compares permissions, scheme and id in that order, and trips over a null that it has to
+/// compare. It does so pair by pair; here each entry is looked up once, since this is the core's time.
 fn without_duplicates<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
     let mut entries: Vec<AclRef<'a>> = Vec::with_capacity(sent.len());
+    let mut perms_seen: AHashSet<Perms> = AHashSet::new();
+    let mut schemes_seen: AHashSet<(Perms, &str)> = AHashSet::new();
+    let mut ids_seen: AHashSet<(Perms, &str, &str)> = AHashSet::new();
     for entry in sent.iter() {
-        let mut is_known = false;
-        for before in entries.iter().filter(|before| before.perms == entry.perms) {
+        if perms_seen.contains(&entry.perms) {
             let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
-            if before.scheme == Some(scheme) {
+            if schemes_seen.contains(&(entry.perms, scheme)) {
                 let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-                if before.id == Some(id) {
-                    is_known = true;
-                    break;
+                if ids_seen.contains(&(entry.perms, scheme, id)) {
+                    continue;
                 }
             }
         }
-        if !is_known {
-            entries.push(entry);
+        perms_seen.insert(entry.perms);
+        if let Some(scheme) = entry.scheme {
+            schemes_seen.insert((entry.perms, scheme));
+            if let Some(id) = entry.id {
+                ids_seen.insert((entry.perms, scheme, id));
+            }
         }
+        entries.push(entry);
     }
     Ok(entries)
 }
@@ -392,7 +420,10 @@ mod tests {
         let mut bytes = Vec::new();
         Acl::write_vec(acl, &mut Writer::new(&mut bytes));
         let sent = AclVec::read(&mut Reader::new(&bytes)).unwrap();
-        let fixed = fix_acl(rules, &sent, ids)?;
+        let fixed = fix_acl(rules, &sent, ids).map_err(|refused| match refused {
+            AclRefused::Code(code) => code,
+            AclRefused::TooLarge => ErrorCode::InvalidAcl,
+        })?;
         if let Some(rewritten) = fixed.rewritten {
             assert_eq!(AclVec::read(&mut Reader::new(&rewritten)).unwrap().to_vec().unwrap(), fixed.acl);
         } else {
@@ -407,6 +438,54 @@ mod tests {
 
     fn check_acl(acl: &[Acl], perms: Perms, ids: &[AuthId]) -> Result<(), ErrorCode> {
         AuthRules::default().check_acl(acl, perms, ids)
+    }
+
+    /// Java's way: each entry beside each one before it.
+    fn pair_by_pair<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
+        let mut entries: Vec<AclRef<'a>> = Vec::new();
+        'entries: for entry in sent.iter() {
+            for before in entries.iter().filter(|before| before.perms == entry.perms) {
+                let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
+                if before.scheme == Some(scheme) {
+                    let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
+                    if before.id == Some(id) {
+                        continue 'entries;
+                    }
+                }
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn duplicates_and_nulls_are_what_they_are_pair_by_pair() {
+        const TEXTS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("")];
+        let mut outcomes = [0; 3];
+        // Every list of up to three entries of 2 permissions, 4 schemes and 4 ids.
+        for number in 0..32_u32.pow(3) {
+            for len in 1..=3 {
+                let mut bytes = Vec::new();
+                let mut w = Writer::new(&mut bytes);
+                w.length(len);
+                let mut code = usize::try_from(number).unwrap();
+                for _ in 0..len {
+                    w.int(if code % 2 == 0 { 1 } else { 31 });
+                    w.string_or_null(TEXTS[code / 2 % 4]);
+                    w.string_or_null(TEXTS[code / 8 % 4]);
+                    code /= 32;
+                }
+                let sent = AclVec::read(&mut Reader::new(&bytes)).unwrap();
+                let expected = pair_by_pair(&sent);
+                assert_eq!(without_duplicates(&sent), expected, "{:?}", sent.iter().collect::<Vec<_>>());
+                outcomes[match expected {
+                    Err(_) => 0,
+                    Ok(entries) if entries.len() == len => 1,
+                    Ok(_) => 2,
+                }] += 1;
+            }
+        }
+        assert!(outcomes.iter().all(|count| *count > 1_000), "each outcome comes up: {outcomes:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::conn::Conn;
 use super::counts::{Measured, ShardCounts};
 use super::{Phase, ShardState};
+use crate::stream::ConnId;
 use proto::{OpCode, SessionId};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -131,7 +132,8 @@ pub(super) const fn short_name(op: OpCode) -> &'static str {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchCursor {
     slot: usize,
-    skip: usize,
+    /// Where to go on among the paths of this connection, and whether it has been told of; if it is not in the slot any more, nowhere.
+    within: Option<(ConnId, usize, bool)>,
 }
 
 /// Watches of one connection, or a part of them.
@@ -173,49 +175,60 @@ impl ShardState {
         (!is_last).then_some(from + slots_max)
     }
 
-    /// Paths that connections watch for data, by connection: `count_max` slots or paths. `/a` watched twice by one counts once.
+    /// Paths that connections watch for data, by connection, looking at about `count_max` slots and paths. `/a` watched twice by one counts
+    /// once.
     #[must_use]
     pub fn watches_by_connection(&self, from: WatchCursor, count_max: usize) -> Piece<ConnWatches, WatchCursor> {
         let mut items = Vec::new();
         let mut left = count_max;
-        let mut skip = from.skip;
+        let mut within = from.within;
         for (slot, conn) in self.conns.iter().enumerate().skip(from.slot) {
             if left == 0 {
-                return Piece { items, next: Some(WatchCursor { slot, skip: 0 }) };
+                return Piece { items, next: Some(WatchCursor { slot, within: None }) };
             }
             left -= 1;
             let Some(conn) = conn else { continue };
-            let paths: Vec<_> = self.watches.data_paths_of(conn.id).skip(skip).take(left + 1).collect();
-            left = left.saturating_sub(paths.len());
-            let (count, goes_on) = (paths.len(), skip > 0);
-            if count > 0 {
+            let (_, place, goes_on) = within.take().filter(|(id, ..)| *id == conn.id).unwrap_or((conn.id, 0, false));
+            let (paths, next, looked) = self.watches.data_paths_of(conn.id, place, left + 1);
+            let is_told = goes_on || !paths.is_empty();
+            left = left.saturating_sub(looked);
+            if !paths.is_empty() {
                 items.push(ConnWatches { session: conn.session, goes_on, paths });
             }
-            if left == 0 {
-                return Piece { items, next: Some(WatchCursor { slot, skip: skip + count }) };
+            if let Some(place) = next {
+                return Piece { items, next: Some(WatchCursor { slot, within: Some((conn.id, place, is_told)) }) };
             }
-            skip = 0;
         }
         Piece { items, next: None }
     }
 
-    /// Paths that are watched for data, from the `from`th on.
+    /// Paths that are watched for data, looking at `count_max` places from `from` on.
     #[must_use]
-    pub fn watched_paths(&self, from: usize, paths_max: usize) -> Piece<Arc<str>, usize> {
-        let items: Vec<_> = self.watches.data_paths().skip(from).take(paths_max).collect();
-        let next = (items.len() == paths_max).then_some(from + paths_max);
+    pub fn watched_paths(&self, from: usize, count_max: usize) -> Piece<Arc<str>, usize> {
+        let (items, next) = self.watches.data_paths(from, count_max);
         Piece { items, next }
     }
 
-    /// The sessions that watch `path` for data.
+    /// The sessions that watch each of these paths for data: of as many paths, from the first on, as have `count_max` watchers together, but
+    /// of one at least.
     #[must_use]
-    pub fn watchers_of(&self, path: &str) -> Vec<SessionId> {
-        let mut sessions = Vec::new();
-        self.watches.for_each_data_watcher(path, |conn| {
-            let conn = self.conns.get(conn.slot as usize).and_then(Option::as_deref).filter(|found| found.id == conn);
-            sessions.extend(conn.map(|conn| conn.session));
-        });
-        sessions
+    pub fn watchers_of(&self, paths: &[Arc<str>], count_max: usize) -> Vec<Vec<SessionId>> {
+        let mut found: Vec<Vec<SessionId>> = Vec::new();
+        let mut left = count_max;
+        for path in paths {
+            let count = self.watches.data_watcher_count(path);
+            if count > left && !found.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(count);
+            let mut sessions = Vec::with_capacity(count);
+            self.watches.for_each_data_watcher(path, |conn| {
+                let place = self.conns.get(conn.slot as usize).and_then(Option::as_deref);
+                sessions.extend(place.filter(|found| found.id == conn).map(|conn| conn.session));
+            });
+            found.push(sessions);
+        }
+        found
     }
 
     /// Connections that watch for data, paths so watched, and watches: the three numbers of `wchs`.

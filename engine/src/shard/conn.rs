@@ -67,8 +67,12 @@ pub(super) struct Conn {
     pub(super) heard: bool,
     /// Since when its next request is held back by a limit of the whole server.
     pub(super) held_since_us: Option<u64>,
-    /// Does it stand among those whom the throttler holds back?
-    pub(super) is_held: bool,
+    /// Does its next request wait because it has as many with the core as it may?
+    pub(super) is_full: bool,
+    /// Its place among those whom the throttler holds back, until its request is let in.
+    pub(super) ticket: Option<u64>,
+    /// Was it woken for a place, and not looked at since?
+    pub(super) is_woken: bool,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -97,7 +101,9 @@ impl Conn {
             heard_us: now_us,
             heard: false,
             held_since_us: None,
-            is_held: false,
+            is_full: false,
+            ticket: None,
+            is_woken: false,
             is_paused: false,
             is_queued: false,
             is_dirty: false,

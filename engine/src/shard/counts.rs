@@ -147,8 +147,26 @@ pub struct ShardCounts {
     pub latency_us_min: u64,
     /// Connections closed for the output limit.
     pub output_limit_closes: u64,
-    /// Auth requests that failed.
+    /// Auth requests and SASL exchanges that failed.
     pub auth_failures: u64,
+    /// Those of them that were SASL exchanges.
+    pub sasl_failures: u64,
+    /// Those of them for which the connection had too many identities already.
+    pub ids_refused: u64,
+    /// Connections closed because they had none of the identities that everybody must have.
+    pub auth_required_closes: u64,
+    /// Auth requests that named this ensemble.
+    pub ensemble_auths: u64,
+    /// Auth requests that named none, or one where any will do.
+    pub ensemble_auths_skipped: u64,
+    /// Auth requests that named another ensemble.
+    pub ensemble_auth_failures: u64,
+    /// Connections closed for a frame of a length that may not be.
+    pub frame_length_closes: u64,
+    /// Replies that were larger than they may be, and became errors.
+    pub reply_limit_errors: u64,
+    /// Connections that had to wait because they had too many requests with the core.
+    pub in_flight_waits: u64,
     /// Watch events sent.
     pub events_sent: u64,
     /// Their bytes, without their lengths.
@@ -195,6 +213,15 @@ impl Default for ShardCounts {
             latency_us_min: u64::MAX,
             output_limit_closes: 0,
             auth_failures: 0,
+            sasl_failures: 0,
+            ids_refused: 0,
+            auth_required_closes: 0,
+            ensemble_auths: 0,
+            ensemble_auths_skipped: 0,
+            ensemble_auth_failures: 0,
+            frame_length_closes: 0,
+            reply_limit_errors: 0,
+            in_flight_waits: 0,
             events_sent: 0,
             watch_bytes: 0,
             connect_requests: 0,

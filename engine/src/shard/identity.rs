@@ -6,7 +6,7 @@
 //! the session. `tests/tests/sasl.rs` and `tests/reference/auth_script.py` hold it against the real server's answers.
 
 use super::conn::Conn;
-use super::{CloseReason, ShardState, Step, Visit, Way};
+use super::{Action, CloseReason, Note, ShardState, Step, Visit, Way};
 use crate::auth::{self, AuthId, Refused};
 use crate::sasl::Answer;
 use base64::Engine as _;
@@ -25,6 +25,15 @@ impl ShardState {
         };
         let AuthRequest { scheme, auth, .. } = request;
         let outcome = self.options.auth.authenticate(scheme, auth, conn.peer);
+        if scheme == Some("ensemble") && self.options.auth.ensemble_names.is_some() {
+            let is_name_asked = self.options.auth.ensemble_names.as_ref().is_some_and(|names| !names.is_empty());
+            let count = match outcome {
+                Err(_) => &mut self.counts.ensemble_auth_failures,
+                Ok(_) if is_name_asked && auth.is_some_and(|name| !name.is_empty()) => &mut self.counts.ensemble_auths,
+                Ok(_) => &mut self.counts.ensemble_auths_skipped,
+            };
+            *count += 1;
+        }
         match outcome.and_then(|ids| add_ids(conn, ids)) {
             Ok(()) => {
                 self.answer_header(conn, ReplyHeader::ok(xid, Zxid::ZERO));
@@ -36,6 +45,10 @@ impl ShardState {
                     return Step::Stop(Visit::Abort(CloseReason::WrongEnsemble));
                 }
                 self.answer_header(conn, ReplyHeader::error(xid, Zxid::ZERO, ErrorCode::AuthFailed));
+                if refused == Refused::TooManyIds {
+                    self.counts.ids_refused += 1;
+                    return Step::Stop(Visit::Close(CloseReason::TooManyIds));
+                }
                 Step::Stop(Visit::Close(CloseReason::AuthFailed))
             }
         }
@@ -65,25 +78,30 @@ impl ShardState {
         });
         match answer {
             Ok(token) => self.answer_token(conn, ReplyHeader::ok(xid, Zxid::ZERO), Some(&token)),
-            Err(_) => self.sasl_failed(conn, xid),
+            Err(refused) => self.sasl_failed(conn, xid, refused),
         }
     }
 
-    fn sasl_failed(&mut self, conn: &mut Conn, xid: Xid) -> Step {
+    fn sasl_failed(&mut self, conn: &mut Conn, xid: Xid, refused: Refused) -> Step {
         self.counts.auth_failures += 1;
+        self.counts.sasl_failures += 1;
+        let is_bound = refused == Refused::TooManyIds;
+        self.counts.ids_refused += u64::from(is_bound);
         let must_log_in = self.options.auth.requires_sasl();
         if self.options.auth.sasl_failed_stay && !must_log_in {
+            self.actions.push(Action::Noted(conn.id, Note::SaslFailed));
             return self.answer_token(conn, ReplyHeader::ok(xid, Zxid::ZERO), None);
         }
         let code = if must_log_in { ErrorCode::SessionClosedRequireSaslAuth } else { ErrorCode::AuthFailed };
         self.answer_token(conn, ReplyHeader::error(xid, Zxid::ZERO, code), None);
-        Step::Stop(Visit::Close(CloseReason::AuthFailed))
+        Step::Stop(Visit::Close(if is_bound { CloseReason::TooManyIds } else { CloseReason::SaslFailed }))
     }
 
     /// Whoever must authenticate and has not is told so and sent away; the session lives on until it expires.
     pub(super) fn turn_away(&mut self, conn: &mut Conn, xid: Xid) -> Step {
         let code = ErrorCode::SessionClosedRequireSaslAuth;
         self.answer_header(conn, ReplyHeader::error(xid, Zxid::ZERO, code));
+        self.counts.auth_required_closes += 1;
         Step::Stop(Visit::Close(CloseReason::AuthRequired))
     }
 
@@ -107,7 +125,7 @@ fn add_ids(conn: &mut Conn, new: Vec<AuthId>) -> Result<(), Refused> {
     ids.extend(new.into_iter().filter(|id| !conn.ids.contains(id)));
     let bytes: usize = ids.iter().map(|id| id.scheme.len() + id.id.len()).sum();
     if ids.len() > auth::AUTH_IDS_MAX || bytes > auth::AUTH_IDS_BYTES_MAX {
-        return Err(Refused::AuthFailed);
+        return Err(Refused::TooManyIds);
     }
     if ids.len() > conn.ids.len() {
         conn.ids = ids.into();

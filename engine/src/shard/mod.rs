@@ -19,6 +19,7 @@ mod held;
 mod identity;
 mod reads;
 mod serve;
+mod slots;
 mod throttle;
 pub mod watches;
 
@@ -29,7 +30,7 @@ pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
 pub use counts::{BUCKETS, Histogram, Measured, ShardCounts, Summary, bucket_of};
 use proto::Zxid;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 pub use throttle::{ConnectOptions, Throttle, ThrottleOptions};
@@ -96,6 +97,10 @@ pub enum CloseReason {
     Detached(Detach),
     /// Authentication failed.
     AuthFailed,
+    /// A SASL exchange failed.
+    SaslFailed,
+    /// It has proved more identities than one connection may have.
+    TooManyIds,
     /// It has none of the identities that everybody must have.
     AuthRequired,
     /// It means another ensemble.
@@ -112,13 +117,30 @@ pub enum CloseReason {
     StaleRequest,
 }
 
-/// A limit of the whole server that makes requests wait.
+/// A limit that makes requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// `globalOutstandingLimit`.
     Outstanding,
     /// `request_throttle_max_requests`.
     Throttler,
+    /// `ringkeeper.connectionRequestsMax`: its own.
+    InFlight,
+}
+
+impl Hold {
+    const COUNT: usize = Hold::InFlight as usize + 1;
+}
+
+/// What is worth a word to the operator though the connection lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A reply would have been larger than `ringkeeper.replyBytesMax`: it is an error.
+    ReplyLimit,
+    /// A request was held back for longer than `throttled_op_wait_time`: it got ThrottledOp.
+    ThrottledOp,
+    /// A SASL exchange failed, and `allowSaslFailedClients` lets the client stay.
+    SaslFailed,
 }
 
 /// What the driver is to do with a connection.
@@ -138,6 +160,8 @@ pub enum Action {
     Resume(ConnId),
     /// A limit makes its requests wait: to be told to the operator, now and then.
     Held(ConnId, Hold),
+    /// To be told to the operator, now and then.
+    Noted(ConnId, Note),
 }
 
 /// What [`ShardState::serve`] left.
@@ -169,9 +193,13 @@ pub struct ShardState {
     in_flight: usize,
     /// Requests that the other shards had in work when this one last looked.
     in_flight_elsewhere: usize,
-    /// Connections that the request throttler holds back.
-    held: Vec<ConnId>,
-    told_of_hold_us: u64,
+    /// Connections that the request throttler holds back, by the ticket that each drew.
+    held: BTreeMap<u64, ConnId>,
+    next_ticket: u64,
+    /// Connections that were woken because there is a place, and have not been looked at since.
+    woken: usize,
+    /// When the operator was last told of each kind of hold.
+    told_of_hold_us: [u64; Hold::COUNT],
     told: Vec<ConnId>,
     /// SASL challenges made so far.
     challenges: u64,
@@ -194,8 +222,10 @@ impl ShardState {
             measured: Measured::default(),
             in_flight: 0,
             in_flight_elsewhere: 0,
-            held: Vec::new(),
-            told_of_hold_us: 0,
+            held: BTreeMap::new(),
+            next_ticket: 0,
+            woken: 0,
+            told_of_hold_us: [0; Hold::COUNT],
             told: Vec::new(),
             challenges: 0,
         }
@@ -254,8 +284,9 @@ impl ShardState {
         if self.conn_mut(id).is_none() {
             return;
         }
-        let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        let Some(mut conn) = self.conns.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.conn_count -= 1;
+        self.came(&mut conn);
         // As in ZooKeeper: those whose client went away.
         self.counts.connections_dropped += u64::from(conn.phase != Phase::Closing);
         self.in_flight -= conn.in_flight.len();
@@ -264,7 +295,8 @@ impl ShardState {
         }
         self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
         let drops_stale = self.options.throttle.options().drop_stale;
-        self.counts.stale_requests_dropped += u64::from(conn.is_held && drops_stale);
+        let is_held = conn.ticket.is_some_and(|ticket| self.held.remove(&ticket).is_some());
+        self.counts.stale_requests_dropped += u64::from(is_held && drops_stale);
         self.watches.remove_conn(id);
         if conn.session.0 != 0 {
             let from = self.attachment(id);
@@ -468,7 +500,7 @@ enum Visit {
     More,
     /// The core has no room.
     NoRoom,
-    /// A limit of the whole server holds it back.
+    /// A limit holds it back.
     Held(Hold),
     Close(CloseReason),
     Abort(CloseReason),

@@ -25,11 +25,20 @@ pub(super) struct Reader<'t, 'a> {
     pub(super) reply_bytes_max: usize,
 }
 
+/// What became of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It is what the client asked for, or the error that it earned.
+    Whole,
+    /// It would have been larger than it may be, and is an error.
+    TooLarge,
+}
+
 type Result<T> = std::result::Result<T, ErrorCode>;
 
 impl<'t> Reader<'t, '_> {
     /// Appends the whole reply to `out`: a header with the record, or with an error alone.
-    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) {
+    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) -> Answered {
         let start = out.len();
         let mut outcome = Ok(());
         let zxid = self.zxid;
@@ -44,6 +53,8 @@ impl<'t> Reader<'t, '_> {
         if out.len() - start > self.reply_bytes_max && outcome.is_ok() {
             outcome = Err(ErrorCode::SystemError);
         }
+        // Nothing else makes a read fail this way.
+        let is_too_large = outcome == Err(ErrorCode::SystemError);
         if let Err(code) = outcome {
             out.truncate(start);
             jute::frame(out, |w| {
@@ -54,6 +65,7 @@ impl<'t> Reader<'t, '_> {
                 }
             });
         }
+        if is_too_large { Answered::TooLarge } else { Answered::Whole }
     }
 
     fn record(&mut self, request: &Request<'_>, w: &mut Writer<'_>) -> Result<()> {

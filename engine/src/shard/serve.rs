@@ -1,8 +1,8 @@
 //! Requests: frames become reads that are served under the tree's lock, or writes for the core, within the limits of a visit and of a hold.
 
 use super::conn::{Conn, InFlight, Phase};
-use super::reads::Reader;
-use super::{Action, CloseReason, Served, ShardState, Step, Visit, Way, asked};
+use super::reads::{Answered, Reader};
+use super::{Action, CloseReason, Hold, Note, Served, ShardState, Step, Visit, Way, asked};
 use crate::replica::Forward;
 use crate::tree::Tree;
 use proto::connect::ConnectRequest;
@@ -40,6 +40,7 @@ impl ShardState {
             let Some(id) = self.ready.pop_front() else { break };
             let Some(mut conn) = self.take(id) else { continue };
             conn.is_queued = false;
+            self.came(&mut conn);
             let output_before = conn.out.len();
             let received_before = conn.counts.packets_received;
             let visit = self.visit(&mut conn, tree, has_room, now_us);
@@ -71,6 +72,7 @@ impl ShardState {
                 Visit::Close(reason) => self.close_after_flush(id, reason),
                 Visit::Abort(reason) => {
                     self.counts.large_requests_rejected += u64::from(reason == CloseReason::LargeRequest);
+                    self.counts.frame_length_closes += u64::from(reason == CloseReason::FrameLength);
                     self.abort(id, reason);
                 }
                 Visit::FourLetterWord(word) => {
@@ -82,6 +84,8 @@ impl ShardState {
             }
         }
         self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
+        // Who was woken for a place may not have taken it.
+        self.release_held_if_room();
         match (self.ready.is_empty(), no_room) {
             (true, _) => Served::All,
             (false, true) => Served::NoRoom,
@@ -238,8 +242,10 @@ impl ShardState {
 
     fn forward(&mut self, conn: &mut Conn, request: InFlight, body: &[u8], has_room: bool) -> Step {
         let InFlight { xid, op, .. } = request;
-        if conn.in_flight.len() >= self.options.in_flight_max {
-            return Step::Stop(Visit::Waits);
+        let was_full = std::mem::replace(&mut conn.is_full, conn.in_flight.len() >= self.options.in_flight_max);
+        if conn.is_full {
+            self.counts.in_flight_waits += u64::from(!was_full);
+            return Step::Stop(Visit::Held(Hold::InFlight));
         }
         if !has_room {
             return Step::Stop(Visit::NoRoom);
@@ -270,7 +276,10 @@ impl ShardState {
             reply_bytes_max: self.options.reply_bytes_max,
         };
         let out_before = conn.out.len();
-        reader.answer(xid, request, &mut conn.out);
+        if reader.answer(xid, request, &mut conn.out) == Answered::TooLarge {
+            self.counts.reply_limit_errors += 1;
+            self.actions.push(Action::Noted(conn.id, Note::ReplyLimit));
+        }
         conn.counts.packets_sent += 1;
         self.counts.replied(conn.out.len() - out_before);
     }

@@ -244,7 +244,10 @@ mod tests {
     use super::*;
 
     fn throttle(connects: ConnectOptions) -> Throttle {
-        Throttle::new(ThrottleOptions { connects, large_bytes_max: 100, ..ThrottleOptions::default() }, 2)
+        Throttle::new(
+            ThrottleOptions { connects, large_threshold: 50, large_bytes_max: 100, ..ThrottleOptions::default() },
+            2,
+        )
     }
 
     #[test]
@@ -285,6 +288,7 @@ mod tests {
     #[test]
     fn bytes_of_large_requests_are_taken_and_given_back() {
         let throttle = throttle(ConnectOptions::default());
+        assert!(!throttle.is_large(50) && throttle.is_large(51));
         assert!(throttle.take_large(60) && !throttle.has_room_for_large(41) && !throttle.take_large(41));
         throttle.give_back_large(60);
         assert!(throttle.has_room_for_large(100) && throttle.take_large(100) && !throttle.take_large(1));

@@ -4,8 +4,9 @@
 //! watch, a persistent watch stands in both, a recursive one in the data table alone. Watches belong to a connection and go with it.
 //! A shard has its own tables, so that nothing here is shared or locked.
 
+use super::slots::Slots;
 use crate::stream::ConnId;
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use proto::path;
 use proto::watch::{WatchMode, WatcherType};
 use std::sync::Arc;
@@ -40,27 +41,34 @@ impl Modes {
     }
 }
 
+/// One connection's watch of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Watch {
+    modes: Modes,
+    /// Where the path stands among those of the connection.
+    place: u32,
+}
+
 /// The connections that watch one path. Most paths have one.
 #[derive(Debug)]
 enum Watchers {
-    One(ConnId, Modes),
-    Many(AHashMap<ConnId, Modes>),
+    One(ConnId, Watch),
+    Many(AHashMap<ConnId, Watch>),
 }
 
 impl Watchers {
-    fn get(&self, conn: ConnId) -> Modes {
+    fn get(&self, conn: ConnId) -> Option<Watch> {
         match self {
-            Watchers::One(only, modes) if *only == conn => *modes,
-            Watchers::One(..) => Modes::default(),
-            Watchers::Many(all) => all.get(&conn).copied().unwrap_or_default(),
+            Watchers::One(only, watch) => (*only == conn).then_some(*watch),
+            Watchers::Many(all) => all.get(&conn).copied(),
         }
     }
 
-    fn set(&mut self, conn: ConnId, modes: Modes) {
+    fn set(&mut self, conn: ConnId, watch: Watch) {
         match self {
-            Watchers::One(only, now) if *only == conn => *now = modes,
-            Watchers::One(only, now) => *self = Watchers::Many([(*only, *now), (conn, modes)].into_iter().collect()),
-            Watchers::Many(all) => drop(all.insert(conn, modes)),
+            Watchers::One(only, now) if *only == conn => *now = watch,
+            Watchers::One(only, now) => *self = Watchers::Many([(*only, *now), (conn, watch)].into_iter().collect()),
+            Watchers::Many(all) => drop(all.insert(conn, watch)),
         }
     }
 
@@ -77,46 +85,89 @@ impl Watchers {
 
     fn for_each(&self, mut f: impl FnMut(ConnId, Modes)) {
         match self {
-            Watchers::One(conn, modes) => f(*conn, *modes),
-            Watchers::Many(all) => all.iter().for_each(|(conn, modes)| f(*conn, *modes)),
+            Watchers::One(conn, watch) => f(*conn, watch.modes),
+            Watchers::Many(all) => all.iter().for_each(|(conn, watch)| f(*conn, watch.modes)),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Watchers::One(..) => 1,
+            Watchers::Many(all) => all.len(),
         }
     }
 }
 
-/// One table.
+/// A path that somebody watches.
+#[derive(Debug)]
+struct Watched {
+    path: Arc<str>,
+    watchers: Watchers,
+}
+
+/// One table. Paths, and those of each connection, stand in numbered places, so that a walk can stop anywhere and go on.
 #[derive(Debug, Default)]
 struct Table {
-    by_path: AHashMap<Arc<str>, Watchers>,
-    by_conn: AHashMap<ConnId, AHashSet<Arc<str>>>,
+    by_path: AHashMap<Arc<str>, u32>,
+    paths: Slots<Watched>,
+    /// The numbers of the paths that each connection watches.
+    by_conn: AHashMap<ConnId, Slots<u32>>,
     /// Recursive watches: without any, ancestors need no look.
     recursive: usize,
     len: usize,
 }
 
 impl Table {
+    fn watchers(&self, path: &str) -> Option<&Watchers> {
+        Some(&self.paths.get(*self.by_path.get(path)?)?.watchers)
+    }
+
+    fn modes(&self, path: &str, conn: ConnId) -> Modes {
+        let watch = self.watchers(path).and_then(|watchers| watchers.get(conn));
+        watch.map_or(Modes::default(), |watch| watch.modes)
+    }
+
     fn add(&mut self, path: &str, conn: ConnId, mode: WatchMode) {
-        let before = self.by_path.get(path).map_or(Modes::default(), |watchers| watchers.get(conn));
-        let after = before.with(mode);
-        if before == after {
+        let before = self.modes(path, conn);
+        let modes = before.with(mode);
+        if before == modes {
             return;
         }
         if mode == WatchMode::PersistentRecursive {
             self.recursive += 1;
         }
-        if let Some(watchers) = self.by_path.get_mut(path) {
-            watchers.set(conn, after);
-        } else {
-            self.by_path.insert(path.into(), Watchers::One(conn, after));
-        }
         if before.is_empty() {
-            let (path, _) = self.by_path.get_key_value(path).expect("put in just above");
-            self.by_conn.entry(conn).or_default().insert(Arc::clone(path));
             self.len += 1;
+            self.add_first(path, conn, modes);
+        } else {
+            self.update(path, conn, modes);
         }
     }
 
-    fn modes(&self, path: &str, conn: ConnId) -> Modes {
-        self.by_path.get(path).map_or(Modes::default(), |watchers| watchers.get(conn))
+    /// A watch of a path that the connection does not watch yet.
+    fn add_first(&mut self, path: &str, conn: ConnId, modes: Modes) {
+        let of_conn = self.by_conn.entry(conn).or_default();
+        if let Some(number) = self.by_path.get(path).copied() {
+            let place = of_conn.insert_with(|_| number);
+            if let Some(watched) = self.paths.get_mut(number) {
+                watched.watchers.set(conn, Watch { modes, place });
+            }
+            return;
+        }
+        let path: Arc<str> = path.into();
+        let number = self.paths.insert_with(|number| {
+            let place = of_conn.insert_with(|_| number);
+            Watched { path: Arc::clone(&path), watchers: Watchers::One(conn, Watch { modes, place }) }
+        });
+        self.by_path.insert(path, number);
+    }
+
+    fn update(&mut self, path: &str, conn: ConnId, modes: Modes) {
+        let Some(number) = self.by_path.get(path) else { return };
+        let Some(Watched { watchers, .. }) = self.paths.get_mut(*number) else { return };
+        if let Some(watch) = watchers.get(conn) {
+            watchers.set(conn, Watch { modes, ..watch });
+        }
     }
 
     /// Sets what is left of a watch.
@@ -124,20 +175,30 @@ impl Table {
         if before.has(WatchMode::PersistentRecursive) && !after.has(WatchMode::PersistentRecursive) {
             self.recursive -= 1;
         }
-        let Some(watchers) = self.by_path.get_mut(path) else { return };
         if !after.is_empty() {
-            return watchers.set(conn, after);
+            return self.update(path, conn, after);
         }
-        self.len -= 1;
-        if watchers.remove(conn) {
-            self.by_path.remove(path);
-        }
+        let Some(number) = self.by_path.get(path).copied() else { return };
+        let Some(watch) = self.take_out(number, conn) else { return };
         if let Some(paths) = self.by_conn.get_mut(&conn) {
-            paths.remove(path);
+            paths.remove(watch.place);
             if paths.is_empty() {
                 self.by_conn.remove(&conn);
             }
         }
+    }
+
+    /// Takes a connection from the watchers of a path, which goes with the last of them.
+    fn take_out(&mut self, number: u32, conn: ConnId) -> Option<Watch> {
+        let watched = self.paths.get_mut(number)?;
+        let watch = watched.watchers.get(conn)?;
+        self.len -= 1;
+        if watched.watchers.remove(conn)
+            && let Some(watched) = self.paths.remove(number)
+        {
+            self.by_path.remove(&watched.path);
+        }
+        Some(watch)
     }
 
     /// Removes a mode, or all. False if there was no such watch.
@@ -152,22 +213,17 @@ impl Table {
     }
 
     fn remove_conn(&mut self, conn: ConnId) {
-        for path in self.by_conn.remove(&conn).into_iter().flatten() {
-            let Some(watchers) = self.by_path.get_mut(&path) else { continue };
-            if watchers.get(conn).has(WatchMode::PersistentRecursive) {
-                self.recursive -= 1;
-            }
-            self.len -= 1;
-            if watchers.remove(conn) {
-                self.by_path.remove(&path);
-            }
+        let Some(paths) = self.by_conn.remove(&conn) else { return };
+        for number in paths.iter() {
+            let watch = self.take_out(*number, conn);
+            self.recursive -= usize::from(watch.is_some_and(|watch| watch.modes.has(WatchMode::PersistentRecursive)));
         }
     }
 
     /// Adds everybody who is to be told of something at `path` to `told`, each once, and uses up one-shot watches.
     fn trigger(&mut self, path: &str, told: &mut Vec<ConnId>) {
         let from = told.len();
-        if let Some(watchers) = self.by_path.get(path) {
+        if let Some(watchers) = self.watchers(path) {
             let mut used_up: Vec<(ConnId, Modes)> = Vec::new();
             watchers.for_each(|conn, modes| {
                 told.push(conn);
@@ -181,7 +237,7 @@ impl Table {
         }
         if self.recursive > 0 {
             for ancestor in path::self_and_ancestors(path).skip(1) {
-                let Some(watchers) = self.by_path.get(ancestor) else { continue };
+                let Some(watchers) = self.watchers(ancestor) else { continue };
                 watchers.for_each(|conn, modes| {
                     if modes.has(WatchMode::PersistentRecursive) {
                         told.push(conn);
@@ -277,21 +333,36 @@ impl Watches {
         self.child.trigger(path, told);
     }
 
-    /// The paths that a connection watches for data.
-    pub fn data_paths_of(&self, conn: ConnId) -> impl Iterator<Item = Arc<str>> + '_ {
-        self.data.by_conn.get(&conn).into_iter().flatten().map(Arc::clone)
+    /// Paths that a connection watches for data: those in `count` of its places from `from` on; where to go on; and how many places that were.
+    pub(super) fn data_paths_of(
+        &self,
+        conn: ConnId,
+        from: usize,
+        count: usize,
+    ) -> (Vec<Arc<str>>, Option<usize>, usize) {
+        let Some(paths) = self.data.by_conn.get(&conn) else { return (Vec::new(), None, 0) };
+        let (numbers, next) = paths.piece(from, count);
+        let watched = numbers.filter_map(|number| self.data.paths.get(*number));
+        let looked = next.unwrap_or(paths.place_count()).saturating_sub(from);
+        (watched.map(|watched| Arc::clone(&watched.path)).collect(), next, looked)
     }
 
-    /// All paths that are watched for data.
-    pub fn data_paths(&self) -> impl Iterator<Item = Arc<str>> + '_ {
-        self.data.by_path.keys().map(Arc::clone)
+    /// Paths that are watched for data: those in `count` places from `from` on, and where to go on.
+    pub(super) fn data_paths(&self, from: usize, count: usize) -> (Vec<Arc<str>>, Option<usize>) {
+        let (watched, next) = self.data.paths.piece(from, count);
+        (watched.map(|watched| Arc::clone(&watched.path)).collect(), next)
     }
 
     /// Each connection that watches `path` for data.
     pub fn for_each_data_watcher(&self, path: &str, mut f: impl FnMut(ConnId)) {
-        if let Some(watchers) = self.data.by_path.get(path) {
+        if let Some(watchers) = self.data.watchers(path) {
             watchers.for_each(|conn, _| f(conn));
         }
+    }
+
+    /// How many watch `path` for data.
+    pub(super) fn data_watcher_count(&self, path: &str) -> usize {
+        self.data.watchers(path).map_or(0, Watchers::len)
     }
 
     /// Connections that watch for data, paths so watched, and watches.

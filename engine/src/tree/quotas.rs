@@ -28,8 +28,21 @@ impl Tree {
     /// The limits of the quota of `subject`, and its totals; `None` where a znode is missing or holds something else.
     #[must_use]
     pub fn quota_records(&self, subject: &str) -> Option<(QuotaRecord, QuotaRecord)> {
+        let (limits, totals) = self.quota_parts(subject);
+        Some((limits?, totals?))
+    }
+
+    /// The subtrees that have a quota, `count_max` of them at the most, in no order.
+    #[must_use]
+    pub fn quota_subjects(&self, count_max: usize) -> Vec<Arc<str>> {
+        self.quotas.iter().take(count_max).map(Arc::clone).collect()
+    }
+
+    /// The limits of the quota of `subject`, and its totals, each as far as it is there.
+    #[must_use]
+    pub fn quota_parts(&self, subject: &str) -> (Option<QuotaRecord>, Option<QuotaRecord>) {
         let read = |path: String| QuotaRecord::parse(self.get(&path)?.data().unwrap_or_default());
-        Some((read(quota::limits_path(subject))?, read(quota::stats_path(subject))?))
+        (read(quota::limits_path(subject)), read(quota::stats_path(subject)))
     }
 
     /// The znode `path` was created with so much data.

@@ -59,11 +59,70 @@ fn the_throttler_holds_back_whole_connections_and_lets_them_go_in_time() {
         rig.serve();
     }
     assert!(rig.shard.has_held() && rig.take(b).is_empty(), "there is no room still");
-    assert_eq!(rig.shard.counts().throttle_waits, 4);
+    assert_eq!(rig.shard.counts().throttle_waits, 1, "without a place nobody is looked at again");
     rig.settle();
     assert_eq!(rig.words(a), ["1 /a"]);
     assert_eq!(rig.words(b), ["1 /b", "2  v0"]);
     assert!(!rig.shard.has_held());
+}
+
+#[test]
+fn as_many_are_woken_as_places_came_free_and_the_oldest_first() {
+    let throttle = throttle(1, |options| options.requests_max = 3);
+    let mut rig = rig(&throttle, 0);
+    let conns: Vec<_> = (0..12).map(|slot| rig.connect(slot)).collect();
+    for (number, conn) in conns.iter().enumerate() {
+        rig.send(*conn, &[create(1, &format!("/{number}"), "")]);
+    }
+    rig.serve();
+    assert_eq!(rig.shard.counts().throttle_waits, 9, "three are in work, the others wait");
+    let mut served = Vec::new();
+    for round in 1..=4 {
+        rig.forward();
+        // Each reply by itself: several places come free before anybody is looked at.
+        while rig.replica.pending_len() > 0 {
+            rig.commit();
+            rig.apply(1);
+        }
+        let replied = conns.iter().enumerate().filter(|(_, conn)| !rig.take(**conn).is_empty());
+        served.extend(replied.map(|(number, _)| number));
+        assert_eq!(served, (0..3 * round).collect::<Vec<_>>());
+        rig.serve();
+        assert_eq!(rig.shard.counts().throttle_waits, 9, "nobody is woken without a place");
+    }
+    assert!(!rig.shard.has_held());
+}
+
+#[test]
+fn who_asks_for_much_does_not_keep_the_place_from_who_waits() {
+    let throttle = throttle(1, |options| options.requests_max = 2);
+    let mut rig = rig(&throttle, 0);
+    let greedy: Vec<_> = (0..2).map(|slot| rig.connect(slot)).collect();
+    let modest: Vec<_> = (2..6).map(|slot| rig.connect(slot)).collect();
+    for conn in &greedy {
+        let path = format!("/g{}", conn.slot);
+        let frames: Vec<_> =
+            (1..=40).map(|xid| if xid == 1 { create(1, &path, "") } else { set(xid, &path, "") }).collect();
+        rig.send(*conn, &frames);
+    }
+    rig.serve();
+    for conn in &modest {
+        rig.send(*conn, &[create(1, &format!("/m{}", conn.slot), "")]);
+    }
+    rig.serve();
+    for round in 1..=4 {
+        rig.forward();
+        rig.answer();
+        // What the clock wakes is no more than there are places either.
+        rig.shard.release_held();
+        rig.serve();
+        assert!(
+            round < 4 || modest.iter().all(|conn| rig.words(*conn).len() == 1),
+            "four places after two of the others'"
+        );
+    }
+    rig.settle();
+    assert_eq!(greedy.iter().map(|conn| rig.words(*conn).len()).sum::<usize>(), 80);
 }
 
 #[test]
@@ -79,6 +138,23 @@ fn who_was_held_back_for_too_long_gets_throttled_op_and_nothing_is_done() {
     assert_eq!(rig.words(b), ["1 ThrottledOp", "2 /c"]);
     assert_eq!(rig.shard.counts().throttled_ops, 1);
     assert!(rig.tree.get("/b").is_none() && rig.tree.get("/c").is_some());
+}
+
+#[test]
+fn a_place_that_the_one_woken_for_it_does_not_take_is_the_next_ones_at_once() {
+    let throttle = throttle(1, |options| (options.requests_max, options.op_wait_us_max) = (1, 10_000));
+    let mut rig = rig(&throttle, 0);
+    let conns: Vec<_> = (0..5).map(|slot| rig.connect(slot)).collect();
+    for conn in &conns {
+        rig.send(*conn, &[create(1, &format!("/{}", conn.slot), "")]);
+    }
+    rig.serve();
+    rig.now_us += 10_001;
+    // No clock looks at them: the one reply is enough for all four, who get an error each and take no place.
+    rig.answer();
+    rig.serve();
+    assert!(!rig.shard.has_held());
+    assert!(conns.iter().skip(1).all(|conn| rig.words(*conn) == ["1 ThrottledOp"]));
 }
 
 #[test]

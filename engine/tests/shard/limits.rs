@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, add_watch, create, get, handshake, ping, request, set};
 use proto::request::{MultiOp, MultiRequest, ReadRequest, Request};
-use ringkeeper_engine::shard::{Action, CloseReason, Served};
+use ringkeeper_engine::shard::{Action, CloseReason, Note, Served};
 
 #[test]
 fn output_above_the_soft_limit_stops_serving_until_it_is_sent() {
@@ -32,7 +32,7 @@ fn output_above_the_soft_limit_stops_serving_until_it_is_sent() {
     let last = rig.words(c);
     assert!(last.len() == 2 && last[1] == "-2 ok", "{last:?}");
     assert!(!rig.shard.waits_for_output(c));
-    assert!(rig.actions().is_empty(), "nobody is closed for it");
+    assert_eq!(rig.actions(), [Action::Noted(c, Note::ReplyLimit)], "nobody is closed for it");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Rig {
     asked: BTreeMap<(ConnId, i32), VecDeque<OpCode>>,
     /// The largest zxid in a header so far.
     positions: BTreeMap<ConnId, i64>,
+    /// Connections so far.
+    generation: u32,
 }
 
 impl Rig {
@@ -72,6 +74,7 @@ impl Rig {
             sends: BTreeSet::new(),
             asked: BTreeMap::new(),
             positions: BTreeMap::new(),
+            generation: 0,
         }
     }
 
@@ -146,7 +149,8 @@ impl Rig {
     // ---- the clients' side ----------------------------------------------------------------------------------------------
 
     pub(crate) fn accept(&mut self, slot: u32) -> ConnId {
-        let id = ConnId { slot, generation: 0 };
+        self.generation += 1;
+        let id = ConnId { slot, generation: self.generation };
         self.shard.accept(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000)), self.now_us);
         id
     }

@@ -205,10 +205,7 @@ impl Words<'_> {
                 let paths: Arc<[Arc<str>]> = paths.into();
                 let mut watchers: Vec<(bool, Vec<SessionId>)> = vec![(false, Vec::new()); paths.len()];
                 for other in 0..self.hub.shards.len() {
-                    let asked = Arc::clone(&paths);
-                    let found: Vec<Vec<SessionId>> = self
-                        .hub
-                        .ask_shard(other, move |shard| asked.iter().map(|path| shard.watchers_of(path)).collect())?;
+                    let found = self.watchers_of(other, &paths)?;
                     for ((before, sessions), found) in watchers.iter_mut().zip(found) {
                         if other < number {
                             *before |= !found.is_empty();
@@ -223,6 +220,21 @@ impl Words<'_> {
                 Ok(())
             },
         )
+    }
+}
+
+impl Words<'_> {
+    /// The sessions on one shard that watch each of the paths, asked for in bounded pieces.
+    fn watchers_of(&self, shard: usize, paths: &Arc<[Arc<str>]>) -> Result<Vec<Vec<SessionId>>, WordError> {
+        let mut found: Vec<Vec<SessionId>> = Vec::with_capacity(paths.len());
+        while found.len() < paths.len() {
+            let (asked, from) = (Arc::clone(paths), found.len());
+            found.extend(
+                self.hub
+                    .ask_shard(shard, move |shard| shard.watchers_of(asked.get(from..).unwrap_or_default(), PIECE))?,
+            );
+        }
+        Ok(found)
     }
 }
 

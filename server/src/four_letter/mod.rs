@@ -74,13 +74,8 @@ impl Words<'_> {
     /// # Errors
     /// [`WordError`]: the answer ended early.
     pub fn answer(&self, word: [u8; 4], argument: &[u8], out: &mut impl Write) -> Written {
-        let allowed = &self.config.four_letter_words;
-        let (name, is_allowed) = match std::str::from_utf8(&word) {
-            Ok(name) => (name, allowed.allows(name)),
-            // It is on the whitelist where everything is.
-            Err(_) => ("telnet close", allowed.iter().count() == WORDS),
-        };
-        if !is_allowed {
+        let name = std::str::from_utf8(&word).unwrap_or("telnet close");
+        if !self.allows(word) {
             return Ok(writeln!(out, "{name} is not executed because it is not in the whitelist.")?);
         }
         match name {
@@ -107,14 +102,27 @@ impl Words<'_> {
         Ok(())
     }
 
+    /// Is it on the whitelist?
+    #[must_use]
+    pub fn allows(&self, word: [u8; 4]) -> bool {
+        let allowed = &self.config.four_letter_words;
+        match std::str::from_utf8(&word) {
+            Ok(name) => allowed.allows(name),
+            // What telnet sends is on it where everything is.
+            Err(_) => allowed.iter().count() == WORDS,
+        }
+    }
+
     /// Forgets the server's counts. ZooKeeper keeps how many authentications failed, and so do we.
     fn srst(&self, out: &mut impl Write) -> Written {
         let core = &self.hub.core_stats;
-        for cell in [&core.log_syncs, &core.images_written, &core.words_answered] {
+        for cell in [&core.log_syncs, &core.images_written, &core.words_answered, &core.words_refused, &core.words_cut]
+        {
             set(cell, 0);
         }
         self.hub.measured.reset();
         self.limits.reset_counts();
+        self.hub.ask_core(|core| core.reset_counts())?;
         for number in 0..self.hub.shards.len() {
             self.hub.ask_shard(number, |shard| shard.reset_counts())?;
             // The shard shows its counts before it takes the next question.

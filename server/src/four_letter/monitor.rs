@@ -5,9 +5,15 @@
 //! Times are in ms. Keys that begin with `ringkeeper_` are our own.
 
 use super::{VERSION, Words, Written, text};
+use crate::ask::PIECE;
 use crate::stats::get;
+use engine::excess::{ExcessCounts, top_namespace};
 use engine::shard::{Histogram, Measured, ShardCounts, Summary};
+use std::collections::BTreeMap;
 use std::io::Write;
+
+/// Quotas whose limits and totals are told; those of more are not.
+const QUOTAS_MAX: usize = 10_000;
 
 /// Counters of what does not happen on this server.
 const NEVER: &[&str] = &[
@@ -18,9 +24,6 @@ const NEVER: &[&str] = &[
     "dead_watchers_queued",
     "diff_count",
     "digest_mismatches_count",
-    "ensemble_auth_fail",
-    "ensemble_auth_skip",
-    "ensemble_auth_success",
     "insecure_admin_count",
     "learner_commit_received_count",
     "learner_proposal_received_count",
@@ -127,7 +130,13 @@ impl Words<'_> {
         let mut lines = Lines(out);
         self.gauges(&shards, &mut lines)?;
         self.counters(&shards, &mut lines)?;
-        self.summaries(&shards, &mut lines)
+        self.summaries(&shards, &mut lines)?;
+        self.quotas(&mut lines)?;
+        let core = self.hub.ask_core(|core| core.excess_counts().clone())?;
+        for (namespace, count) in &core.quota_errors {
+            lines.put(&format!("{namespace}_quota_exceeded_error_per_namespace"), count)?;
+        }
+        self.own(&shards, &core, &mut lines)
     }
 
     fn gauges<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
@@ -185,12 +194,60 @@ impl Words<'_> {
         lines.put("connection_request_count", shards.sum(|c| c.connect_requests))?;
         lines.put("prep_processor_request_queued", get(&self.hub.measured.requests))?;
         lines.put("sync_processor_request_queued", get(&self.hub.measured.txns))?;
+        lines.put("ensemble_auth_success", shards.sum(|c| c.ensemble_auths))?;
+        lines.put("ensemble_auth_skip", shards.sum(|c| c.ensemble_auths_skipped))?;
+        lines.put("ensemble_auth_fail", shards.sum(|c| c.ensemble_auth_failures))?;
         lines.put("stale_sessions_expired", get(&self.hub.core_stats.sessions_expired))?;
         for key in NEVER {
             lines.put(key, 0)?;
         }
-        lines.put("ringkeeper_outstanding_limit_wait_count", shards.sum(|c| c.outstanding_waits))?;
-        lines.put("ringkeeper_output_limit_close_count", shards.sum(|c| c.output_limit_closes))?;
+        Ok(())
+    }
+
+    /// What ZooKeeper does not count: each bound of ours, and those of its own that it has no figure for.
+    fn own<W: Write>(&self, shards: &Shards, core: &ExcessCounts, lines: &mut Lines<'_, W>) -> Written {
+        for (key, value) in [
+            ("acl_limit_error_count", core.acls),
+            ("auth_required_close_count", shards.sum(|c| c.auth_required_closes)),
+            ("connection_requests_wait_count", shards.sum(|c| c.in_flight_waits)),
+            ("frame_length_close_count", shards.sum(|c| c.frame_length_closes)),
+            ("identities_refused_count", shards.sum(|c| c.ids_refused)),
+            ("outstanding_limit_wait_count", shards.sum(|c| c.outstanding_waits)),
+            ("output_limit_close_count", shards.sum(|c| c.output_limit_closes)),
+            ("quotas_begun_limit_error_count", core.quotas_begun),
+            ("reply_limit_error_count", shards.sum(|c| c.reply_limit_errors)),
+            ("sasl_failed_count", shards.sum(|c| c.sasl_failures)),
+            ("words_cut_count", get(&self.hub.core_stats.words_cut)),
+            ("words_refused_count", get(&self.hub.core_stats.words_refused)),
+        ] {
+            lines.put(&format!("ringkeeper_{key}"), value)?;
+        }
+        Ok(())
+    }
+
+    /// The quotas of each top-level znode, added up as ZooKeeper adds them: a limit that is not set counts as -1.
+    fn quotas<W: Write>(&self, lines: &mut Lines<'_, W>) -> Written {
+        let mut sums: BTreeMap<String, [i64; 4]> = BTreeMap::new();
+        let subjects = self.hub.read_tree().quota_subjects(QUOTAS_MAX);
+        for some in subjects.chunks(PIECE) {
+            let tree = self.hub.read_tree();
+            for subject in some {
+                let Some(namespace) = top_namespace(subject) else { continue };
+                let (limits, totals) = tree.quota_parts(subject);
+                // A record that cannot be read adds nothing.
+                let (counts, bytes) = limits.map_or((0, 0), |limits| limits.effective_limits());
+                let (count, size) = totals.map_or((0, 0), |totals| (totals.count, totals.bytes));
+                let sum = sums.entry(namespace.to_owned()).or_default();
+                for (sum, more) in sum.iter_mut().zip([bytes, counts, size, count]) {
+                    *sum = sum.wrapping_add(more);
+                }
+            }
+        }
+        for (namespace, values) in sums {
+            for (name, value) in ["bytes_limit", "count_limit", "bytes_usage", "count_usage"].iter().zip(values) {
+                lines.put(&format!("{namespace}_quota_{name}_per_namespace"), value)?;
+            }
+        }
         Ok(())
     }
 

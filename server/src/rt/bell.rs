@@ -1,4 +1,4 @@
-//! Waking shards and plain threads: [`Doorbell`] for a shard, [`Parker`] and [`ThreadBell`] for a thread, [`Bell`] for either.
+//! Waking shards and plain threads: [`Doorbell`] for a shard, [`Parker`] and [`ThreadBell`] for a thread.
 //!
 //! Put the work where the waiter looks, then ring. A ring costs one atomic exchange while the waiter is awake and a system call only
 //! if it sleeps; it is never lost (see `flag`). The waiter drains everything after each wake-up, so one ring may stand for many.
@@ -206,37 +206,6 @@ impl ThreadBell {
             // Waking a futex of our own that exists cannot fail.
             let _ = futex::wake(self.0.word(), futex::Flags::PRIVATE, 1);
         }
-    }
-}
-
-/// A bell of either kind, for code that does not care who waits.
-#[derive(Clone, Debug)]
-pub enum Bell {
-    /// A shard's.
-    Shard(Doorbell),
-    /// A plain thread's.
-    Thread(ThreadBell),
-}
-
-impl Bell {
-    /// Rings it.
-    pub fn ring(&self) {
-        match self {
-            Self::Shard(bell) => bell.ring(),
-            Self::Thread(bell) => bell.ring(),
-        }
-    }
-}
-
-impl From<Doorbell> for Bell {
-    fn from(bell: Doorbell) -> Self {
-        Self::Shard(bell)
-    }
-}
-
-impl From<ThreadBell> for Bell {
-    fn from(bell: ThreadBell) -> Self {
-        Self::Thread(bell)
     }
 }
 

@@ -35,7 +35,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use bell::{Bell, Doorbell, Parker, ThreadBell, Woken};
+pub use bell::{Doorbell, Parker, ThreadBell, Woken};
 pub use io::Io;
 pub use listener::ensure_unused;
 pub use thread::spawn_pinned;

@@ -1,13 +1,14 @@
-//! The watchdog: ends the process when the core or the log thread makes no progress. A hung server keeps its port and its clients; a dead
+//! The watchdog: ends the process when the core, the log thread or a shard makes no progress, or a stop does not come to its end. A hung server keeps its port and its clients; a dead
 //! one is replaced.
 //!
-//! - **Owns**: the threads `rk-watchdog`, which looks at the beats that core and log give each time they go round, and `rk-stacks`, which
+//! - **Owns**: the threads `rk-watchdog`, which looks at the beats that core, log and shards give each time they go round, and `rk-stacks`, which
 //!   stands by to write where every thread is ([`report`]). A thread may wait for work, but for [`WAIT_MAX`] at the most: one that never
 //!   comes back from its wait (a lost wake-up, a stopped thread) is stuck as well.
 //! - **Must never**: end a server that is idle or slow, or one that has itself stood still as a whole (Ctrl-Z, a frozen cgroup, a paused
 //!   virtual machine): time in which the watchdog did not run either is not held against anybody. And never hang with the rest: the log may go
 //!   to a pipe that nobody reads, and be the very cause; so the end comes after [`REPORT_MAX`] whether the report is out or not.
-//! - **Fails**: a thread that cannot answer is reported with what the kernel says of it alone. It does not look at a server that is stopping.
+//! - **Fails**: a thread that cannot answer is reported with what the kernel says of it alone. Of a stop it sees only how long it takes:
+//!   [`STOP_LIMITS`] times the limit are allowed.
 //! - **Tests**: `tests.rs` beside this file; `tests/tests/watchdog.rs` stops single threads of the built server.
 #![forbid(unsafe_code)]
 
@@ -23,8 +24,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-/// Core and log wait for work at most this long before they go round again: that is how the watchdog sees that they live.
+/// Core, log and shards wait for work at most this long before they go round again: that is how the watchdog sees that they live.
 pub const WAIT_MAX: Duration = Duration::from_millis(500);
+/// What a thread shows while it waits for work.
+pub const IDLE: u64 = 1;
+/// What it shows once it has ended in order.
+pub const ENDED: u64 = 2;
+/// How many times the limit a stop may take: it hands the last txns to the disk, and waits for an image that is being written.
+const STOP_LIMITS: u32 = 4;
 /// How long the report may take before the process ends without it.
 const REPORT_MAX: Duration = Duration::from_secs(10);
 /// How often the watchdog looks, as a part of the limit, and between which bounds.
@@ -32,7 +39,8 @@ const LOOKS_IN_LIMIT: u32 = 10;
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(10);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 
-/// Starts the watchdog. It watches until the hub stops; where core or log make no progress for `limit`, it ends the process by SIGABRT.
+/// Starts the watchdog. It watches until the server has ended; where core, log or a shard make no progress for `limit`, or the stop takes
+/// longer than it may, it ends the process by SIGABRT.
 ///
 /// # Errors
 /// [`rt::Error::Thread`] if the kernel gives no thread.
@@ -44,11 +52,27 @@ pub fn start(hub: &Arc<Hub>, limit: Duration) -> Result<(), rt::Error> {
     let hub = Arc::clone(hub);
     spawn_pinned("rk-watchdog", None, move || {
         let stats = &hub.core_stats;
-        let mut watched = [
+        let mut watched = vec![
             Watched::new(Role::Core, &stats.core_beats, &stats.core_idle),
             Watched::new(Role::Log, &stats.log_beats, &stats.log_idle),
         ];
-        if let Some(stuck) = watch(&mut watched, limit, || !hub.is_stopping()) {
+        watched.extend(
+            hub.shards
+                .iter()
+                .enumerate()
+                .map(|(number, link)| Watched::new(Role::Shard(number), &link.stats.turns, &link.stats.idle)),
+        );
+        let stuck = watch(&mut watched, limit, || !hub.is_stopping());
+        if let Some(mut stuck) = stuck {
+            if stuck.role == Role::Log && get(&stats.log_hosted) == 1 {
+                stuck.role = Role::HostedGroup;
+            }
+            end(stuck, &reporter, &reported);
+        }
+        // Nothing beats in a stop: it is one thing that has to come to its end.
+        let (beats, idle) = (AtomicU64::new(0), AtomicU64::new(0));
+        let mut stop = [Watched::new(Role::Stop, &beats, &idle)];
+        if let Some(stuck) = watch(&mut stop, limit * STOP_LIMITS, || !hub.has_ended()) {
             end(stuck, &reporter, &reported);
         }
     })?;
@@ -60,6 +84,10 @@ pub fn start(hub: &Arc<Hub>, limit: Duration) -> Result<(), rt::Error> {
 enum Role {
     Core,
     Log,
+    /// A group of the log that a shard's thread has started, for the core that it hosts.
+    HostedGroup,
+    Shard(usize),
+    Stop,
 }
 
 /// A thread that has made no progress for longer than it may.
@@ -91,13 +119,13 @@ impl<'a> Watched<'a> {
     /// Looks, `passed` after the last look. Is it stuck?
     fn look(&mut self, passed: Duration, limit: Duration) -> Option<Stuck> {
         let now = (get(self.beats), get(self.idle));
-        if now != self.seen {
+        if now != self.seen || now.1 == ENDED {
             self.seen = now;
             self.stuck = Duration::ZERO;
             return None;
         }
         self.stuck += passed;
-        let allowed = if now.1 == 1 { limit + WAIT_MAX } else { limit };
+        let allowed = if now.1 == IDLE { limit + WAIT_MAX } else { limit };
         (self.stuck > allowed).then_some(Stuck { role: self.role, stuck: self.stuck, limit })
     }
 }

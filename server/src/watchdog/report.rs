@@ -16,31 +16,39 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 impl Role {
     /// What people call it.
-    fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Role::Core => "consensus core",
             Role::Log => "log thread",
-        }
-    }
-
-    /// The names of the thread that has this role, the usual one first.
-    fn threads(self) -> &'static [&'static str] {
-        match self {
-            // Where there is but one processor the core may live in the first shard.
-            Role::Core => &["rk-core", "rk-shard-0"],
-            Role::Log => &["rk-log"],
+            Role::HostedGroup => "log's group that a shard has started",
+            Role::Shard(_) => "shard",
+            Role::Stop => "stop of the server",
         }
     }
 
     /// How usual a thread of this name is for this role; `None` if it is another's.
     fn rank(self, thread: &Thread) -> Option<usize> {
-        self.threads().iter().position(|name| *name == thread.name)
+        let name = &*thread.name;
+        match self {
+            Role::Core if name == "rk-core" => Some(0),
+            // Where there is but one processor the core may live in the first shard.
+            Role::Core => (name == "rk-shard-0").then_some(1),
+            Role::Log => (name == "rk-log").then_some(0),
+            Role::HostedGroup => (name == "rk-shard-0").then_some(0),
+            Role::Shard(number) => (name == format!("rk-shard-{number}")).then_some(0),
+            // The main thread, which waits for the others.
+            Role::Stop => (name == "ringkeeper").then_some(0),
+        }
     }
 
     fn advice(self) -> &'static str {
         match self {
-            Role::Core => {
+            Role::Core | Role::Shard(_) | Role::Stop => {
                 "This is a fault of RingKeeper, or of a machine that does not let the thread run: please report it with the stacks"
+            }
+            Role::HostedGroup => {
+                "The disk of the log does not answer: look at it (dmesg, iostat), or allow more with ringkeeper.watchdogTimeoutMs. Else please \
+                 report it with the stacks"
             }
             Role::Log => {
                 "If its stack ends in the kernel's io_uring or in a write, the disk of the log does not answer: look at the disk (dmesg, \

@@ -6,6 +6,7 @@ use client::{ConnectOptions, Connection, Operations};
 use proto::request::{CreateMode, Request, SetDataRequest};
 use ringkeeper_tests::{Core, LoopDisk, Server};
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 const ROUNDS: i32 = 10;
 const READS: usize = 50;
@@ -42,6 +43,41 @@ fn a_write_that_the_disk_holds_back_is_not_answered_and_nobody_else_waits() {
             writer.stream().set_nonblocking(false).unwrap();
             drop(frozen);
             writer.recv_reply().unwrap().ok().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_named_with_the_thread_that_wrote_to_it() {
+    let disk = match LoopDisk::mount(DISK_MIB) {
+        Ok(disk) => disk,
+        Err(why) => return eprintln!("left out: {why}"),
+    };
+    for (core, told) in [
+        (Core::Shard, "the log's group that a shard has started (rk-shard-0, thread "),
+        (Core::Thread, "the log thread (rk-log, thread "),
+    ] {
+        let mut server = Server::builder()
+            .core(core)
+            .set("dataLogDir", disk.path().join(format!("named-{}", core.name())).to_str().expect("a path is text"))
+            .set("preAllocSize", "1024")
+            .set("ringkeeper.watchdogTimeoutMs", "2000")
+            .wrapped(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"])
+            .start();
+        let mut writer = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
+        writer.create("/a", b"", CreateMode::Persistent).unwrap();
+        let frozen = disk.freeze();
+        writer.queue(&Request::SetData(SetDataRequest { path: "/a", data: Some(b"x"), version: -1 }));
+        writer.flush().unwrap();
+        let begun = Instant::now();
+        while !server.log().contains(told) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{core:?}: {}", server.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(frozen);
+        while server.ended().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{core:?}: it goes on");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

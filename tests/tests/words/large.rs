@@ -98,12 +98,45 @@ fn who_does_not_read_a_large_answer_keeps_nobody_waiting() {
             socket
         })
         .collect();
-    // More callers than large answers may be on their way: some are turned away, and short words are answered all the same.
+    // More callers than large answers may be on their way: short words are answered all the same.
     for _ in 0..20 {
         assert_eq!(ask(&server, "ruok"), "imok");
         assert!(ask(&server, "mntr").contains("zk_watch_count\t12000\n"));
     }
     many.create("/still-served", b"", CreateMode::Persistent).unwrap();
+    // And a large one as soon as who does not read is cut off: nobody of them goes away by himself.
+    assert_eq!(groups(&ask(&server, "wchp")).len(), 12_000);
+    // (Those that come last may be written into more memory of the kernel's than there was for the first.)
+    until("the end of who does not read", || crate::figure(&server, "ringkeeper_words_cut_count") >= 8.0);
+    let cut = |line: &str| line.contains("readers of four-letter words") && line.contains("127.0.0.1:");
+    assert!(server.log().lines().any(cut), "{}", server.log());
     drop(deaf);
-    until("the answer", || groups(&ask(&server, "wchp")).len() == 12_000);
+}
+
+#[test]
+fn too_many_large_answers_are_refused_and_told_of_without_flooding_the_log() {
+    let server = Server::builder().in_memory().shards(1).set("4lw.commands.whitelist", "ruok,mntr,wchp").start();
+    let mut many = connect(&server, 20_000);
+    let long = "x".repeat(900);
+    (0..12_000).for_each(|number| watch(&mut many, format!("/{long}{number}")));
+    let callers = |word: &[u8], count: usize| -> Vec<TcpStream> {
+        let call = || {
+            let mut socket = TcpStream::connect(server.address()).unwrap();
+            socket.write_all(word).unwrap();
+            socket
+        };
+        (0..count).map(|_| call()).collect()
+    };
+    // More than are on their way and wait together.
+    let deaf = callers(b"wchp", 200);
+    until("refusals", || crate::figure(&server, "ringkeeper_words_refused_count") >= 100.0);
+    let lines =
+        |what: &str| server.log().lines().filter(|line| line.contains(what) && line.contains("127.0.0.1:")).count();
+    let told = lines("\"four-letter words\"");
+    assert!((1..30).contains(&told), "{told} lines for some hundred refusals");
+    // Who may not ask is told so at once, takes nobody's place and writes nothing to the log.
+    let before = server.log().lines().count();
+    (0..50).for_each(|_| assert!(ask(&server, "wchc").starts_with("wchc is not executed")));
+    assert!(server.log().lines().count() < before + 20);
+    drop(deaf);
 }

@@ -175,15 +175,30 @@ fn the_request_throttler_lets_so_many_requests_in_and_no_more() {
 
 #[test]
 fn srst_forgets_what_was_counted_and_crst_what_connections_did() {
-    let server = Server::builder().in_memory().shards(3).start();
+    let server = Server::builder().in_memory().shards(3).set("maxClientCnxns", "4").start();
     let mut conn = connect(&server, 20_000);
     conn.create("/n", b"", CreateMode::Persistent).unwrap();
+    // One too many, so that there is a refusal to forget.
+    let others: Vec<_> = (0..4).map(|_| try_connect(&server)).collect();
+    assert!(others.iter().any(Result::is_err));
+    others.into_iter().flatten().for_each(Connection::abort);
+    until("room for a word", || {
+        client::four_letter_word(server.address(), "mntr", Duration::from_secs(5))
+            .is_ok_and(|text| text.contains("zk_connection_rejected\t"))
+    });
+    assert!(figure(&server, "connection_rejected") >= 1.0);
     (0..50).for_each(|_| drop(conn.get("/n", false).unwrap()));
     assert!(figure(&server, "cnt_readlatency") >= 50.0 && figure(&server, "packets_received") >= 52.0);
     assert_eq!(ask(&server, "srst"), "Server stats reset.\n");
-    for key in
-        ["cnt_readlatency", "cnt_updatelatency", "cnt_fsynctime", "max_fsynctime", "response_bytes", "max_latency"]
-    {
+    for key in [
+        "cnt_readlatency",
+        "cnt_updatelatency",
+        "cnt_fsynctime",
+        "max_fsynctime",
+        "response_bytes",
+        "max_latency",
+        "connection_rejected",
+    ] {
         assert_eq!(figure(&server, key), 0.0, "{key}");
     }
     assert!(figure(&server, "packets_received") < 20.0, "only words since");

@@ -3,6 +3,7 @@
 
 mod large;
 mod limits;
+mod refusals;
 mod shape;
 
 use client::{ConnectOptions, Connection, Operations, four_letter_word};
