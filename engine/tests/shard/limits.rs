@@ -32,7 +32,7 @@ fn output_above_the_soft_limit_stops_serving_until_it_is_sent() {
     let last = rig.words(c);
     assert!(last.len() == 2 && last[1] == "-2 ok", "{last:?}");
     assert!(!rig.shard.waits_for_output(c));
-    assert_eq!(rig.actions(), [Action::Noted(c, Note::ReplyLimit)], "nobody is closed for it");
+    assert!(rig.actions().is_empty(), "nobody is closed for it");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_large_znode_many_times_over_is_one_error_and_is_not_even_put_together() {
     let output = rig.shard.take_output(c).map(std::mem::take).unwrap();
     assert!(output.capacity() < 5 * REPLY_BYTES_MAX, "{} bytes were put together", output.capacity());
     rig.shard.sent(c, 0);
-    assert!(rig.actions().is_empty(), "nobody is closed for it");
+    assert_eq!(rig.actions(), [Action::Noted(c, Note::ReplyLimit)], "nobody is closed for it");
     rig.send(c, &[get_many(5, "/a", 9), get_many(6, "/a", 10), get(7, "/a")]);
     rig.settle();
     let heard = rig.hear(c);
