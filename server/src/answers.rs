@@ -137,6 +137,7 @@ impl Answers {
             Ok(_runs) => large.threads += 1,
             // Those that run take it; where none does, it is closed.
             Err(error) if large.threads == 0 => {
+                stats::add(&self.hub.core_stats.words_refused, large.waiting.len() as u64);
                 large.waiting.clear();
                 tracing::warn!(%error, "there is no thread for a four-letter word: it is closed unanswered");
             }

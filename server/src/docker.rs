@@ -4,7 +4,7 @@
 //! (`docker-entrypoint.sh` of its 3.9.4), and the two files that it leaves: `<ZOO_CONF_DIR>/zoo.cfg` and `<ZOO_DATA_DIR>/myid`. A file that is there holds,
 //! and the variables that it makes void are named. Where they stand, what is wrong with a value is said of the variable, not of a line.
 //!
-//! Must never write before the whole configuration has been found usable, nor replace a file. Fails as the configuration does; a file
+//! Must never write before the server serves, nor replace a file. Fails as the configuration does; a file
 //! that cannot be written (a read-only container) is a warning, since what stands in it is known. Otherwise than the script, an empty
 //! variable counts as one that is not set.
 //!
@@ -161,7 +161,7 @@ impl Docker {
                     warnings.push(ConfigWarning::VoidVariables { names, file: self.conf_file.clone() });
                 }
             }
-            _ => self.lines.iter().for_each(|line| line.read(raw, errors)),
+            _ => self.lines.iter().for_each(|line| line.read(raw, errors, warnings)),
         }
     }
 
@@ -176,9 +176,7 @@ impl Docker {
             warnings.push(format!("cannot create {}: {error}", self.data_dir.display()));
         }
         for (file, text) in [(&self.conf_file, self.text()), (&my_id_file, format!("{}\n", self.my_id.text))] {
-            if !file.is_file()
-                && let Err(error) = write_new(file, &text)
-            {
+            if let Err(error) = write_new(file, &text) {
                 let file = file.display();
                 warnings.push(format!("cannot write {file}: {error}; the server goes by the variables all the same"));
             }
@@ -189,7 +187,16 @@ impl Docker {
 
 impl Line {
     /// As a properties file it may hold more entries than one, and escapes.
-    fn read(&self, raw: &mut RawConfig, errors: &mut Vec<ConfigError>) {
+    fn read(&self, raw: &mut RawConfig, errors: &mut Vec<ConfigError>, warnings: &mut Vec<ConfigWarning>) {
+        // The word itself is not shown: it may be the rest of a password with a blank in it.
+        if self.variable == EXTRA && !self.entry.text.contains(['=', ':']) {
+            let (origin, key) = (self.entry.origin.clone(), EXTRA.to_owned());
+            let text =
+                "holds a word without `=`, which has no effect: blanks separate its settings, and a value has none"
+                    .to_owned();
+            warnings.push(ConfigWarning::Advice { origin, key, text });
+            return;
+        }
         let mut own_errors = Vec::new();
         let parsed = RawConfig::parse(Path::new(self.variable), self.entry.text.as_bytes(), &mut own_errors);
         for entry in parsed.entries {
@@ -237,15 +244,25 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
         || value.starts_with("tcp://")
 }
 
-/// Writes a file that is not there, whole or not at all.
+/// Writes a file, whole or not at all, unless there is something of that name.
 fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::symlink_metadata(file).is_ok() {
+        return Ok(());
+    }
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
     let beside = PathBuf::from(name);
-    let mut written = std::fs::File::create(&beside)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()?;
-    std::fs::rename(&beside, file)
+    let outcome = std::fs::File::create(&beside).and_then(|mut written| {
+        written.write_all(text.as_bytes())?;
+        written.sync_all()?;
+        match std::fs::hard_link(&beside, file) {
+            // Another container was first.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    });
+    let _only_in_the_way = std::fs::remove_file(&beside);
+    outcome
 }
 
 #[cfg(test)]
@@ -305,6 +322,19 @@ mod tests {
         }
         let escape = try_load(home.path(), &[(EXTRA, "a=b snapCount=\\u00g0")]).expect_err("a bad escape").to_string();
         assert!(escape.contains("environment ZOO_CFG_EXTRA: `\\u00g` is not an escape"), "{escape}");
+    }
+
+    #[test]
+    fn half_of_a_password_is_not_shown() {
+        let home = tempfile::tempdir().expect("a directory");
+        let extra = "ssl.keyStore.password=my hunter2 tickTime=700";
+        let loaded = try_load(home.path(), &[("ZOO_CFG_EXTRA", extra)]).expect("usable");
+        let warnings = said(&loaded).join("\n");
+        assert!(
+            warnings.contains("ZOO_CFG_EXTRA: holds a word without `=`") && !warnings.contains("hunter2"),
+            "{warnings}"
+        );
+        assert_eq!(loaded.config.sessions.tick_ms, 700);
     }
 
     #[test]

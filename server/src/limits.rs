@@ -147,6 +147,7 @@ impl Limits {
     /// A client met a limit. `what`: what becomes of him.
     pub fn tell(&self, kind: LimitKind, peer: SocketAddr, now_us: u64, what: impl fmt::Display) {
         let Some(times) = self.times_to_tell(kind, now_us) else { return };
+        let peer = plain(peer);
         tracing::warn!(%peer, limit = kind.key(), times, "{}: {what}", kind.title());
     }
 
@@ -158,6 +159,15 @@ impl Limits {
     pub fn reset_counts(&self) {
         self.throttle.reset_counts();
     }
+}
+
+/// The address as its client knows it: an IPv4 client of an IPv6 socket goes by its IPv4 address everywhere, in the log as well.
+#[must_use]
+pub fn plain(peer: SocketAddr) -> SocketAddr {
+    if peer.is_ipv6() && peer.ip().to_canonical().is_ipv4() {
+        return SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    }
+    peer
 }
 
 fn throttle_options(config: &ResolvedConfig) -> ThrottleOptions {

@@ -4,6 +4,7 @@
 use clap::Parser;
 use ringkeeper_server::boot::Server;
 use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
+use ringkeeper_server::docker::Docker;
 use ringkeeper_server::{config, logging};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,14 +41,10 @@ fn main() -> ExitCode {
         println!("ringkeeper: the configuration is usable");
         return ExitCode::SUCCESS;
     }
-    // A start that is about to be refused leaves nothing behind.
-    if let Some(docker) = sources.docker.as_ref().filter(|_| loaded.config.require_standalone().is_ok()) {
-        docker.write().iter().for_each(|warning| tracing::warn!("{warning}"));
-    }
-    serve(loaded.config)
+    serve(loaded.config, sources.docker.as_ref())
 }
 
-fn serve(config: config::ResolvedConfig) -> ExitCode {
+fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
     let asked_to_end = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&asked_to_end)) {
@@ -63,6 +60,8 @@ fn serve(config: config::ResolvedConfig) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
+    // Only now: a file left by a start that was refused would hold against the variables that are set right afterwards.
+    docker.map(Docker::write).unwrap_or_default().iter().for_each(|warning| tracing::warn!("{warning}"));
     let address = server.address();
     // Nobody connects to the address that stands for all.
     let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };

@@ -7,7 +7,7 @@
 
 use crate::consensus::{Core, Turn};
 use crate::hub::{Hub, ShardLink};
-use crate::limits::{LimitKind, Limits, OverLimit};
+use crate::limits::{LimitKind, Limits, OverLimit, plain};
 use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
 use crate::watchdog::{ENDED, IDLE, WAIT_MAX};
@@ -422,12 +422,4 @@ fn rt_id(id: stream::ConnId) -> ConnId {
 
 fn engine_id(id: ConnId) -> stream::ConnId {
     stream::ConnId { slot: id.slot, generation: id.generation }
-}
-
-/// The address as its client knows it: an IPv4 client of an IPv6 socket goes by its IPv4 address everywhere, in the log as well.
-fn plain(peer: SocketAddr) -> SocketAddr {
-    if peer.is_ipv6() && peer.ip().to_canonical().is_ipv4() {
-        return SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    }
-    peer
 }

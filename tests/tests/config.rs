@@ -198,7 +198,7 @@ fn a_container_goes_by_its_environment_and_then_by_its_file() {
     let conf = four_letter_word(server.address(), "conf", Duration::from_secs(10)).unwrap();
     assert_says(&conf, &["tickTime=500", "serverId=0", "dataLogDir="]);
     let client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
-    assert_eq!(client.session_id().0 >> 56, 9, "myid is the first byte of a session's id");
+    assert_eq!(client.session_id().0 >> 56, 1, "a lone server's, whatever its myid");
     let file = builder.conf_dir().join("zoo.cfg");
     let written = std::fs::read_to_string(&file).unwrap();
     assert_says(&written, &["\ntickTime=700\n", "\nserver.1=localhost:2888:3888\n4lw.commands.whitelist=ruok\n"]);
@@ -226,11 +226,16 @@ fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
     let servers = "server.1=zoo1:2888:3888;2181 server.2=zoo2:2888:3888;2181";
     let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "")]);
     assert_says(&refused(&builder), &["describes an ensemble of 2 servers, and ensembles come later"]);
-    assert!(std::fs::read_dir(builder.conf_dir()).unwrap().next().is_none(), "an ensemble's file was left");
+    let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
+    assert!(is_empty(&builder.conf_dir()), "an ensemble's file was left");
+    // What is refused only after the configuration was found good: a wrong `myid` left behind would hold against the right variable.
+    let server = "server.2=localhost:2888:3888;2181";
+    let builder = Server::builder().container(&[("ZOO_MY_ID", "1"), ("ZOO_SERVERS", server), ("ZOO_CFG_EXTRA", "")]);
+    assert_says(&refused(&builder), &["names no clientPort"]);
+    assert!(is_empty(&builder.conf_dir()) && !builder.data_dir().join("myid").exists(), "a refused start has written");
     let builder = Server::builder().container(&[]);
     let (code, _, err) = run(builder.command().arg("--check-config"));
     assert_eq!(code, Some(0), "{err}");
-    let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
     assert!(is_empty(&builder.conf_dir()) && !builder.data_dir().exists(), "checking has written");
 }
 

@@ -60,8 +60,12 @@ has an image that starts so.
 
 - Where `<ZOO_CONF_DIR>/zoo.cfg` is absent, it is made of the variables below, line for line as the official image makes it, and written there. Where it is
   there, it holds, and a warning names the variables that are without effect. `<ZOO_DATA_DIR>/myid` is written from `ZOO_MY_ID` where it is absent.
-- Nothing is written before all of it has been found usable; a bad value is an error that names the variable. A file that cannot be written, in a
-  read-only container for instance, is a warning, and the server runs all the same.
+- Nothing is written before the server serves; a bad value is an error that names the variable. A file that cannot be written, in a read-only
+  container for instance, is a warning, and the server runs all the same.
+- Docker's own seccomp profile blocks io_uring: run with `--security-opt seccomp=unconfined`, or with a profile that allows `io_uring_setup`,
+  `io_uring_enter` and `io_uring_register`.
+- The image has the server alone: `zkServer.sh status`, `zkCli.sh` and `nc` are not in it. A health check from within can ask by bash:
+  `exec 3<>/dev/tcp/127.0.0.1/2181 && echo srvr >&3 && grep -q Mode: <&3`.
 - A variable that is empty counts as one that is not set. An unknown `ZOO_` variable is a warning.
 - `-D`, `SERVER_JVMFLAGS`, `JVMFLAGS` and `RINGKEEPER_LOG` hold as always. `ringkeeper --docker --check-config` only checks.
 - The images of others (Bitnami, Confluent) have other variables, which are not read.
@@ -86,7 +90,7 @@ Without a file the server listens on 127.0.0.1:2181, keeps its data in `./ringke
   over the file (in ZooKeeper the file wins), and a warning names the line that lost.
 - A bad value is an error that names file, line, value and what is allowed; all errors are shown at once. ZooKeeper
   takes many a typing error silently for the default.
-- An unknown key is a warning. A key whose function comes later is accepted with the warning \"accepted, not yet
+- An unknown key is a warning. A key whose function comes later (other than with ensembles) is accepted with the warning \"accepted, not yet
   effective\" where its value differs from the default.
 - `<dataDir>/myid` is read where it exists.
 - A single `server.` line is a standalone server, as in ZooKeeper. More of them describe an ensemble, which this version

@@ -368,7 +368,7 @@ impl ResolvedConfig {
         }
     }
 
-    /// The id that sessions and zxids of this server are made with: `myid`, or 0 as in ZooKeeper without one.
+    /// The id of this server among others: `myid`, or 0 as in ZooKeeper without one. A lone server's sessions do not begin with it.
     pub fn server_id(&self) -> ServerId {
         self.quorum.my_id.unwrap_or(ServerId(0))
     }

@@ -18,6 +18,7 @@ const NEEDS: &[Need] = &[
     Need { package: "strace", program: "strace", for_what: "the durability tests" },
     Need { package: "e2fsprogs", program: "mkfs.ext4", for_what: "the durability tests" },
     Need { package: "mount", program: "losetup", for_what: "the durability tests" },
+    Need { package: "iproute2", program: "ip", for_what: "the tests of addresses with a zone" },
     Need { package: "util-linux", program: "setpriv", for_what: "the tests of an unprivileged server" },
 ];
 
