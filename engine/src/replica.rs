@@ -90,6 +90,15 @@ pub struct ForwardBatch {
     pub bytes: Vec<u8>,
 }
 
+impl ForwardBatch {
+    /// How many requests and handshakes of clients are in it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let is_one = |item: &&Forward| matches!(item, Forward::Connect { .. } | Forward::Request { .. });
+        self.items.iter().filter(is_one).count() as u64
+    }
+}
+
 /// One thing that a shard hands to the core.
 #[derive(Debug)]
 pub enum Forward {

@@ -212,7 +212,7 @@ impl<D: Disk> Core<D> {
                 }
                 let Some(batch) = link.inbox.pop() else { break };
                 self.replica.receive(now, &tree, &batch);
-                requests += batch.items.len() as u64;
+                requests += batch.requests();
                 any = true;
             }
             if any && link.inbox.made_room() && self.host != Some(number) {

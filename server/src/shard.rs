@@ -34,6 +34,9 @@ pub struct FourLetterCall {
     pub argument: Vec<u8>,
 }
 
+/// How soon a shard that was asked whom it heard looks again, where handshakes are still to be read.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_micros(100);
+
 /// See the module.
 #[derive(Debug)]
 pub struct ShardHandler {
@@ -48,10 +51,9 @@ pub struct ShardHandler {
     lagging: Vec<ConnId>,
     tick: Duration,
     next_tick: Instant,
-    /// When the turn before the last one and the last one ended, in µs. What had come by the former has been received by now: the last turn's
-    /// wait accepted whoever knocked, this one's received what they had sent.
+    /// When the turn before the last one and the last one ended, in µs. Whoever had knocked by the former has been accepted by the last turn's wait.
     turns_ended_us: [u64; 2],
-    /// Up to when the core was told who was heard.
+    /// Up to when the core was told that it knows of all who were heard; 0 before it ever asked.
     told_heard_us: u64,
     hosted: Option<HostedCore>,
     /// How often requests that the throttler holds back are looked at, and when next.
@@ -292,22 +294,32 @@ impl ShardHandler {
         self.lagging = lagging;
     }
 
-    /// Tells the core whom it has heard, a few times a tick and when the core asks because sessions are due.
+    /// Tells the core whom it has heard, a few times a tick; and when the core asks, because sessions are due, that these are all.
     fn tell_whom_it_heard(&mut self, io: &mut Io<'_>, now_us: u64) {
-        let [heard_until_us, _] = self.turns_ended_us;
-        let asked_us = self.link().heard_until_asked();
-        let is_asked = asked_us > self.told_heard_us;
-        let is_due = io.now() >= self.next_tick;
-        if is_due || (is_asked && heard_until_us >= asked_us) {
+        if io.now() >= self.next_tick {
             self.next_tick = io.now() + self.tick;
-            self.told_heard_us = heard_until_us;
             self.state.tick(now_us);
-            self.state.tell_heard_until(heard_until_us);
+            if self.told_heard_us == 0 {
+                // From now on this shard is asked.
+                self.state.tell_heard_until(0);
+            }
         }
-        if asked_us > self.told_heard_us {
-            // Two more turns, and it has looked at every socket once more.
-            io.wake_at(io.now());
+        let asked_us = self.link().heard_until_asked();
+        if asked_us <= self.told_heard_us {
+            return;
         }
+        // Whoever had knocked by the turn before the last one has been accepted since. What they and the others have sent may lie there still: a
+        // wait receives no more than it has buffers for.
+        let [heard_until_us, _] = self.turns_ended_us;
+        let has_looked = heard_until_us >= asked_us
+            && self.state.look_for_unread(asked_us, now_us, |conn| io.has_unread(rt_id(conn)));
+        if !has_looked {
+            io.wake_at(io.now() + LOOK_AGAIN_AFTER);
+            return;
+        }
+        self.told_heard_us = heard_until_us;
+        self.state.tick(now_us);
+        self.state.tell_heard_until(heard_until_us);
     }
 
     fn gone(&mut self, conn: ConnId) {

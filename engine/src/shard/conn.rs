@@ -116,6 +116,12 @@ impl Conn {
         self.input.get(self.input_start..).unwrap_or_default()
     }
 
+    /// Whether a whole frame is among them.
+    pub(super) fn has_whole_frame(&self) -> bool {
+        let Some((length, rest)) = self.undecoded().split_first_chunk::<4>() else { return false };
+        usize::try_from(i32::from_be_bytes(*length)).is_ok_and(|length| rest.len() >= length)
+    }
+
     /// The first `len` of them have been dealt with.
     pub(super) fn consume(&mut self, len: usize) {
         self.input_start += len;

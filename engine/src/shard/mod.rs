@@ -299,6 +299,10 @@ impl ShardState {
         self.counts.stale_requests_dropped += u64::from(is_held && drops_stale);
         self.watches.remove_conn(id);
         if conn.session.0 != 0 {
+            // Nobody else will tell of its last words, and from them on the session has its whole timeout to come back.
+            if conn.heard || conn.is_paused {
+                self.forwards.items.push(Forward::Heard(vec![(conn.session, (conn.heard_us / 1_000).cast_signed())]));
+            }
             let from = self.attachment(id);
             self.forwards.items.push(Forward::Closed { from, session: conn.session });
         }
@@ -332,8 +336,27 @@ impl ShardState {
         }
     }
 
-    /// Tells the core that everything has been received that came before this time of the monotonic clock, after [`ShardState::tick`] has said
-    /// from whom. The driver says so only of a time after which it has looked at every socket.
+    /// Looks for words that have come and were not received, or not understood yet: whoever has something `unread` in its socket counts as heard
+    /// of now. False if a connection that was there by `until_us` has a handshake that is still to be read: it may renew a session.
+    pub fn look_for_unread(&mut self, until_us: u64, now_us: u64, mut unread: impl FnMut(ConnId) -> bool) -> bool {
+        let mut is_complete = true;
+        for conn in self.conns.iter_mut().flatten() {
+            match conn.phase {
+                Phase::Ready if !conn.heard && unread(conn.id) => {
+                    conn.heard = true;
+                    conn.heard_us = now_us;
+                }
+                Phase::New if conn.accepted_us <= until_us => {
+                    is_complete &= !conn.has_whole_frame() && !unread(conn.id)
+                }
+                _ => {}
+            }
+        }
+        is_complete
+    }
+
+    /// Tells the core that everybody who had said something before this time of the monotonic clock has been told of, after
+    /// [`ShardState::look_for_unread`] and [`ShardState::tick`].
     pub fn tell_heard_until(&mut self, until_us: u64) {
         let until_ms = (until_us / 1_000).cast_signed();
         self.forwards.items.push(Forward::HeardUntil(self.options.shard, until_ms));

@@ -2,6 +2,7 @@
 
 use crate::rig::{Rig, close_session, create, exists_watch, get, handshake, handshake_of, ping, raw_request, set};
 use proto::{OpCode, SessionId, Zxid};
+use ringkeeper_engine::replica::Forward;
 use ringkeeper_engine::shard::{Action, CloseReason, ShardOptions};
 use ringkeeper_engine::stream::{Detach, Refusal};
 
@@ -85,6 +86,46 @@ fn a_tick_reports_the_sessions_that_were_heard_of_and_when() {
     // A part of a frame is a sign of life too.
     rig.receive(a, &[0, 0]);
     assert_eq!(rig.heard_on_tick(2_600_000), [(both[0], 2_500)]);
+}
+
+#[test]
+fn a_connection_that_closes_has_its_last_word_told() {
+    let mut rig = Rig::new();
+    let c = rig.connect(0);
+    let session = rig.heard_on_tick(2_000_000)[0].0;
+    rig.now_us = 5_000_000;
+    rig.receive(c, &ping());
+    rig.shard.closed(c);
+    let told = rig.take_forwards();
+    let [Forward::Heard(heard), Forward::Closed { .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(heard[..], [(session, 5_000)], "from then on it has its whole timeout");
+    // Who said nothing since it was told of has nothing to tell.
+    let d = rig.connect(1);
+    rig.heard_on_tick(6_000_000);
+    rig.shard.closed(d);
+    let told = rig.take_forwards();
+    assert!(matches!(told[..], [Forward::Closed { .. }]), "{told:?}");
+}
+
+#[test]
+fn what_lies_unread_in_a_socket_counts_and_an_unread_handshake_is_waited_for() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.connect(0), rig.connect(1));
+    let both: Vec<SessionId> = rig.heard_on_tick(2_000_000).into_iter().map(|(session, _)| session).collect();
+    rig.now_us = 3_000_000;
+    let late = rig.accept(2);
+    assert!(rig.shard.look_for_unread(2_500_000, 3_100_000, |id| id == a), "who came later is not waited for");
+    assert_eq!(rig.heard_on_tick(3_200_000), [(both[0], 3_100)], "a has something to say, b has not");
+    assert!(!rig.shard.look_for_unread(3_000_000, 3_300_000, |id| id == late), "a handshake lies in the socket");
+    assert!(rig.shard.look_for_unread(3_000_000, 3_300_000, |_| false));
+    let hello = handshake(None, None);
+    rig.receive(late, &hello[..10]);
+    assert!(rig.shard.look_for_unread(3_000_000, 3_300_000, |_| false), "half a handshake may stay half for long");
+    rig.receive(late, &hello[10..]);
+    assert!(!rig.shard.look_for_unread(3_000_000, 3_300_000, |_| false), "it was received and is not understood yet");
+    rig.settle();
+    assert!(rig.shard.look_for_unread(3_000_000, 3_300_000, |_| false));
+    let _silent = b;
 }
 
 #[test]

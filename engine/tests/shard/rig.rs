@@ -138,12 +138,17 @@ impl Rig {
     pub(crate) fn heard_on_tick(&mut self, now_us: u64) -> Vec<(SessionId, i64)> {
         self.now_us = now_us;
         self.shard.tick(now_us);
-        let items = self.shard.take_forwards().map(|batch| batch.items).unwrap_or_default();
+        let items = self.take_forwards();
         let heard = items.into_iter().flat_map(|item| match item {
             Forward::Heard(heard) => heard,
             other => panic!("only Heard is expected, not {other:?}"),
         });
         heard.collect()
+    }
+
+    /// What the shard would hand to the core now.
+    pub(crate) fn take_forwards(&mut self) -> Vec<Forward> {
+        self.shard.take_forwards().map(|batch| batch.items).unwrap_or_default()
     }
 
     // ---- the clients' side ----------------------------------------------------------------------------------------------

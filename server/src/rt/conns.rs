@@ -165,6 +165,15 @@ impl Conns {
         self.mark_dirty(slot);
     }
 
+    /// Whether bytes lie in the socket that nobody has received.
+    pub(super) fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.live(id) else { return false };
+        // SAFETY: as in `detach`.
+        #[expect(unsafe_code, reason = "the table names descriptors that the backends own")]
+        let borrowed = unsafe { BorrowedFd::borrow_raw(conn.fd) };
+        rustix::io::ioctl_fionread(borrowed).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// A copy of the socket's descriptor, blocking, for somebody outside the shard; the connection ends here unheard.
     pub(super) fn detach(&mut self, id: ConnId) -> Option<OwnedFd> {
         let conn = self.live(id)?;

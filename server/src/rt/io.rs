@@ -32,6 +32,12 @@ impl Io<'_> {
         self.conns.live(conn).map_or(0, |conn| conn.out.unsent())
     }
 
+    /// Whether something of the peer's lies in the socket that was not received yet.
+    #[must_use]
+    pub fn has_unread(&mut self, conn: ConnId) -> bool {
+        self.conns.has_unread(conn)
+    }
+
     /// Receives no more from it, so that the peer's TCP window fills up. What was received already may still be delivered.
     pub fn pause_recv(&mut self, conn: ConnId) {
         self.conns.set_paused(conn, true);

@@ -8,6 +8,7 @@
 //! `maxSessionTimeout=600000`, `maxClientCnxns=0` and every four-letter word.
 
 mod bystanders;
+mod crowd;
 mod ephemerals;
 mod expiry;
 mod raw;

@@ -1,0 +1,71 @@
+//! A crowd behind one shard, more than it has receive buffers: after a stall all their words lie in the sockets, and no wait brings in all of
+//! them at once. Nobody may expire whose word is still to be read.
+
+use crate::{DEADLINE, TICK_MS, Target};
+use client::{ConnectOptions, Connection, Operations};
+use proto::request::Request;
+use ringkeeper_tests::signal;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// Far more than the buffers that a shard lends the kernel (256).
+const CROWD: usize = 1_000;
+/// The timeout: two ticks of [`CROWD_TICK_MS`].
+const TIMEOUT: Duration = Duration::from_millis(2 * CROWD_TICK_MS);
+/// Twice as long as elsewhere: a thousand words must be sent well within the timeout.
+const CROWD_TICK_MS: u64 = 2 * TICK_MS.unsigned_abs() as u64;
+/// Shorter than the two ticks past which the server gives lost time back anyway.
+const STALL: Duration = Duration::from_millis(CROWD_TICK_MS * 19 / 10);
+/// A test that was itself held up for so long that a client had been silent for its timeout says nothing; it tries again.
+const ROUNDS_MAX: usize = 10;
+
+#[test]
+fn a_stall_expires_nobody_of_a_crowd_whose_words_lie_in_the_sockets() {
+    let target = Target::start(|builder| {
+        builder.shards(1).set("tickTime", &CROWD_TICK_MS.to_string()).set("maxClientCnxns", "0")
+    });
+    for _ in 0..ROUNDS_MAX {
+        if stall(&target) {
+            return;
+        }
+    }
+    panic!("this machine is too slow for this test: in {ROUNDS_MAX} rounds nobody's word came in time");
+}
+
+/// One stall. False if the test was too slow to say anything.
+fn stall(target: &Target) -> bool {
+    let options = ConnectOptions {
+        timeout_ms: i32::try_from(TIMEOUT.as_millis()).expect("two seconds"),
+        deadline: DEADLINE,
+        ..ConnectOptions::default()
+    };
+    let mut crowd: Vec<Connection> =
+        (0..CROWD).map(|_| Connection::connect(target.address, &options).expect("a new session")).collect();
+    let Some(spoke) = all_say_something(&mut crowd) else { return false };
+    // Silent for more than half of the timeout, and then a word that nobody reads for so long that the timeout is over.
+    std::thread::sleep((spoke + TIMEOUT * 6 / 10).saturating_duration_since(Instant::now()));
+    signal(target.pid, Signal::STOP);
+    let stopped = Instant::now();
+    crowd.iter_mut().for_each(|client| {
+        client.send(&Request::Ping).expect("the socket takes it");
+    });
+    let said = Instant::now();
+    std::thread::sleep((stopped + STALL).saturating_duration_since(Instant::now()));
+    signal(target.pid, Signal::CONT);
+    if said > spoke + TIMEOUT * 9 / 10 {
+        return false;
+    }
+    let lives = |client: &mut Connection| client.recv_reply().is_ok() && client.exists("/", false).is_ok();
+    let lost = crowd.iter_mut().filter_map(|client| (!lives(client)).then_some(())).count();
+    assert_eq!(lost, 0, "of {CROWD} sessions so many ended, though all had said something in time");
+    true
+}
+
+/// Everybody asks for something and is answered. `None` if that took so long that the first may be gone; else when the first had asked.
+fn all_say_something(crowd: &mut [Connection]) -> Option<Instant> {
+    let begun = Instant::now();
+    for client in &mut *crowd {
+        client.exists("/", false).ok()?;
+    }
+    (begun.elapsed() < TIMEOUT / 2).then_some(begun)
+}
