@@ -14,22 +14,40 @@ const CROWD: usize = 1_000;
 const TIMEOUT: Duration = Duration::from_millis(2 * CROWD_TICK_MS);
 /// Twice as long as elsewhere: a thousand words must be sent well within the timeout.
 const CROWD_TICK_MS: u64 = 2 * TICK_MS.unsigned_abs() as u64;
-/// Shorter than the two ticks past which the server gives lost time back anyway.
-const STALL: Duration = Duration::from_millis(CROWD_TICK_MS * 19 / 10);
+/// How long they say nothing before the stall.
+const SILENCE: Duration = Duration::from_millis(CROWD_TICK_MS * 17 / 10);
+/// After it they are silent for 2.65 ticks. They expire, if nobody reads their words, 2 to 3 ticks after the last one that was read, when a
+/// tick of the server's begins. With the tick before it the stall is shorter than the two ticks that the server gives back anyway.
+const STALL: Duration = Duration::from_millis(CROWD_TICK_MS * 95 / 100);
+/// So of two stalls that begin half a tick apart, one at least goes past the expiry.
+const STALLS: u32 = 2;
 /// A test that was itself held up for so long that a client had been silent for its timeout says nothing; it tries again.
-const ROUNDS_MAX: usize = 10;
+const ROUNDS_MAX: u32 = 10;
 
 #[test]
 fn a_stall_expires_nobody_of_a_crowd_whose_words_lie_in_the_sockets() {
+    let begun = Instant::now();
     let target = Target::start(|builder| {
         builder.shards(1).set("tickTime", &CROWD_TICK_MS.to_string()).set("maxClientCnxns", "0")
     });
-    for _ in 0..ROUNDS_MAX {
-        if stall(&target) {
+    let mut told = 0;
+    for round in 0..ROUNDS_MAX {
+        // Where in the server's tick it begins is not known, but the next one begins half a tick on.
+        std::thread::sleep(until_phase(begun, round));
+        told += u32::from(stall(&target));
+        if told == STALLS {
             return;
         }
     }
-    panic!("this machine is too slow for this test: in {ROUNDS_MAX} rounds nobody's word came in time");
+    panic!("this machine is too slow for this test: in {ROUNDS_MAX} rounds {told} words came in time");
+}
+
+/// How long until as many half ticks as there were rounds lie behind a whole one.
+fn until_phase(begun: Instant, round: u32) -> Duration {
+    let tick = Duration::from_millis(CROWD_TICK_MS);
+    let wanted = tick / 2 * (round % 2);
+    let now = Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).expect("seconds") % CROWD_TICK_MS);
+    if wanted >= now { wanted - now } else { wanted + tick - now }
 }
 
 /// One stall. False if the test was too slow to say anything.
@@ -42,8 +60,8 @@ fn stall(target: &Target) -> bool {
     let mut crowd: Vec<Connection> =
         (0..CROWD).map(|_| Connection::connect(target.address, &options).expect("a new session")).collect();
     let Some(spoke) = all_say_something(&mut crowd) else { return false };
-    // Silent for more than half of the timeout, and then a word that nobody reads for so long that the timeout is over.
-    std::thread::sleep((spoke + TIMEOUT * 6 / 10).saturating_duration_since(Instant::now()));
+    // Then a word that nobody reads for so long that the timeout is over.
+    std::thread::sleep((spoke + SILENCE).saturating_duration_since(Instant::now()));
     signal(target.pid, Signal::STOP);
     let stopped = Instant::now();
     crowd.iter_mut().for_each(|client| {
@@ -52,7 +70,7 @@ fn stall(target: &Target) -> bool {
     let said = Instant::now();
     std::thread::sleep((stopped + STALL).saturating_duration_since(Instant::now()));
     signal(target.pid, Signal::CONT);
-    if said > spoke + TIMEOUT * 9 / 10 {
+    if said > spoke + TIMEOUT * 95 / 100 {
         return false;
     }
     let lives = |client: &mut Connection| client.recv_reply().is_ok() && client.exists("/", false).is_ok();
