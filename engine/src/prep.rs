@@ -163,7 +163,7 @@ impl Prep {
         // The two sources overlap, and the txn's bytes must not depend on a table's order.
         paths.sort_unstable();
         paths.dedup();
-        // Sorted, those of one parent lie together: it changes once.
+        // Those of one parent mostly lie together: it then changes once for all of them.
         for siblings in paths.chunk_by(|one, next| parent_path(one) == parent_path(next)) {
             self.remove_siblings(tree, origin.zxid, siblings);
         }

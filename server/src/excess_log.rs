@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const QUOTA_QUIET: Duration = Duration::from_secs(15 * 60);
 /// The same for what is no quota's.
 const QUIET: Duration = Duration::from_secs(1);
-/// Quotas whose last message is remembered. With more, all are forgotten and may be told of again early.
+/// Quotas whose last message is remembered. Excesses of more are not told of until the oldest is forgotten.
 const REMEMBERED_MAX: usize = 1_000;
 
 /// What is told of apart from others.
@@ -27,6 +27,8 @@ enum Key {
 pub struct ExcessLog {
     /// When each was told of, and how often it was not since.
     told: HashMap<Key, (Instant, u64)>,
+    /// When it was last looked through for those that can be forgotten.
+    cleaned: Option<Instant>,
 }
 
 impl ExcessLog {
@@ -45,12 +47,22 @@ impl ExcessLog {
             Some((_, not_told)) => *not_told,
             None => 0,
         };
-        tell(noted, not_told);
-        if self.told.len() >= REMEMBERED_MAX {
-            self.told.clear();
+        let is_new_quota = matches!(key, Key::Quota(..)) && !self.told.contains_key(&key);
+        if is_new_quota && self.told.len() >= REMEMBERED_MAX && !self.forget_old(now) {
+            return false;
         }
+        tell(noted, not_told);
         self.told.insert(key, (now, 0));
         true
+    }
+
+    /// Makes room for another quota, at most once in [`QUIET`]. True if there is some.
+    fn forget_old(&mut self, now: Instant) -> bool {
+        if self.cleaned.is_none_or(|cleaned| now.duration_since(cleaned) >= QUIET) {
+            self.cleaned = Some(now);
+            self.told.retain(|_, (told_at, _)| now.duration_since(*told_at) < QUOTA_QUIET);
+        }
+        self.told.len() < REMEMBERED_MAX
     }
 }
 
@@ -110,6 +122,9 @@ mod tests {
             log.note(&over(&format!("/{number}"), "count"), start);
             assert!(log.told.len() <= REMEMBERED_MAX);
         }
+        assert!(!log.note(&over("/more", "count"), start + QUIET), "a thousand are remembered, and none is old");
+        assert!(log.note(&noted(Excess::Acl), start), "what is no quota's is told of all the same");
+        assert!(log.note(&over("/more", "count"), start + 2 * QUOTA_QUIET));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the core, the log and the image thread measure, for `mntr`: how long, and how much at once.
 //!
 //! Plain numbers, relaxed, as in [`crate::stats`]: each is written by one thread at a time (the log's belong to whoever has the
-//! [`crate::log_writer::LogWriter`]) and read by the control plane, which may see a value counted and not yet summed. Nothing here decides anything.
+//! [`crate::log_writer::LogWriter`]; `txns_waiting` alone is counted up by the core and down by the log) and read by the control plane, which may see a value counted and not yet summed. Nothing here decides anything.
 //! Times are in µs unless a name says otherwise. `tests/tests/words` compares what is shown with a real server's.
 #![forbid(unsafe_code)]
 

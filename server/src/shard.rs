@@ -56,6 +56,8 @@ pub struct ShardHandler {
     /// Up to when the core was told that it knows of all who were heard; 0 before it ever asked.
     told_heard_us: u64,
     hosted: Option<HostedCore>,
+    /// It takes its last turn.
+    has_ended: bool,
     /// How often requests that the throttler holds back are looked at, and when next.
     stall: Duration,
     next_look: Instant,
@@ -95,6 +97,7 @@ impl ShardHandler {
             tick,
             next_tick,
             turns_ended_us: [0; 2],
+            has_ended: false,
             told_heard_us: 0,
             hosted: None,
             stall,
@@ -414,7 +417,7 @@ impl Handler for ShardHandler {
         // However long a tick is, the watchdog sees that the shard lives.
         io.wake_at(self.next_tick.min(io.now() + WAIT_MAX));
         stats::add(&self.link().stats.turns, 1);
-        stats::set(&self.link().stats.idle, IDLE);
+        stats::set(&self.link().stats.idle, if self.has_ended { ENDED } else { IDLE });
     }
 
     fn on_stop_asked(&mut self, io: &mut Io<'_>) {
@@ -424,7 +427,7 @@ impl Handler for ShardHandler {
             let _nobody = back.try_send(core);
         }
         io.stop();
-        stats::set(&self.link().stats.idle, ENDED);
+        self.has_ended = true;
     }
 }
 

@@ -61,6 +61,8 @@ counters! {
         log_syncs,
         /// Images written.
         images_written,
+        /// Pieces of an image that were written, while one is.
+        image_beats,
         /// Four-letter words answered.
         words_answered,
         /// Four-letter words closed unanswered because too many are on their way.

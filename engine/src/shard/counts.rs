@@ -165,7 +165,7 @@ pub struct ShardCounts {
     pub frame_length_closes: u64,
     /// Replies that were larger than they may be, and became errors.
     pub reply_limit_errors: u64,
-    /// Connections that had to wait because they had too many requests with the core.
+    /// Times that a request had to wait because its connection had too many with the core.
     pub in_flight_waits: u64,
     /// Watch events sent.
     pub events_sent: u64,

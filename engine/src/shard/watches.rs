@@ -6,7 +6,7 @@
 
 use super::slots::Slots;
 use crate::stream::ConnId;
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use proto::path;
 use proto::watch::{WatchMode, WatcherType};
 use std::sync::Arc;
@@ -324,7 +324,8 @@ impl Watches {
         self.data.trigger(path, told);
         let mut more = Vec::new();
         self.child.trigger(path, &mut more);
-        more.retain(|conn| !told.contains(conn));
+        let already: AHashSet<ConnId> = if more.is_empty() { AHashSet::new() } else { told.iter().copied().collect() };
+        more.retain(|conn| !already.contains(conn));
         told.append(&mut more);
     }
 

@@ -30,7 +30,7 @@ pub const WAIT_MAX: Duration = Duration::from_millis(500);
 pub const IDLE: u64 = 1;
 /// What it shows once it has ended in order.
 pub const ENDED: u64 = 2;
-/// How many times the limit a stop may take: it hands the last txns to the disk, and waits for an image that is being written.
+/// How many times the limit a stop may take without going on with an image: it hands the last txns to the disk.
 const STOP_LIMITS: u32 = 4;
 /// How long the report may take before the process ends without it.
 const REPORT_MAX: Duration = Duration::from_secs(10);
@@ -69,9 +69,9 @@ pub fn start(hub: &Arc<Hub>, limit: Duration) -> Result<(), rt::Error> {
             }
             end(stuck, &reporter, &reported);
         }
-        // Nothing beats in a stop: it is one thing that has to come to its end.
-        let (beats, idle) = (AtomicU64::new(0), AtomicU64::new(0));
-        let mut stop = [Watched::new(Role::Stop, &beats, &idle)];
+        // A stop is one thing that has to come to its end; only an image that is being written shows how it goes on.
+        let idle = AtomicU64::new(0);
+        let mut stop = [Watched::new(Role::Stop, &stats.image_beats, &idle)];
         if let Some(stuck) = watch(&mut stop, limit * STOP_LIMITS, || !hub.has_ended()) {
             end(stuck, &reporter, &reported);
         }

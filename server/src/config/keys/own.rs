@@ -18,5 +18,5 @@ pub(super) const OWN: &[KeySpec] = keys! {
     "ringkeeper.replyBytesMax" => int(1_048_576, INT_MAX), "67108864", Now,
         "Largest reply that the server builds; a larger one becomes an error.";
     "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
-        "The process ends, with the stacks of its threads in the log, when the consensus core or the log thread makes no progress for so long. 0 switches the watchdog off.";
+        "The process ends, with the stacks of its threads in the log, when the consensus core, the log thread or a shard makes no progress for so long, or a stop takes four times as long. 0 switches the watchdog off.";
 };
