@@ -5,7 +5,6 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 cache=${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}
-wanted=$(cat "$here/kazoo-requirements.txt")
 KAZOO=$(sed -n 's/^kazoo==//p' "$here/kazoo-requirements.txt")
 venv=$cache/kazoo-suite-$KAZOO
 
@@ -32,38 +31,12 @@ examples:
 END
 }
 
-# A Python that can make a virtual environment and reach a package index: several lack one of these modules.
-find_python() {
-    local candidate
-    for candidate in "${PYTHON:-python3}" /usr/bin/python3; do
-        if "$candidate" -c 'import ssl, venv, ensurepip' >/dev/null 2>&1; then
-            echo "$candidate"
-            return 0
-        fi
-    done
-    echo "kazoo-suite.sh: no python3 with the modules ssl, venv and ensurepip (Debian: apt-get install python3-venv)" >&2
-    return 1
-}
+. "$top/tests/clients/python/venv.sh"
 
-install() {
-    local python
-    python=$(find_python)
-    rm -rf "$venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/kazoo-requirements.txt" >&2
-    # The tests themselves are in the source distribution only.
-    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary kazoo \
-        --dest "$venv" "kazoo==$KAZOO" >&2
-    tar -xf "$venv/kazoo-$KAZOO.tar.gz" -C "$venv"
-    echo "$wanted" >"$venv/installed"
-}
-
-prepare() {
-    [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ] || return 0
-    install || {
-        echo "kazoo-suite.sh: the installation failed, trying once more" >&2
-        install
-    }
+# The tests themselves are in the source distribution only.
+fetch_tests() {
+    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary kazoo --dest "$venv" "kazoo==$KAZOO" >&2 \
+        && tar -xf "$venv/kazoo-$KAZOO.tar.gz" -C "$venv"
 }
 
 binary='' only_prepare='' arguments=()
@@ -83,13 +56,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# The lock keeps two suites that start together from building the same environment.
-mkdir -p "$cache"
-exec 9>"$venv.lock"
-flock 9
-prepare
-flock -u 9
-exec 9>&-
+prepare_venv "$venv" "$here/kazoo-requirements.txt" fetch_tests
 [ -z "$only_prepare" ] || exit 0
 
 if [ -n "$binary" ]; then
@@ -103,5 +70,6 @@ else
     "$top/tests/reference/java-server.sh" --prepare >/dev/null
 fi
 export ZOOKEEPER_VERSION=3.9.5 ZOOKEEPER_CLUSTER_SIZE=1 ZOOKEEPER_PATH=$cache/zookeeper-3.9.5 PYTHONDONTWRITEBYTECODE=1
-"$venv/bin/python" "$here/kazoo_suite.py" --server "$server" --sources "$venv/kazoo-$KAZOO" \
+# It ends with this shell, however that ends, and its modules with it.
+setpriv --pdeathsig KILL "$venv/bin/python" "$here/kazoo_suite.py" --server "$server" --sources "$venv/kazoo-$KAZOO" \
     --expected "$here/kazoo-$KAZOO.expected" "${arguments[@]}" "$@"

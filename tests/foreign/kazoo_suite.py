@@ -1,9 +1,9 @@
 """Runs the modules of kazoo's own suite and holds each outcome to the file of expectations. Called by kazoo-suite.sh.
 
-Owns the pytest processes (one a module, in an environment without `CI`, which would change what kazoo tests), their free ports and
-the comparison. It must never change kazoo's tests, nor run one again until it passes: an outcome other than the expected is a
-failure, an unexpected pass too. How it fails: a module that ends without a report, or without any test, is a failure of its own.
-That it bites shows `kazoo-suite.sh test_lock` with a line for one of its tests in the expectations.
+Owns the pytest processes (one a module, in an environment without `CI`, which would change what kazoo tests), the servers that they start,
+their free ports and the comparison; when it ends, however it does, they all end. It must never change kazoo's tests, nor run one again until
+it passes: an outcome other than the expected is a failure, an unexpected pass too. How it fails: a module that ends without a report, or
+without any test, is a failure of its own. That it bites shows `kazoo-suite.sh test_lock` with a line for one of its tests in the expectations.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -98,6 +99,28 @@ class Ports:
         return True
 
 
+class Group:
+    """A command in a process group of its own, which goes with all whom the command has started: the servers of kazoo's tests.
+
+    A keeper outside of the group reads from a pipe that this program alone can write to, and kills the group at its end: when the `with` is
+    left, and when this program ends, be it by SIGKILL.
+    """
+
+    KEEPER = ["sh", "-c", 'cat >/dev/null; kill -s KILL -- "-$0" 2>/dev/null']
+
+    def __init__(self, command, **options):
+        self.leader = subprocess.Popen(command, start_new_session=True, **options)
+        self._keeper = subprocess.Popen([*self.KEEPER, str(self.leader.pid)], stdin=subprocess.PIPE, start_new_session=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._keeper.stdin.close()
+        self._keeper.wait()
+        self.leader.wait()
+
+
 class Runner:
     """Runs modules, each in a pytest process of its own."""
 
@@ -112,16 +135,16 @@ class Runner:
         environment["ZOOKEEPER_PORT_OFFSET"] = str(self.ports.take())
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", f"--timeout={TEST_SECONDS}",
                    f"--junitxml={report}", f"kazoo/tests/{module}.py", *self.options.pytest]
-        with log.open("w") as output:
+        with log.open("w") as output, Group(command, cwd=self.options.sources, env=environment, stdin=subprocess.DEVNULL,
+                                            stdout=output, stderr=subprocess.STDOUT) as group:
             try:
-                run = subprocess.run(command, cwd=self.options.sources, env=environment, timeout=MODULE_SECONDS,
-                                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+                code = group.leader.wait(MODULE_SECONDS)
             except subprocess.TimeoutExpired:
                 return [Outcome(module, "failed", f"the module took more than {MODULE_SECONDS} s")]
-        if run.returncode == NOTHING_SELECTED and self.options.pytest:
+        if code == NOTHING_SELECTED and self.options.pytest:
             return []
         outcomes = self._read(report) if report.is_file() else []
-        return outcomes or [Outcome(module, "failed", f"pytest ended with {run.returncode} and no test, see {log}")]
+        return outcomes or [Outcome(module, "failed", f"pytest ended with {code} and no test, see {log}")]
 
     @staticmethod
     def _read(report):
@@ -191,6 +214,8 @@ def run_all(options, runner, expectations):
 
 
 def main(arguments):
+    # At once, like by SIGTERM: Python's own way would wait for the modules that run.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = parse(arguments)
     expectations = Expectations(options.expected, options.server)
     logs = options.logs or pathlib.Path(tempfile.mkdtemp(prefix="kazoo-suite-"))

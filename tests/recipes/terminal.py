@@ -20,6 +20,8 @@ LINE_SECONDS_MAX = 60
 END_SECONDS_MAX = 30
 # How often a wait for a line looks whether a job has failed meanwhile.
 LOOK_SECONDS = 0.5
+# What begins a command that the kernel ends with the thread that started it. (All lanes of the runner live as long as their programs.)
+DIES_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class Failure(Exception):
@@ -88,9 +90,10 @@ class Terminal:
                 self.killed.add(number)
             return
         in_background = typed.endswith(" &")
-        # A session, and so a process group, of its own: like a job of a shell.
+        # A session, and so a process group, of its own: like a job of a shell. Who ends the runner by its process group does not reach it,
+        # so it dies with the runner.
         process = subprocess.Popen(
-            ["bash", "-c", "exec " + typed.removesuffix(" &")], cwd=self.directory, env=self.environment,
+            [*DIES_WITH_PARENT, "bash", "-c", "exec " + typed.removesuffix(" &")], cwd=self.directory, env=self.environment,
             stdin=subprocess.DEVNULL, stdout=self.writing, stderr=self.errors, start_new_session=True)
         if in_background:
             self.jobs.append(process)

@@ -84,7 +84,9 @@ prepare_395() {
   mkdir -p "$CACHE"
   work=$(mktemp -d "$CACHE/prepare.XXXXXX")
   if [ -z "$sdist" ]; then
-    pip download --quiet --no-deps "pyspark==$PYSPARK" --dest "$work/dl" >&2 \
+    # The clients' Python, which is made here where tests/clients/install.sh has not been.
+    { "$(dirname "$0")/../clients/python/run.sh" --prepare \
+      && "$CACHE/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps "pyspark==$PYSPARK" --dest "$work/dl" >&2; } \
       || { rm -rf "$work"; die "pip download pyspark==$PYSPARK failed" 3; }
     sdist=$(echo "$work"/dl/pyspark-*.tar.gz)
   fi

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 /// How long a server may take to serve or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether something has come about.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the built binary `name` is.
 ///
@@ -358,6 +360,26 @@ impl Builder {
             }
         };
         Ok(Server { child: Some(child), address, builder: self })
+    }
+}
+
+/// Looks again and again until it is so: what another process does, at a time that nobody tells.
+///
+/// # Panics
+/// If it does not come about in a minute.
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, is_so);
+}
+
+/// The same for what may take longer.
+///
+/// # Panics
+/// If it does not come about in that time.
+pub fn until_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < patience, "{what}: that did not come about in {} s", patience.as_secs());
+        std::thread::sleep(LOOK);
     }
 }
 

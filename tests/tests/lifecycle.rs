@@ -3,7 +3,7 @@
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::{CreateMode, CreateRequest, Request};
 use proto::{ErrorCode, OpCode};
-use ringkeeper_tests::{Core, Server};
+use ringkeeper_tests::{Core, Server, until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -158,14 +158,8 @@ fn a_log_that_cannot_be_written_ends_the_server_which_says_why_and_acknowledges_
         prlimit(pid, Resource::Fsize, limit).unwrap();
         let refused = client.set("/a", b"lost", 1).expect_err("the log cannot be written");
         assert!(!matches!(refused, client::ClientError::Deadline { .. }), "{core:?}: {refused}");
-        let started = Instant::now();
-        let status = loop {
-            if let Some(status) = server.ended() {
-                break status;
-            }
-            assert!(started.elapsed() < PATIENCE, "{core:?}: the server still runs:\n{}", server.log());
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        until("the server's end", || server.ended().is_some());
+        let status = server.ended().expect("it has ended");
         let log = server.log();
         assert_eq!(status.code(), Some(1), "{core:?}: {log}");
         assert!(log.contains("ringkeeper: the log failed") && log.contains("File too large"), "{core:?}: {log}");

@@ -2,12 +2,11 @@
 
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
-use ringkeeper_tests::{Server, top};
+use ringkeeper_tests::{Server, top, until};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// The Python that `tests/clients/install.sh` has prepared.
 fn python() -> PathBuf {
@@ -27,11 +26,7 @@ fn write_image(server: &Server) {
         let mut names = std::fs::read_dir(server.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
         names.any(|name| name.to_string_lossy().starts_with("image."))
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no image came: {}", server.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("an image", is_there);
 }
 
 #[test]

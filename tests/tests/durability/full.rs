@@ -1,12 +1,11 @@
 //! A disk that has no room for the next segment of the log, between two segments: what was acknowledged is there afterwards, the server says what is
-//! the matter, and where room comes back in time nobody notices. It needs the right to mount; where that is missing it says so and shows
-//! nothing (`wal/tests/crash_at_every_step_keeps_what_was_acknowledged.rs` then still does, without a server).
+//! the matter, and where room comes back in time nobody notices. It needs root, who may mount; others are told that it is left out
+//! (`wal/tests/crash_at_every_step_keeps_what_was_acknowledged.rs` then still shows it, without a server).
 
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
-use ringkeeper_tests::{Core, LoopDisk, Server};
+use ringkeeper_tests::{Core, LoopDisk, Server, until};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Room for one segment of 32 MiB, not for two.
 const FREE_MIB: usize = 50;
@@ -15,11 +14,10 @@ const DISK_MIB: u64 = 160;
 const DATA_BYTES: usize = 450 << 10;
 /// More than a segment takes.
 const WRITES: i32 = 100;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A small disk that is nearly full, a server that has its log there, and a file that can go.
 fn nearly_full(core: Core) -> Option<(LoopDisk, PathBuf, Server)> {
-    let disk = LoopDisk::mount(DISK_MIB).map_err(|why| eprintln!("left out: {why}")).ok()?;
+    let disk = LoopDisk::mount(DISK_MIB)?;
     let space = rustix::fs::statvfs(disk.path()).unwrap();
     let free = usize::try_from(space.f_bfree * space.f_frsize).unwrap();
     let ballast = disk.path().join("ballast");
@@ -36,14 +34,6 @@ fn connect(server: &Server) -> Connection {
     Connection::connect(server.address(), &ConnectOptions::default()).unwrap()
 }
 
-fn waits_for(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_full_disk_between_two_segments_loses_nothing_and_is_named() {
     for core in Core::BOTH {
@@ -53,7 +43,7 @@ fn a_full_disk_between_two_segments_loses_nothing_and_is_named() {
         let data = vec![b'x'; DATA_BYTES];
         let acknowledged = (0..WRITES).take_while(|version| client.set("/a", &data, *version).is_ok()).count();
         assert!((10..WRITES as usize).contains(&acknowledged), "{core:?}: {acknowledged} writes were acknowledged");
-        waits_for("the server ends", || server.ended().is_some());
+        until("the server ends", || server.ended().is_some());
         let log = server.log();
         assert!(log.contains("no space for the next log segment; make room"), "{core:?}: warned in time\n{log}");
         let last = log.lines().rfind(|line| line.contains("ERROR")).unwrap_or_default();
@@ -80,7 +70,7 @@ fn room_that_comes_back_before_the_segment_is_full_is_taken_and_nobody_notices()
         for version in 0..10 {
             client.set("/a", &data, version).unwrap();
         }
-        waits_for("the server warns", || server.log().contains("no space for the next log segment"));
+        until("the server warns", || server.log().contains("no space for the next log segment"));
         client.set("/a", &data, 10).unwrap();
         std::fs::remove_file(ballast).unwrap();
         for version in 11..WRITES {

@@ -1,12 +1,10 @@
 //! A file system that is frozen holds back every write to it. So does the server with the replies that wait for them, and with nothing
-//! else. It needs the right to mount; where that is missing it says so and shows nothing (`server/tests/hosted_log.rs` then still does,
-//! below the system calls).
+//! else. It needs root, who may mount; others are told that it is left out (`server/tests/hosted_log.rs` then still shows it, below the system calls).
 
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::{CreateMode, Request, SetDataRequest};
-use ringkeeper_tests::{Core, LoopDisk, Server};
+use ringkeeper_tests::{Core, LoopDisk, Server, until};
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
 
 const ROUNDS: i32 = 10;
 const READS: usize = 50;
@@ -15,10 +13,7 @@ const DISK_MIB: u64 = 256;
 
 #[test]
 fn a_write_that_the_disk_holds_back_is_not_answered_and_nobody_else_waits() {
-    let disk = match LoopDisk::mount(DISK_MIB) {
-        Ok(disk) => disk,
-        Err(why) => return eprintln!("left out: {why}"),
-    };
+    let Some(disk) = LoopDisk::mount(DISK_MIB) else { return };
     for core in Core::BOTH {
         let server = Server::builder()
             .core(core)
@@ -49,10 +44,7 @@ fn a_write_that_the_disk_holds_back_is_not_answered_and_nobody_else_waits() {
 
 #[test]
 fn a_disk_that_does_not_answer_is_named_with_the_thread_that_wrote_to_it() {
-    let disk = match LoopDisk::mount(DISK_MIB) {
-        Ok(disk) => disk,
-        Err(why) => return eprintln!("left out: {why}"),
-    };
+    let Some(disk) = LoopDisk::mount(DISK_MIB) else { return };
     for (core, told) in [
         (Core::Shard, "the log's group that a shard has started (rk-shard-0, thread "),
         (Core::Thread, "the log thread (rk-log, thread "),
@@ -69,15 +61,8 @@ fn a_disk_that_does_not_answer_is_named_with_the_thread_that_wrote_to_it() {
         let frozen = disk.freeze();
         writer.queue(&Request::SetData(SetDataRequest { path: "/a", data: Some(b"x"), version: -1 }));
         writer.flush().unwrap();
-        let begun = Instant::now();
-        while !server.log().contains(told) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{core:?}: {}", server.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(told, || server.log().contains(told));
         drop(frozen);
-        while server.ended().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{core:?}: it goes on");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("the server's end", || server.ended().is_some());
     }
 }

@@ -17,9 +17,9 @@ mod stall;
 
 use bystanders::Bystanders;
 use client::{ConnectOptions, Connection};
-use ringkeeper_tests::{Builder, Server};
+use ringkeeper_tests::{Builder, Server, until_within};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a single reply may take on a machine that a build keeps busy.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -70,15 +70,7 @@ impl Target {
 
     /// Waits until `mntr` says so.
     fn wait_for(&self, key: &str, wanted: u64) {
-        let begun = Instant::now();
-        loop {
-            let now = self.monitor(key);
-            if now == wanted {
-                return;
-            }
-            assert!(begun.elapsed() < 2 * DEADLINE, "{key} is {now} and not {wanted}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until_within(2 * DEADLINE, &format!("{key} is {wanted}"), || self.monitor(key) == wanted);
     }
 
     /// What is said before each figure.

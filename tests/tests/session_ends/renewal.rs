@@ -6,7 +6,7 @@ use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::connect::{ConnectResponse, PASSWORD_BYTES, Password};
 use proto::request::CreateMode;
 use proto::{SessionId, Writer, jute};
-use std::time::Duration;
+use ringkeeper_tests::until_within;
 
 /// A password as it may come: of any length, or none.
 type Sent<'a> = Option<&'a [u8]>;
@@ -150,9 +150,7 @@ fn a_session_that_never_was_or_has_ended_is_refused_with_any_password() {
     let expired = *left.session().unwrap();
     left.abort();
     let mut witness = target.connect();
-    while witness.exists("/expired", false).unwrap().is_some() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_within(DEADLINE, "the end of who has left", || witness.exists("/expired", false).unwrap().is_none());
     for gone in [closed, expired] {
         assert_eq!(knock(&target, gone.session_id, Some(&gone.password)), Outcome::Refused);
         assert_eq!(knock(&target, gone.session_id, zeros), Outcome::Refused);

@@ -4,6 +4,7 @@ use crate::{ask, connect, groups, until};
 use client::{Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::Server;
+use socket2::{Domain, Socket, Type};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,6 +14,32 @@ const WATCHES_OF_ONE: usize = 3_000;
 const SHARED: usize = 700;
 const EPHEMERALS: usize = 1_500;
 const CONNECTIONS: usize = 1_200;
+/// Large answers that are on their way at the same time (`server/src/answers.rs`), and callers that do not read: more.
+const ANSWERED_TOGETHER: u32 = 8;
+const DEAF: u32 = ANSWERED_TOGETHER + 4;
+
+/// Watches whose paths are together, at 11 MB, far more than the kernel takes for who does not read.
+const WATCHES_OF_LONG_PATHS: usize = 12_000;
+const PATH_BYTES: usize = 900;
+/// What the kernel keeps for who does not read, at his end. At the server's end a socket begins with less than 5 MB on the loopback
+/// interface, and grows towards the maximum of `net.ipv4.tcp_wmem`, which may be more than the answer, as its peer takes what was sent.
+const DEAF_BUFFER_BYTES: usize = 4 << 10;
+
+fn watch_long_paths(conn: &mut Connection) {
+    let long = "x".repeat(PATH_BYTES);
+    (0..WATCHES_OF_LONG_PATHS).for_each(|number| watch(conn, format!("/{long}{number}")));
+}
+
+/// Asks and does not read.
+fn deaf(server: &Server, word: &[u8]) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(server.address()), Type::STREAM, None).unwrap();
+    // Before it connects: then the server is never told of more room.
+    socket.set_recv_buffer_size(DEAF_BUFFER_BYTES).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.write_all(word).unwrap();
+    socket
+}
 
 fn watch(conn: &mut Connection, path: String) {
     assert_eq!(conn.exists(&path, true).unwrap(), None);
@@ -88,26 +115,20 @@ fn sessions_by_the_hundred_are_dumped_whole() {
 fn who_does_not_read_a_large_answer_keeps_nobody_waiting() {
     let server = Server::builder().in_memory().shards(2).start();
     let mut many = connect(&server, 20_000);
-    let long = "x".repeat(900);
-    // Far more than socket buffers hold.
-    (0..12_000).for_each(|number| watch(&mut many, format!("/{long}{number}")));
-    let deaf: Vec<TcpStream> = (0..12)
-        .map(|_| {
-            let mut socket = TcpStream::connect(server.address()).unwrap();
-            socket.write_all(b"wchp").unwrap();
-            socket
-        })
-        .collect();
+    watch_long_paths(&mut many);
+    let deaf: Vec<TcpStream> = (0..DEAF).map(|_| deaf(&server, b"wchp")).collect();
     // More callers than large answers may be on their way: short words are answered all the same.
     for _ in 0..20 {
         assert_eq!(ask(&server, "ruok"), "imok");
-        assert!(ask(&server, "mntr").contains("zk_watch_count\t12000\n"));
+        assert!(ask(&server, "mntr").contains(&format!("zk_watch_count\t{WATCHES_OF_LONG_PATHS}\n")));
     }
     many.create("/still-served", b"", CreateMode::Persistent).unwrap();
     // And a large one as soon as who does not read is cut off: nobody of them goes away by himself.
-    assert_eq!(groups(&ask(&server, "wchp")).len(), 12_000);
-    // (Those that come last may be written into more memory of the kernel's than there was for the first.)
-    until("the end of who does not read", || crate::figure(&server, "ringkeeper_words_cut_count") >= 8.0);
+    assert_eq!(groups(&ask(&server, "wchp")).len(), WATCHES_OF_LONG_PATHS);
+    // (To those that come last the kernel may give more memory, once it has seen others read.)
+    until("the end of who does not read", || {
+        crate::figure(&server, "ringkeeper_words_cut_count") >= f64::from(ANSWERED_TOGETHER)
+    });
     let cut = |line: &str| line.contains("readers of four-letter words") && line.contains("127.0.0.1:");
     assert!(server.log().lines().any(cut), "{}", server.log());
     drop(deaf);
@@ -117,18 +138,9 @@ fn who_does_not_read_a_large_answer_keeps_nobody_waiting() {
 fn too_many_large_answers_are_refused_and_told_of_without_flooding_the_log() {
     let server = Server::builder().in_memory().shards(1).set("4lw.commands.whitelist", "ruok,mntr,wchp").start();
     let mut many = connect(&server, 20_000);
-    let long = "x".repeat(900);
-    (0..12_000).for_each(|number| watch(&mut many, format!("/{long}{number}")));
-    let callers = |word: &[u8], count: usize| -> Vec<TcpStream> {
-        let call = || {
-            let mut socket = TcpStream::connect(server.address()).unwrap();
-            socket.write_all(word).unwrap();
-            socket
-        };
-        (0..count).map(|_| call()).collect()
-    };
+    watch_long_paths(&mut many);
     // More than are on their way and wait together.
-    let deaf = callers(b"wchp", 200);
+    let deaf: Vec<TcpStream> = (0..200).map(|_| deaf(&server, b"wchp")).collect();
     until("refusals", || crate::figure(&server, "ringkeeper_words_refused_count") >= 100.0);
     let lines =
         |what: &str| server.log().lines().filter(|line| line.contains(what) && line.contains("127.0.0.1:")).count();

@@ -8,6 +8,8 @@ mod shape;
 
 use client::{ConnectOptions, Connection, Operations, four_letter_word};
 use proto::request::CreateMode;
+// What a connection has just sent or closed is seen by its shard a little later.
+pub(crate) use ringkeeper_tests::until;
 use ringkeeper_tests::{Core, Server, top};
 use shape::{masked, shapes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,15 +39,6 @@ pub(crate) fn figure(server: &Server, key: &str) -> f64 {
     let text = ask(server, "mntr");
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")));
     line.unwrap_or_else(|| panic!("mntr has no {key}:\n{text}")).parse().unwrap()
-}
-
-/// Asks until it is so: what a connection has just sent or closed is seen by its shard a little later.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A server after the steps of `words.py`: two sessions and a connection that says nothing.
