@@ -70,7 +70,7 @@ const ROWS: &[Row] = &[
             ("request_throttle_stall_time", "5"),
             ("throttled_op_wait_time", "1"),
         ],
-        meet: pipelines,
+        meet: crowd,
         figure: "throttled_ops",
         log: "throttled_op_wait_time",
     },
@@ -197,16 +197,26 @@ fn three_connections(server: &Server) {
 
 /// Several connections send many writes at once.
 fn pipelines(server: &Server) {
+    write_at_once(server, 4, 200);
+}
+
+/// So many connections write that who comes last, let in one by one, waits for more than a millisecond.
+fn crowd(server: &Server) {
+    write_at_once(server, 200, 20);
+}
+
+fn write_at_once(server: &Server, connections: usize, writes_of_each: usize) {
     connect(server, 20_000).create("/n", b"", CreateMode::Persistent).unwrap();
-    let mut conns: Vec<Connection> = (0..4).map(|_| connect(server, 20_000)).collect();
+    let mut conns: Vec<Connection> = (0..connections).map(|_| connect(server, 20_000)).collect();
+    let set = Request::SetData(SetDataRequest { path: "/n", data: Some(b"x"), version: -1 });
     for conn in &mut conns {
-        let set = Request::SetData(SetDataRequest { path: "/n", data: Some(b"x"), version: -1 });
-        let xids: Vec<Xid> = (0..200).map(|_| conn.queue(&set)).collect();
-        assert_eq!(xids.len(), 200);
+        for _ in 0..writes_of_each {
+            let _xid = conn.queue(&set);
+        }
         conn.flush().unwrap();
     }
     for conn in &mut conns {
-        (0..200).for_each(|_| drop(conn.recv_reply().unwrap()));
+        (0..writes_of_each).for_each(|_| drop(conn.recv_reply().unwrap()));
     }
 }
 
