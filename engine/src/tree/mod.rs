@@ -2,77 +2,49 @@
 //!
 //! Owns znodes, their children, ACLs, the sets that expiry and closing sessions need, and the running digest. It is changed only through
 //! the methods below, by [`crate::apply`]; it never validates, reads a clock, or fires a watch. A mutation that cannot be done (a missing
-//! parent, say) is our own bug and panics: prep has checked it. The API is the one that base + delta will have: look up, read,
-//! iterate children, mutate, freeze. The model test (`tests/model.rs`) compares every field of it.
+//! parent, say) is our own bug and panics: prep has checked it. The model test (`tests/model.rs`) compares every field of it.
+//!
+//! It is base + delta: the newest image, mapped and read in place ([`snapshot::Base`]), and above it what changed since, in memory: a
+//! [`layer::Layer`], and below that, while an image is written, the one that was put aside for it. A look-up asks them from the top.
+//! Damage that is found in the base ends the process with its place ([`broken`]): there is nothing right to go on with.
 
 mod acl_table;
 mod frozen;
+mod layer;
+mod node;
 mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
-pub use frozen::{FrozenNode, FrozenTree, LoadError, TreeLoader};
+pub use frozen::{FrozenTree, LoadError, Replaced, TreeLoader};
+pub use node::{Children, Node};
 
 use crate::digest::{self, ContentCrc};
 use acl_table::AclTable;
 use ahash::{AHashMap, RandomState};
-use hashbrown::HashTable;
+use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
-use slab::CowSlab;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound;
+use snapshot::Base;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// The znodes that exist from the start and cannot be deleted.
 pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
-/// A znode's number within this tree, for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct NodeId(u32);
-
-/// Where a walk over a session's ephemerals goes on.
-#[derive(Clone, Copy, Debug)]
-pub struct EphemeralCursor(NodeId);
-
-/// What is stored of a znode: what images hold.
-#[derive(Clone, Debug)]
-struct Record {
-    path: Arc<str>,
-    data: Option<Arc<[u8]>>,
-    acl: AclId,
-    crc: ContentCrc,
-    stat: StatPersisted,
-}
-
-/// Where a znode hangs: rebuilt when a tree is loaded, so not in images.
-#[derive(Debug)]
-struct Links {
-    parent: NodeId,
-    /// Position among the parent's children.
-    position: u32,
-    children: Vec<NodeId>,
-}
-
-/// A path's hash and its znode.
-#[derive(Clone, Copy, Debug)]
-struct IndexEntry {
-    hash: u32,
-    id: NodeId,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Tree {
-    nodes: CowSlab<Record>,
-    links: Vec<Links>,
-    index: HashTable<IndexEntry>,
-    hasher: RandomState,
+    /// What changed since the layer below was put aside, or since the base.
+    top: Layer,
+    /// What an image is being written of, above the base.
+    frozen: Option<Arc<Layer>>,
+    base: Option<Arc<Base>>,
     acls: AclTable,
-    ephemerals: AHashMap<SessionId, BTreeSet<NodeId>>,
+    node_count: usize,
     ephemeral_count: usize,
-    containers: BTreeSet<NodeId>,
-    ttls: BTreeSet<NodeId>,
+    /// Sessions that have ephemerals, with their count.
+    ephemeral_owners: AHashMap<SessionId, usize>,
     /// The paths whose subtrees have a quota.
     quotas: HashSet<Arc<str>, RandomState>,
     subtrees_counted: u64,
@@ -80,72 +52,6 @@ pub struct Tree {
     last_zxid: Zxid,
     digest: u64,
     data_bytes: u64,
-}
-
-/// A znode, to be read.
-#[derive(Clone, Copy, Debug)]
-pub struct Node<'t> {
-    tree: &'t Tree,
-    record: &'t Record,
-    id: NodeId,
-}
-
-impl<'t> Node<'t> {
-    /// Its path.
-    #[must_use]
-    pub fn path(&self) -> &'t Arc<str> {
-        &self.record.path
-    }
-
-    /// Its data; null stays null.
-    #[must_use]
-    pub fn data(&self) -> Option<&'t [u8]> {
-        self.record.data.as_deref()
-    }
-
-    /// What clients see of it.
-    #[must_use]
-    pub fn stat(&self) -> Stat {
-        self.record.stat.to_stat(self.data().map_or(0, <[u8]>::len), self.child_count())
-    }
-
-    /// What is stored of it.
-    #[must_use]
-    pub fn persisted(&self) -> &'t StatPersisted {
-        &self.record.stat
-    }
-
-    /// Its ACL.
-    #[must_use]
-    pub fn acl(&self) -> &'t AclList {
-        self.tree.acls.get(self.record.acl)
-    }
-
-    /// The number of its ACL: [`AclId::OPEN`] needs no look.
-    #[must_use]
-    pub fn acl_id(&self) -> AclId {
-        self.record.acl
-    }
-
-    /// CRC of its path and data.
-    #[must_use]
-    pub fn content_crc(&self) -> ContentCrc {
-        self.record.crc
-    }
-
-    /// Count of its children.
-    #[must_use]
-    pub fn child_count(&self) -> usize {
-        self.tree.links_of(self.id).children.len()
-    }
-
-    /// The names of its children, in no order.
-    pub fn children(&self) -> impl ExactSizeIterator<Item = &'t str> + use<'t> {
-        let tree = self.tree;
-        let prefix = if &*self.record.path == "/" { 1 } else { self.record.path.len() + 1 };
-        let children = &self.tree.links_of(self.id).children;
-        children.iter().map(move |id| tree.record(*id).path.get(prefix..).unwrap_or_default())
-    }
 }
 
 /// What a create puts into the tree.
@@ -190,15 +96,13 @@ impl Tree {
 
     fn empty() -> Tree {
         Tree {
-            nodes: CowSlab::new(),
-            links: Vec::new(),
-            index: HashTable::new(),
-            hasher: RandomState::new(),
+            top: Layer::new(),
+            frozen: None,
+            base: None,
             acls: AclTable::new(),
-            ephemerals: AHashMap::new(),
+            node_count: 0,
             ephemeral_count: 0,
-            containers: BTreeSet::new(),
-            ttls: BTreeSet::new(),
+            ephemeral_owners: AHashMap::new(),
             quotas: HashSet::default(),
             subtrees_counted: 0,
             sessions: BTreeMap::new(),
@@ -211,8 +115,11 @@ impl Tree {
     /// The znode at `path`.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<Node<'_>> {
-        let id = self.find(path)?;
-        Some(Node { tree: self, record: self.record(id), id })
+        match self.top.look(path) {
+            Some(Entry::There(record)) => Some(Node::of_layer(self, record)),
+            Some(Entry::Gone(_)) => None,
+            None => self.get_below(path),
+        }
     }
 
     /// The zxid of the newest txn in it.
@@ -230,7 +137,7 @@ impl Tree {
     /// Count of znodes, the root and the reserved ones included.
     #[must_use]
     pub const fn node_count(&self) -> usize {
-        self.nodes.len()
+        self.node_count
     }
 
     /// Bytes of all paths and data.
@@ -256,41 +163,52 @@ impl Tree {
         self.sessions.get(&session).copied()
     }
 
-    /// The paths of a session's ephemerals.
-    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> + '_ {
-        self.ephemerals.get(&session).into_iter().flatten().map(|id| &self.record(*id).path)
+    /// The paths of a session's ephemerals, in no order.
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &str> + '_ {
+        self.ephemerals_behind(session, None)
     }
 
     /// Count of sessions that own ephemerals.
     #[must_use]
     pub fn ephemeral_owner_count(&self) -> usize {
-        self.ephemerals.len()
+        self.ephemeral_owners.len()
     }
 
-    /// At most `count_max` of a session's ephemerals, behind `after`, and where to go on if there may be more: a session may own so many that
-    /// nobody should hold the tree while he looks at all of them.
+    /// The first `count_max` of a session's ephemerals behind the path `after`, in the order of paths: a session may own so many that nobody
+    /// should hold the tree while he looks at all of them. Fewer than `count_max` are the last.
     #[must_use]
-    pub fn ephemerals_after(
-        &self,
-        session: SessionId,
-        after: Option<EphemeralCursor>,
-        count_max: usize,
-    ) -> (Vec<Arc<str>>, Option<EphemeralCursor>) {
-        let behind = after.map_or(Bound::Unbounded, |EphemeralCursor(id)| Bound::Excluded(id));
-        let ids = self.ephemerals.get(&session).into_iter().flat_map(|ids| ids.range((behind, Bound::Unbounded)));
-        let ids: Vec<NodeId> = ids.take(count_max).copied().collect();
-        let next = ids.last().filter(|_| ids.len() == count_max).map(|id| EphemeralCursor(*id));
-        (ids.into_iter().map(|id| Arc::clone(&self.record(id).path)).collect(), next)
+    pub fn ephemerals_after(&self, session: SessionId, after: Option<&str>, count_max: usize) -> Vec<Arc<str>> {
+        // Each source is in order: of none more than `count_max` can be among the first.
+        let layers = self.layers().flat_map(|(depth, layer)| {
+            let paths = layer.ephemerals_after(session, after).map(|path| &**path);
+            paths.filter(move |path| !self.is_covered(path, depth)).take(count_max)
+        });
+        let base = self.base_ephemerals(session, after).take(count_max);
+        let mut paths: Vec<&str> = layers.chain(base).collect();
+        paths.sort_unstable();
+        paths.truncate(count_max);
+        paths.into_iter().map(Arc::from).collect()
     }
 
-    /// The containers, in no order.
-    pub fn containers(&self) -> impl Iterator<Item = Node<'_>> + '_ {
-        self.containers.iter().map(|id| self.node(*id))
+    /// The containers without children, in no order.
+    pub fn empty_containers(&self) -> impl Iterator<Item = Node<'_>> + '_ {
+        let layers = self.layers().flat_map(|(depth, layer)| {
+            let records = layer.empty_containers().filter(move |record| !self.is_covered(&record.path, depth));
+            records.map(|record| Node::of_layer(self, record))
+        });
+        let base = self.base.iter().flat_map(|base| base.containers()).map(|(_, path)| path);
+        layers.chain(self.still_of_base(base))
     }
 
-    /// The TTL znodes, in no order.
-    pub fn ttl_nodes(&self) -> impl Iterator<Item = Node<'_>> + '_ {
-        self.ttls.iter().map(|id| self.node(*id))
+    /// The TTL znodes that are older than their time to live at `now_ms`, with children or without, in no order.
+    pub fn ttls_due(&self, now_ms: i64) -> impl Iterator<Item = Node<'_>> + '_ {
+        let layers = self.layers().flat_map(move |(depth, layer)| {
+            let records = layer.ttls_due(now_ms).filter(move |record| !self.is_covered(&record.path, depth));
+            records.map(|record| Node::of_layer(self, record))
+        });
+        let base = self.base.iter().flat_map(|base| base.ttls());
+        let due = base.take_while(move |(expiry_ms, _)| *expiry_ms < now_ms).map(|(_, path)| path);
+        layers.chain(self.still_of_base(due))
     }
 
     /// Count of all znodes below `path`, which exists.
@@ -299,15 +217,17 @@ impl Tree {
         if path == "/" {
             return self.node_count() - 1;
         }
-        let Some(id) = self.find(path) else { return 0 };
-        let mut stack = vec![id];
-        let mut count = 0;
-        while let Some(id) = stack.pop() {
-            let children = &self.links_of(id).children;
-            count += children.len();
-            stack.extend_from_slice(children);
-        }
-        count
+        self.subtree(path).count().saturating_sub(1)
+    }
+
+    /// The znode at `path` and all below it, in no order.
+    pub(crate) fn subtree(&self, path: &str) -> impl Iterator<Item = Node<'_>> + '_ {
+        let mut stack: Vec<Node<'_>> = self.get(path).into_iter().collect();
+        std::iter::from_fn(move || {
+            let node = stack.pop()?;
+            stack.extend(node.child_nodes());
+            Some(node)
+        })
     }
 
     // ---- changes: only crate::apply calls these --------------------------------------------------------------------
@@ -315,9 +235,10 @@ impl Tree {
     /// Puts a znode into the tree and changes its parent's stat. `parent_cversion` is the parent's stored cversion after it.
     pub(crate) fn create(&mut self, new: &NewNode<'_>, parent_cversion: i32, zxid: Zxid, time_ms: i64) {
         let (parent_path, _) = path::split(new.path).expect("prep refuses to create the root");
-        let parent = self.find(parent_path).expect("prep has found the parent");
-        assert!(self.find(new.path).is_none(), "prep has found that {} does not exist", new.path);
+        let parent = self.bring_up(parent_path);
+        assert!(self.get(new.path).is_none(), "prep has found that {} does not exist", new.path);
         self.change(parent, |record| {
+            record.child_count += 1;
             // ZooKeeper's rule for replays, which also decides what happens when the counter runs over.
             if parent_cversion > record.stat.cversion {
                 record.stat.cversion = parent_cversion;
@@ -330,51 +251,66 @@ impl Tree {
             data: new.data.map(Into::into),
             acl,
             crc: ContentCrc::of(new.path, new.data),
+            child_count: 0,
             stat: StatPersisted::created(zxid, time_ms, new.owner),
         };
-        let id = self.insert(record);
-        self.link(id, parent);
+        self.put_new(record, parent);
     }
 
     /// Takes a znode without children out of the tree and changes its parent's stat.
     pub(crate) fn delete(&mut self, path: &str, zxid: Zxid) -> Deleted {
-        let id = self.find(path).expect("prep has found the znode");
-        assert!(self.links_of(id).children.is_empty(), "prep has found {path} without children");
-        let parent = self.links_of(id).parent;
-        // A session's end deletes many of one parent: after the first of them nothing of it changes.
-        if self.record(parent).stat.pzxid < zxid {
-            self.change(parent, |record| record.stat.pzxid = zxid);
+        let (parent_path, _) = path::split(path).expect("prep refuses to delete the root");
+        let parent = self.bring_up(parent_path);
+        self.change(parent, |record| {
+            record.child_count -= 1;
+            // A session's end deletes many of one parent: after the first of them its stat does not change.
+            record.stat.pzxid = record.stat.pzxid.max(zxid);
+        });
+        let id = self.bring_up(path);
+        assert_eq!(self.top.record(id).child_count, 0, "prep has found {path} without children");
+        let record = self.top.remove(id, parent);
+        if self.top.find(path).is_some() {
+            self.top.count_gone(parent, true);
         }
-        self.unlink(id);
-        self.remove(id)
+        self.digest = self.digest.wrapping_sub(record.digest());
+        self.data_bytes -= (record.path.len() + record.data_len()) as u64;
+        self.node_count -= 1;
+        if let EphemeralKind::Ephemeral(session) = record.stat.ephemeral_owner.kind() {
+            self.ephemeral_count -= 1;
+            let count = self.ephemeral_owners.get_mut(&session).expect("who has ephemerals is counted");
+            *count -= 1;
+            if *count == 0 {
+                self.ephemeral_owners.remove(&session);
+            }
+        }
+        let acl = Arc::clone(self.acls.get(record.acl));
+        self.acls.release(record.acl);
+        Deleted { data_bytes: record.data_len(), path: record.path, acl }
     }
 
     /// Replaces a znode's data.
     pub(crate) fn set_data(&mut self, path: &str, data: Option<&[u8]>, version: i32, zxid: Zxid, time_ms: i64) -> Stat {
-        let id = self.find(path).expect("prep has found the znode");
-        let before = self.record(id).data.as_ref().map_or(0, |data| data.len());
-        self.data_bytes = self.data_bytes + data.map_or(0, <[u8]>::len) as u64 - before as u64;
-        self.change(id, |record| {
+        let id = self.bring_up(path);
+        self.replace_data(id, data, |record| {
             record.crc = ContentCrc::of(path, data);
-            record.data = data.map(Into::into);
             record.stat.mtime = time_ms;
             record.stat.mzxid = zxid;
             record.stat.version = version;
         });
-        self.node(id).stat()
+        Node::of_layer(self, self.top.record(id)).stat()
     }
 
     /// Replaces a znode's ACL.
     pub(crate) fn set_acl(&mut self, path: &str, acl: &[Acl], aversion: i32) -> Stat {
-        let id = self.find(path).expect("prep has found the znode");
+        let id = self.bring_up(path);
         let new = self.acls.acquire(acl);
-        let old = self.record(id).acl;
+        let old = self.top.record(id).acl;
         self.change(id, |record| {
             record.acl = new;
             record.stat.aversion = aversion;
         });
         self.acls.release(old);
-        self.node(id).stat()
+        Node::of_layer(self, self.top.record(id)).stat()
     }
 
     /// A session begins, or its timeout changes.
@@ -396,139 +332,113 @@ impl Tree {
     /// Data of `/zookeeper/config` and of quota statistics: the only writes outside txns (law 3), outside the digest.
     pub fn set_local_data(&mut self, path: &str, data: &[u8]) {
         assert!(!digest::counts(path), "{path} is replicated state");
-        if let Some(id) = self.find(path) {
-            let before = self.record(id).data.as_ref().map_or(0, |data| data.len());
-            self.data_bytes = self.data_bytes + data.len() as u64 - before as u64;
-            self.change(id, |record| record.data = Some(data.into()));
+        if self.get(path).is_some() {
+            let id = self.bring_up(path);
+            self.replace_data(id, Some(data), |_| {});
         }
     }
 
     // ---- inside -----------------------------------------------------------------------------------------------------
 
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits of the hash are enough for the index")]
-    fn hash(&self, path: &str) -> u32 {
-        self.hasher.hash_one(path) as u32
+    /// The znode at `path`, as it was before the top layer.
+    fn get_below(&self, path: &str) -> Option<Node<'_>> {
+        match self.frozen.as_ref().and_then(|frozen| frozen.look(path)) {
+            Some(Entry::There(record)) => Some(Node::of_layer(self, record)),
+            Some(Entry::Gone(_)) => None,
+            None => self.get_base(path),
+        }
     }
 
-    fn find(&self, path: &str) -> Option<NodeId> {
-        let hash = self.hash(path);
-        let found = self.index.find(spread(hash), |entry| entry.hash == hash && &*self.record(entry.id).path == path);
-        found.map(|entry| entry.id)
+    /// The znode at `path`, as it is in the base.
+    fn get_base(&self, path: &str) -> Option<Node<'_>> {
+        let base = self.base.as_ref()?;
+        base.find(path).unwrap_or_else(|error| broken(&error)).map(|node| Node::of_base(self, node))
     }
 
-    fn record(&self, id: NodeId) -> &Record {
-        self.nodes.get(id.0).expect("a node id in the tree has a record")
+    /// The layers in memory from the top, each with its depth.
+    fn layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
+        [&self.top].into_iter().chain(self.frozen.as_deref()).enumerate()
     }
 
-    fn node(&self, id: NodeId) -> Node<'_> {
-        Node { tree: self, record: self.record(id), id }
+    /// Does a layer above this depth say something else of the path?
+    fn is_covered(&self, path: &str, depth: usize) -> bool {
+        self.layers().take(depth).any(|(_, layer)| layer.find(path).is_some())
     }
 
-    fn links_of(&self, id: NodeId) -> &Links {
-        self.links.get(id.0 as usize).expect("a node id in the tree has links")
+    fn ephemerals_behind<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = &'t str> {
+        let layers = self.layers().flat_map(move |(depth, layer)| {
+            let paths = layer.ephemerals_after(session, after).map(|path| &**path);
+            paths.filter(move |path| !self.is_covered(path, depth))
+        });
+        layers.chain(self.base_ephemerals(session, after))
     }
 
-    fn links_mut(&mut self, id: NodeId) -> &mut Links {
-        self.links.get_mut(id.0 as usize).expect("a node id in the tree has links")
+    /// Those of a session's ephemerals that are as they were in the base.
+    fn base_ephemerals<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = &'t str> {
+        let base = self.base.iter().flat_map(move |base| base.ephemerals_after(session, after));
+        let paths = base.map(|path| path.unwrap_or_else(|error| broken(&error)));
+        paths.filter(|path| !self.is_covered(path, usize::MAX))
+    }
+
+    /// Those of the base's znodes that no layer covers.
+    fn still_of_base<'t>(&'t self, paths: impl Iterator<Item = &'t str>) -> impl Iterator<Item = Node<'t>> {
+        paths.filter(|path| !self.is_covered(path, usize::MAX)).filter_map(|path| self.get_base(path))
+    }
+
+    /// The number of the znode in the top layer, where it is put if it is not there yet.
+    fn bring_up(&mut self, path: &str) -> NodeId {
+        if let Some(id) = self.top.find(path) {
+            return id;
+        }
+        let node = self.get_below(path).unwrap_or_else(|| panic!("prep has found {path}"));
+        let record = node.to_record();
+        self.top.put(record, Below::Has)
     }
 
     /// Changes a record and keeps the digest in step.
     fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Record)) {
-        let record = self.nodes.get_mut(id.0).expect("a node id in the tree has a record");
-        let counts = digest::counts(&record.path);
-        let before = if counts { record.crc.digest(&record.stat) } else { 0 };
-        change(record);
-        let after = if counts { record.crc.digest(&record.stat) } else { 0 };
+        let DigestChange { before, after } = self.top.change(id, change);
         self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
     }
 
-    fn insert(&mut self, record: Record) -> NodeId {
-        let hash = self.hash(&record.path);
-        if digest::counts(&record.path) {
-            self.digest = self.digest.wrapping_add(record.crc.digest(&record.stat));
-        }
-        self.data_bytes += (record.path.len() + record.data.as_ref().map_or(0, |data| data.len())) as u64;
-        let kind = record.stat.ephemeral_owner.kind();
-        let id = NodeId(self.nodes.insert(record));
-        self.index.insert_unique(spread(hash), IndexEntry { hash, id }, |entry| spread(entry.hash));
-        let links = Links { parent: id, position: 0, children: Vec::new() };
-        match self.links.get_mut(id.0 as usize) {
-            Some(slot) => *slot = links,
-            None => self.links.push(links),
-        }
-        match kind {
-            EphemeralKind::Persistent => {}
-            EphemeralKind::Container => drop(self.containers.insert(id)),
-            EphemeralKind::Ttl(_) => drop(self.ttls.insert(id)),
-            EphemeralKind::Ephemeral(session) => {
-                self.ephemerals.entry(session).or_default().insert(id);
-                self.ephemeral_count += 1;
-            }
-        }
-        id
+    fn replace_data(&mut self, id: NodeId, data: Option<&[u8]>, change: impl FnOnce(&mut Record)) {
+        let before = self.top.record(id).data_len();
+        self.data_bytes = self.data_bytes + data.map_or(0, <[u8]>::len) as u64 - before as u64;
+        self.change(id, |record| {
+            record.data = data.map(Into::into);
+            change(record);
+        });
     }
 
-    fn remove(&mut self, id: NodeId) -> Deleted {
-        let record = self.nodes.remove(id.0).expect("a node id in the tree has a record");
-        let hash = self.hash(&record.path);
-        let entry = self.index.find_entry(spread(hash), |entry| entry.id == id).expect("every znode is indexed");
-        entry.remove();
-        if digest::counts(&record.path) {
-            self.digest = self.digest.wrapping_sub(record.crc.digest(&record.stat));
+    /// Puts a znode under its parent, whose record counts it already.
+    fn put_new(&mut self, record: Record, parent: NodeId) {
+        self.count_new(&record);
+        // A path that is gone here lies below: its parent has one tombstone less.
+        let was_gone = self.top.find(&record.path).is_some();
+        if was_gone {
+            self.top.count_gone(parent, false);
         }
-        let data_bytes = record.data.as_ref().map_or(0, |data| data.len());
-        self.data_bytes -= (record.path.len() + data_bytes) as u64;
-        match record.stat.ephemeral_owner.kind() {
-            EphemeralKind::Persistent => {}
-            EphemeralKind::Container => drop(self.containers.remove(&id)),
-            EphemeralKind::Ttl(_) => drop(self.ttls.remove(&id)),
-            EphemeralKind::Ephemeral(session) => {
-                self.ephemeral_count -= 1;
-                if let Some(set) = self.ephemerals.get_mut(&session) {
-                    set.remove(&id);
-                    if set.is_empty() {
-                        self.ephemerals.remove(&session);
-                    }
-                }
-            }
-        }
-        let acl = Arc::clone(self.acls.get(record.acl));
-        self.acls.release(record.acl);
-        Deleted { path: record.path, acl, data_bytes }
+        self.top.put(record, if was_gone { Below::Has } else { Below::HasNot { parent } });
     }
 
-    fn link(&mut self, id: NodeId, parent: NodeId) {
-        let children = &mut self.links_mut(parent).children;
-        let position = u32::try_from(children.len()).expect("fewer than 2^32 children");
-        children.push(id);
-        let links = self.links_mut(id);
-        links.parent = parent;
-        links.position = position;
+    fn count_new(&mut self, record: &Record) {
+        self.digest = self.digest.wrapping_add(record.digest());
+        self.data_bytes += (record.path.len() + record.data_len()) as u64;
+        self.node_count += 1;
+        if let EphemeralKind::Ephemeral(session) = record.stat.ephemeral_owner.kind() {
+            self.ephemeral_count += 1;
+            *self.ephemeral_owners.entry(session).or_default() += 1;
+        }
     }
+}
 
-    /// Takes a znode out of its parent's children; the last one takes its place.
-    fn unlink(&mut self, id: NodeId) {
-        let Links { parent, position, .. } = *self.links_of(id);
-        let children = &mut self.links_mut(parent).children;
-        children.swap_remove(position as usize);
-        if let Some(moved) = children.get(position as usize).copied() {
-            self.links_mut(moved).position = position;
-        }
-        // A directory that was large once does not hold its memory for ever.
-        let children = &mut self.links_mut(parent).children;
-        if children.capacity() > 64 && children.len() < children.capacity() / 4 {
-            children.shrink_to(children.len() * 2);
-        }
-    }
+/// The base cannot be read: the process ends here, with the place of the damage.
+fn broken(error: &snapshot::Error) -> ! {
+    panic!("the base image cannot be served: {error}")
 }
 
 impl Default for Tree {
     fn default() -> Tree {
         Tree::new()
     }
-}
-
-/// The table takes its buckets from the low bits and its tags from the high ones: the 32 bits serve as both.
-const fn spread(hash: u32) -> u64 {
-    ((hash as u64) << 32) | hash as u64
 }

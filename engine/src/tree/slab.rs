@@ -1,117 +1,67 @@
-//! A slab that can be frozen in a few microseconds: values in chunks behind reference counts, copied when they are written while
-//! somebody holds a frozen view.
+//! A slab: values addressed by number, in chunks that never move.
 //!
-//! Owns the values and the free list. A frozen view costs one reference count a page (16,384 values); a write while one exists copies
-//! the page's list of chunks and the one chunk it touches, once. The test below would catch a view that changes under its reader.
+//! Owns the values and the free list. Growing adds a chunk and copies nothing, so that no insert takes long however many values there are.
 
-use std::sync::Arc;
-
-/// Values in a chunk: what one copy-on-write copies.
-const CHUNK_LEN: usize = 64;
-/// Chunks in a page.
-const PAGE_LEN: usize = 256;
-/// Values in a page.
-const PAGE_VALUES: usize = CHUNK_LEN * PAGE_LEN;
-
-type Chunk<T> = Vec<Option<T>>;
-type Page<T> = Vec<Arc<Chunk<T>>>;
+/// Values in a chunk.
+const CHUNK_LEN: usize = 1_024;
 
 /// A slab of values, addressed by number.
 #[derive(Debug)]
-pub(crate) struct CowSlab<T> {
-    pages: Vec<Arc<Page<T>>>,
+pub(super) struct Slab<T> {
+    /// Every chunk but the last is full.
+    chunks: Vec<Vec<Option<T>>>,
     free: Vec<u32>,
-    /// Slots ever used; those below it are taken or in `free`.
-    used: u32,
-    len: usize,
 }
 
-impl<T: Clone> CowSlab<T> {
-    pub(crate) const fn new() -> CowSlab<T> {
-        CowSlab { pages: Vec::new(), free: Vec::new(), used: 0, len: 0 }
-    }
-
-    /// Count of values.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Slab<T> {
+        Slab { chunks: Vec::new(), free: Vec::new() }
     }
 
     /// The value in a slot.
-    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
-        get(&self.pages, slot)
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        let slot = slot as usize;
+        self.chunks.get(slot / CHUNK_LEN)?.get(slot % CHUNK_LEN)?.as_ref()
     }
 
-    /// The value in a slot, to be changed. A frozen view keeps the old one.
-    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.cell_mut(slot)?.as_mut()
+    /// The value in a slot, to be changed.
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        let slot = slot as usize;
+        self.chunks.get_mut(slot / CHUNK_LEN)?.get_mut(slot % CHUNK_LEN)?.as_mut()
     }
 
     /// Puts a value into a free slot and tells which.
     ///
     /// # Panics
     /// At 2^32 values, far beyond what memory holds.
-    pub(crate) fn insert(&mut self, value: T) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            let slot = self.used;
-            self.used = slot.checked_add(1).expect("fewer than 2^32 znodes");
-            slot
-        });
-        self.reserve(slot);
-        let cell = self.cell_mut(slot).expect("reserved above");
-        debug_assert!(cell.is_none());
-        *cell = Some(value);
-        self.len += 1;
-        slot
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            let at = slot as usize;
+            let cell = self.chunks.get_mut(at / CHUNK_LEN).and_then(|chunk| chunk.get_mut(at % CHUNK_LEN));
+            *cell.expect("a free slot was used once") = Some(value);
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_LEN) {
+            self.chunks.push(Vec::with_capacity(CHUNK_LEN));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK_LEN;
+        let chunk = self.chunks.last_mut().expect("pushed where there was none with room");
+        let slot = before + chunk.len();
+        chunk.push(Some(value));
+        u32::try_from(slot).expect("fewer than 2^32 znodes in a layer")
     }
 
     /// Takes the value out of a slot and frees it.
-    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
-        let value = self.cell_mut(slot)?.take()?;
+    pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
+        let at = slot as usize;
+        let value = self.chunks.get_mut(at / CHUNK_LEN)?.get_mut(at % CHUNK_LEN)?.take()?;
         self.free.push(slot);
-        self.len -= 1;
         Some(value)
     }
 
-    /// A view of all values as they are now, which later changes do not touch.
-    pub(crate) fn freeze(&self) -> FrozenSlab<T> {
-        FrozenSlab { pages: self.pages.clone() }
-    }
-
-    /// Makes room for `slot`, which is at most one past the last.
-    fn reserve(&mut self, slot: u32) {
-        let slot = slot as usize;
-        if slot / PAGE_VALUES == self.pages.len() {
-            self.pages.push(Arc::new(Vec::new()));
-        }
-        let Some(page) = self.pages.get_mut(slot / PAGE_VALUES) else { return };
-        if slot % PAGE_VALUES / CHUNK_LEN == page.len() {
-            Arc::make_mut(page).push(Arc::new(vec![None; CHUNK_LEN]));
-        }
-    }
-
-    fn cell_mut(&mut self, slot: u32) -> Option<&mut Option<T>> {
-        let slot = slot as usize;
-        let page = Arc::make_mut(self.pages.get_mut(slot / PAGE_VALUES)?);
-        let chunk = Arc::make_mut(page.get_mut(slot % PAGE_VALUES / CHUNK_LEN)?);
-        chunk.get_mut(slot % CHUNK_LEN)
-    }
-}
-
-fn get<T>(pages: &[Arc<Page<T>>], slot: u32) -> Option<&T> {
-    let slot = slot as usize;
-    pages.get(slot / PAGE_VALUES)?.get(slot % PAGE_VALUES / CHUNK_LEN)?.get(slot % CHUNK_LEN)?.as_ref()
-}
-
-/// All values of a [`CowSlab`] as they were when it was frozen.
-#[derive(Clone, Debug)]
-pub(crate) struct FrozenSlab<T> {
-    pages: Vec<Arc<Page<T>>>,
-}
-
-impl<T> FrozenSlab<T> {
     /// The values, in the order of their slots.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flat_map(|page| page.iter()).flat_map(|chunk| chunk.iter()).flatten()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flatten().flatten()
     }
 }
 
@@ -120,21 +70,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frozen_view_does_not_change_under_its_reader() {
-        let mut slab = CowSlab::new();
-        let slots: Vec<u32> = (0..40_000_u64).map(|i| slab.insert(i)).collect();
-        let frozen = slab.freeze();
-        for slot in &slots {
-            *slab.get_mut(*slot).unwrap() += 1_000_000;
-        }
-        for slot in slots.iter().step_by(2) {
-            slab.remove(*slot);
-        }
-        let reused = slab.insert(7);
-        assert!(frozen.iter().copied().eq(0..40_000));
-        assert_eq!(slab.get(reused), Some(&7));
-        assert_eq!(slab.len(), 20_001);
-        assert_eq!(slab.get(slots[1]), Some(&1_000_001));
-        assert_eq!(slab.get(99_999), None);
+    fn values_keep_their_slots_and_freed_ones_are_used_again() {
+        let mut slab = Slab::new();
+        let slots: Vec<u32> = (0..3_000_u32).map(|value| slab.insert(value)).collect();
+        assert_eq!(slots, (0..3_000).collect::<Vec<_>>());
+        assert_eq!((slab.remove(1_500), slab.remove(1_500), slab.remove(9_999)), (Some(1_500), None, None));
+        *slab.get_mut(1_499).unwrap() = 7;
+        assert_eq!((slab.get(1_499), slab.get(1_500), slab.get(3_000)), (Some(&7), None, None));
+        assert_eq!(slab.insert(8), 1_500);
+        assert_eq!(slab.insert(9), 3_000);
+        assert_eq!(slab.iter().count(), 3_001);
     }
 }
