@@ -10,5 +10,5 @@ mod reader;
 mod writer;
 
 pub use place::{Place, Run};
-pub use reader::{Base, BaseAcl, BaseFile, BaseNode, Children, EphemeralOwnerCount, Extent, IndexEntries, Nodes};
+pub use reader::{Base, BaseAcl, BaseFile, BaseNode, Children, Entries, EphemeralOwnerCount, Extent, Nodes};
 pub use writer::{BaseOptions, BaseTables, BaseWriter, CarryPlan, NodeChange, NodeEntry, Presence, PublishedBase};

@@ -32,7 +32,7 @@ impl<'a> Place<'a> {
 
     /// The place of a path in a run other than [`Run::Nodes`]: key (session, or expiry in ms, or 0), then the path.
     #[must_use]
-    pub fn of_index(_key: i64, _path: &'a str) -> Place<'a> {
+    pub fn of_entry(_key: i64, _path: &'a str) -> Place<'a> {
         todo!()
     }
 }

@@ -165,19 +165,19 @@ impl Base {
 
     /// The TTL znodes: key (expiry in ms) and path, ascending. It ends after an error.
     #[must_use]
-    pub fn ttls(&self) -> IndexEntries<'_> {
+    pub fn ttls(&self) -> Entries<'_> {
         todo!()
     }
 
     /// The containers: 0 and path, ascending. It ends after an error.
     #[must_use]
-    pub fn containers(&self) -> IndexEntries<'_> {
+    pub fn containers(&self) -> Entries<'_> {
         todo!()
     }
 
     /// All ephemerals: session and path, ascending. It ends after an error.
     #[must_use]
-    pub fn ephemerals(&self) -> IndexEntries<'_> {
+    pub fn ephemerals(&self) -> Entries<'_> {
         todo!()
     }
 
@@ -307,11 +307,11 @@ impl<'b> Iterator for Nodes<'b> {
 
 /// Keys and paths of a run other than [`super::Run::Nodes`], ascending. It ends after an error.
 #[derive(Debug)]
-pub struct IndexEntries<'b> {
+pub struct Entries<'b> {
     base: &'b Base,
 }
 
-impl<'b> Iterator for IndexEntries<'b> {
+impl<'b> Iterator for Entries<'b> {
     type Item = Result<(i64, &'b str)>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -92,7 +92,7 @@ impl<'b> CarryPlan<'b> {
     }
 
     /// An entry of a run other than the znodes' changes.
-    pub fn touch_index(&mut self, _run: Run, _key: i64, _path: &str) {
+    pub fn touch_entry(&mut self, _run: Run, _key: i64, _path: &str) {
         todo!()
     }
 }
@@ -159,14 +159,14 @@ impl<'b> BaseWriter<'b> {
     }
 
     /// A change in another run: ephemerals (key: the session's id), then TTL znodes (key: expiry in ms), then containers (key:
-    /// 0), each strictly ascending by [`super::Place::of_index`].
+    /// 0), each strictly ascending by [`super::Place::of_entry`].
     ///
     /// # Errors
     /// As [`BaseWriter::node`].
     ///
     /// # Panics
     /// As [`BaseWriter::node`].
-    pub fn index(&mut self, _run: Run, _key: i64, _path: &str, _presence: Presence) -> Result<()> {
+    pub fn entry(&mut self, _run: Run, _key: i64, _path: &str, _presence: Presence) -> Result<()> {
         todo!()
     }
 
