@@ -65,6 +65,14 @@ pub enum Error {
         /// The newest version that this program reads.
         supported: u32,
     },
+    /// An older version wrote the image, and another reader reads it.
+    #[error("snapshot: {} has format version {found}, which is read as an older image and not served in place", file.display())]
+    OlderFormat {
+        /// The file.
+        file: PathBuf,
+        /// The version in the file.
+        found: u32,
+    },
     /// A record does not fit into a segment. Far above what a request can carry.
     #[error("snapshot: a record of {bytes} bytes does not fit into {}, the limit is {limit} bytes", file.display())]
     RecordTooLarge {

@@ -10,6 +10,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod base;
 mod block;
 pub mod control;
 pub mod dirs;
