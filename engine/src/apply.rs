@@ -106,7 +106,7 @@ fn apply_single(tree: &mut Tree, header: &TxnHeader, txn: &Txn<'_>, items: &mut 
                 tree.quota_set(path, before, data.map_or(0, <[u8]>::len));
             }
             let node = tree.get(path).expect("its data was set just now");
-            let (path, guard) = (Arc::clone(node.path()), guard_of(&node));
+            let (path, guard) = (node.shared_path(), guard_of(&node));
             items.push(StreamItem::Change(Change {
                 zxid: header.zxid,
                 kind: ChangeKind::DataChanged,
@@ -127,7 +127,9 @@ fn apply_single(tree: &mut Tree, header: &TxnHeader, txn: &Txn<'_>, items: &mut 
                 delete(tree, header, path, items);
             }
             // Old servers do not list them, and whatever is left goes too.
-            let left: Vec<Arc<str>> = tree.ephemerals_of(header.session).cloned().collect();
+            let mut left: Vec<Arc<str>> = tree.ephemerals_of(header.session).map(Arc::from).collect();
+            // The same order on every server.
+            left.sort_unstable();
             for path in left {
                 delete(tree, header, &path, items);
             }
@@ -149,7 +151,7 @@ fn apply_create(tree: &mut Tree, header: &TxnHeader, create: &CreateTxn<'_>, ite
     let new = NewNode { path: create.path, data: create.data, acl: &acl, owner };
     tree.create(&new, create.parent_cversion, header.zxid, header.time_ms);
     let node = tree.get(create.path).expect("created just now");
-    let (path, guard, stat) = (Arc::clone(node.path()), guard_of(&node), node.stat());
+    let (path, guard, stat) = (node.shared_path(), guard_of(&node), node.stat());
     // After the reply's stat was taken: the totals of a quota are not what the client wrote.
     tree.quota_created(create.path, create.data.map_or(0, <[u8]>::len));
     let parent_guard = guard_of_parent(tree, create.path);

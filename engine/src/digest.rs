@@ -19,6 +19,18 @@ impl ContentCrc {
         ContentCrc(crc.finalize())
     }
 
+    /// As it was stored beside a znode.
+    #[must_use]
+    pub const fn from_stored(stored: u32) -> ContentCrc {
+        ContentCrc(stored)
+    }
+
+    /// To be stored beside a znode.
+    #[must_use]
+    pub const fn stored(self) -> u32 {
+        self.0
+    }
+
     /// Goes on over the stat: the znode's share of the sum.
     #[must_use]
     pub fn digest(self, stat: &StatPersisted) -> u64 {

@@ -154,12 +154,12 @@ impl Prep {
     pub fn close_session(&mut self, tree: &Tree, origin: &Origin<'_>, out: &mut Vec<u8>) {
         let owner = EphemeralOwner::session_of(origin.session);
         let pending = self.ephemerals.get(&origin.session).into_iter().flatten();
-        let is_owned = |path: &&Arc<str>| match self.pending.get(*path) {
+        let is_owned = |path: &str| match self.pending.get(path) {
             Some(pending) => pending.stat.is_some_and(|stat| stat.ephemeral_owner == owner),
             None => true,
         };
-        let mut paths: Vec<Arc<str>> =
-            tree.ephemerals_of(origin.session).chain(pending).filter(is_owned).cloned().collect();
+        let owned = tree.ephemerals_of(origin.session).filter(|path| is_owned(path)).map(Arc::from);
+        let mut paths: Vec<Arc<str>> = owned.chain(pending.filter(|path| is_owned(path)).cloned()).collect();
         // The two sources overlap, and the txn's bytes must not depend on a table's order.
         paths.sort_unstable();
         paths.dedup();
@@ -493,7 +493,7 @@ impl Prep {
         let node = tree.get(path).ok_or(ErrorCode::NoNode)?;
         Ok(Pending {
             zxid: Zxid::ZERO,
-            stat: Some(*node.persisted()),
+            stat: Some(node.persisted()),
             next_number: node.persisted().cversion,
             child_count: node.child_count(),
             acl: Arc::clone(node.acl()),

@@ -15,7 +15,6 @@ use crate::tree::Tree;
 use proto::connect::{ConnectResponse, Password};
 use proto::jute::Reader;
 use proto::request::Request;
-use proto::stat::EphemeralKind;
 use proto::txn::{Txn, TxnRecord};
 use proto::{ErrorCode, OpCode, ServerId, SessionId, Xid, Zxid};
 use std::collections::VecDeque;
@@ -590,17 +589,13 @@ impl Replica {
 
     fn container_candidates(&self, now: Now, tree: &Tree) -> VecDeque<Arc<str>> {
         let never_used_ms_max = self.options.container_never_used_ms_max;
-        let containers = tree.containers().filter(|node| {
+        let containers = tree.empty_containers().filter(|node| {
             let stat = node.persisted();
             let never_used = never_used_ms_max != 0 && now.wall_ms - stat.mtime > never_used_ms_max;
-            node.child_count() == 0 && (stat.cversion > 0 || never_used)
+            stat.cversion > 0 || never_used
         });
-        let expired = tree.ttl_nodes().filter(|node| {
-            let stat = node.persisted();
-            let EphemeralKind::Ttl(ttl_ms) = stat.ephemeral_owner.kind() else { return false };
-            node.child_count() == 0 && ttl_ms != 0 && now.wall_ms - stat.mtime > ttl_ms
-        });
-        containers.chain(expired).map(|node| Arc::clone(node.path())).collect()
+        let expired = tree.ttls_due(now.wall_ms).filter(|node| node.child_count() == 0);
+        containers.chain(expired).map(|node| node.shared_path()).collect()
     }
 }
 

@@ -26,11 +26,10 @@ fn with_data(path: &str, flags: i32, bytes: usize) -> Op {
 fn count(tree: &Tree, subject: &str, quotas: &[&str]) -> (i64, i64) {
     let within =
         |path: &str, root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-    let frozen = tree.freeze();
-    let nodes = frozen.nodes().filter(|node| within(node.path, subject));
+    let nodes = tree.subtree("/").filter(|node| within(node.path(), subject));
     let nodes = nodes
-        .filter(|node| !quotas.iter().any(|q| q.len() > subject.len() && within(q, subject) && within(node.path, q)));
-    nodes.fold((0, 0), |(count, bytes), node| (count + 1, bytes + node.data.map_or(0, <[u8]>::len) as i64))
+        .filter(|node| !quotas.iter().any(|q| q.len() > subject.len() && within(q, subject) && within(node.path(), q)));
+    nodes.fold((0, 0), |(count, bytes), node| (count + 1, bytes + node.data_bytes() as i64))
 }
 
 fn totals(tree: &Tree, subject: &str) -> (i64, i64) {
@@ -55,18 +54,16 @@ fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![6 => write(), 1 => prop::collection::vec(write(), 1..5).prop_map(Op::Multi), 1 => Just(Op::Close)]
 }
 
-/// The tree that an image of this one loads.
+/// The tree that is loaded from the parts of this one.
 fn reloaded(tree: &Tree) -> Tree {
-    let frozen = tree.freeze();
     let mut loader = Tree::loader();
-    for node in frozen.nodes() {
-        let at = frozen.acls().binary_search_by_key(&node.acl, |(id, _)| *id).unwrap();
-        loader.node(node.path, node.data, &frozen.acls()[at].1, *node.stat).unwrap();
+    for node in tree.subtree("/") {
+        loader.node(node.path(), node.data(), node.acl(), node.persisted()).unwrap();
     }
-    for (session, timeout_ms) in frozen.sessions() {
-        loader.session(*session, *timeout_ms);
+    for (session, timeout_ms) in tree.sessions() {
+        loader.session(session, timeout_ms);
     }
-    loader.finish(frozen.zxid, frozen.digest).unwrap()
+    loader.finish(tree.last_zxid(), tree.digest()).unwrap()
 }
 
 /// Creates of the stats znode of as many quotas, which each count a subtree.

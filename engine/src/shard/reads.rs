@@ -219,8 +219,7 @@ impl<'t> Reader<'t, '_> {
 
     fn get_ephemerals(&self, prefix: Option<&str>, w: &mut Writer<'_>) {
         let prefix = prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
-        let paths: Vec<&str> =
-            self.tree.ephemerals_of(self.session).map(|path| &**path).filter(|path| path.starts_with(prefix)).collect();
+        let paths: Vec<&str> = self.tree.ephemerals_of(self.session).filter(|path| path.starts_with(prefix)).collect();
         w.strings(paths.into_iter());
     }
 

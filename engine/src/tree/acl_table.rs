@@ -16,6 +16,9 @@ impl AclId {
     pub const OPEN: AclId = AclId(0);
 }
 
+/// Numbers that a base may have: far more than a server ever has different ACLs.
+const LOADED_MAX: usize = 1 << 24;
+
 #[derive(Debug)]
 struct Entry {
     acl: AclList,
@@ -85,6 +88,30 @@ impl AclTable {
     pub(crate) fn get(&self, id: AclId) -> &AclList {
         let entry = self.entries.get(id.0 as usize).and_then(Option::as_ref);
         &entry.expect("a znode's ACL is in the table").acl
+    }
+
+    /// The table of a base. `None` if two entries have a number, an ACL stands there twice, number 0 is not the open one, or one is
+    /// [`LOADED_MAX`] or more.
+    pub(crate) fn load<'a>(entries: impl Iterator<Item = (AclId, u64, &'a [Acl])>) -> Option<AclTable> {
+        let mut table = AclTable::new();
+        for (id, uses, acl) in entries {
+            if id == AclId::OPEN {
+                (*acl == **table.get(id)).then_some(())?;
+                continue;
+            }
+            let at = Some(id.0 as usize).filter(|at| *at < LOADED_MAX)?;
+            // Numbers are given out from 0 on, and used again.
+            while table.entries.len() <= at {
+                table.entries.push(None);
+            }
+            let (slot, acl) = (table.entries.get_mut(at)?, AclList::from(acl));
+            let is_new = slot.is_none() && table.ids.insert(Arc::clone(&acl), id).is_none();
+            is_new.then_some(())?;
+            *slot = Some(Entry { acl, uses });
+        }
+        let free = (0_u32..).zip(&table.entries).filter(|(_, entry)| entry.is_none()).map(|(id, _)| id);
+        table.free = free.collect();
+        Some(table)
     }
 
     /// All entries with their numbers, ascending.

@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 use proto::stat::EphemeralKind;
 use proto::{SessionId, StatPersisted};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What is stored of a znode.
@@ -162,14 +163,13 @@ impl Layer {
     }
 
     /// A session's ephemerals, behind `after`.
-    pub(super) fn ephemerals_after(
-        &self,
+    pub(super) fn ephemerals_after<'l>(
+        &'l self,
         session: SessionId,
         after: Option<&str>,
-    ) -> impl Iterator<Item = &Arc<str>> + use<'_> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let paths = self.sets.ephemerals.get(&session);
-        paths.into_iter().flat_map(move |paths| paths.range::<str, _>((after.map_or(Unbounded, Excluded), Unbounded)))
+    ) -> impl Iterator<Item = &'l Arc<str>> + use<'l> {
+        let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.sets.ephemerals.get(&session).map(|paths| paths.range::<str, _>(from)).into_iter().flatten()
     }
 
     /// The containers without children, in no order.
@@ -199,11 +199,6 @@ impl Layer {
         };
         self.sets.update(id, &path, Traits::default(), traits);
         id
-    }
-
-    /// Notes that a znode that lies below is gone.
-    pub(super) fn put_gone(&mut self, path: Arc<str>) {
-        self.add(Entry::Gone(path), Below::Has);
     }
 
     /// Takes out the znode, which has no children. If it lies below too, its tombstone stays.
@@ -240,6 +235,26 @@ impl Layer {
         DigestChange { before, after: record.digest() }
     }
 
+    /// Puts a record here before it is known where its parent is. To be followed by [`Layer::link_loaded`].
+    pub(super) fn load(&mut self, record: Record) {
+        self.put(record, Below::Has);
+    }
+
+    /// Hangs every loaded record under its parent, whose path `parent_of` tells; the root has none. `Err`: one whose parent is not here.
+    pub(super) fn link_loaded(&mut self, parent_of: impl Fn(&str) -> Option<&str>) -> Result<(), Arc<str>> {
+        let mut ids: Vec<NodeId> = self.paths.iter().map(|place| place.id).collect();
+        // In the order of loading, so that the same parts always give the same tree.
+        ids.sort_unstable();
+        for id in ids {
+            let path = Arc::clone(self.entry(id).path());
+            let Some(parent_path) = parent_of(&path) else { continue };
+            let parent = self.find(parent_path).ok_or(path)?;
+            self.links_mut(id).position = Some(self.add_child(parent, id));
+            let _share_of_stat_is_the_same = self.change(parent, |record| record.child_count += 1);
+        }
+        Ok(())
+    }
+
     // ---- inside -----------------------------------------------------------------------------------------------------
 
     fn add(&mut self, entry: Entry, below: Below) -> NodeId {
@@ -248,11 +263,7 @@ impl Layer {
         self.paths.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
         let position = match below {
             Below::Has => None,
-            Below::HasNot { parent } => {
-                let added = &mut self.dir_mut(parent).added;
-                added.push(id);
-                Some(u32::try_from(added.len() - 1).expect("fewer than 2^32 children"))
-            }
+            Below::HasNot { parent } => Some(self.add_child(parent, id)),
         };
         let links = Links { position, dir: None };
         match self.links.get_mut(id.0 as usize) {
@@ -260,6 +271,13 @@ impl Layer {
             None => self.links.push(links),
         }
         id
+    }
+
+    /// Adds a child to those that its parent adds, and tells at which position.
+    fn add_child(&mut self, parent: NodeId, child: NodeId) -> u32 {
+        let added = &mut self.dir_mut(parent).added;
+        added.push(child);
+        u32::try_from(added.len() - 1).expect("fewer than 2^32 children")
     }
 
     /// Takes a child out of those that its parent adds; the last one takes its place.
@@ -339,21 +357,25 @@ impl Sets {
 
 /// Which sets a record is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Traits {
-    session: Option<SessionId>,
-    is_empty_container: bool,
+pub(super) struct Traits {
+    pub(super) session: Option<SessionId>,
+    pub(super) is_empty_container: bool,
     /// From when on a TTL znode may go, in ms since 1970.
-    expiry_ms: Option<i64>,
+    pub(super) expiry_ms: Option<i64>,
 }
 
 impl Traits {
     fn of(record: &Record) -> Traits {
+        Traits::new(&record.stat, record.child_count)
+    }
+
+    pub(super) fn new(stat: &StatPersisted, child_count: u32) -> Traits {
         let nothing = Traits::default();
-        match record.stat.ephemeral_owner.kind() {
+        match stat.ephemeral_owner.kind() {
             EphemeralKind::Ephemeral(session) => Traits { session: Some(session), ..nothing },
-            EphemeralKind::Container => Traits { is_empty_container: record.child_count == 0, ..nothing },
+            EphemeralKind::Container => Traits { is_empty_container: child_count == 0, ..nothing },
             EphemeralKind::Ttl(ttl_ms) if ttl_ms > 0 => {
-                Traits { expiry_ms: Some(record.stat.mtime.saturating_add(ttl_ms)), ..nothing }
+                Traits { expiry_ms: Some(stat.mtime.saturating_add(ttl_ms)), ..nothing }
             }
             EphemeralKind::Ttl(_) | EphemeralKind::Persistent => nothing,
         }

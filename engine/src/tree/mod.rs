@@ -6,7 +6,7 @@
 //!
 //! It is base + delta: the newest image, mapped and read in place ([`snapshot::Base`]), and above it what changed since, in memory: a
 //! [`layer::Layer`], and below that, while an image is written, the one that was put aside for it. A look-up asks them from the top.
-//! Damage that is found in the base ends the process with its place ([`broken`]): there is nothing right to go on with.
+//! Damage that is found in the base ends the process with its place ([`unbroken`]): there is nothing right to go on with.
 
 mod acl_table;
 mod frozen;
@@ -16,7 +16,7 @@ mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
-pub use frozen::{FrozenTree, LoadError, Replaced, TreeLoader};
+pub use frozen::{Changes, EntryChange, FrozenTree, LoadError, Replaced, TreeLoader};
 pub use node::{Children, Node};
 
 use crate::digest::{self, ContentCrc};
@@ -25,7 +25,7 @@ use ahash::{AHashMap, RandomState};
 use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
-use snapshot::Base;
+use snapshot::base::Base;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -192,11 +192,11 @@ impl Tree {
 
     /// The containers without children, in no order.
     pub fn empty_containers(&self) -> impl Iterator<Item = Node<'_>> + '_ {
-        let layers = self.layers().flat_map(|(depth, layer)| {
+        let layers = self.layers().flat_map(move |(depth, layer)| {
             let records = layer.empty_containers().filter(move |record| !self.is_covered(&record.path, depth));
             records.map(|record| Node::of_layer(self, record))
         });
-        let base = self.base.iter().flat_map(|base| base.containers()).map(|(_, path)| path);
+        let base = self.base.iter().flat_map(|base| base.containers()).map(unbroken).map(|(_, path)| path);
         layers.chain(self.still_of_base(base))
     }
 
@@ -206,7 +206,7 @@ impl Tree {
             let records = layer.ttls_due(now_ms).filter(move |record| !self.is_covered(&record.path, depth));
             records.map(|record| Node::of_layer(self, record))
         });
-        let base = self.base.iter().flat_map(|base| base.ttls());
+        let base = self.base.iter().flat_map(|base| base.ttls()).map(unbroken);
         let due = base.take_while(move |(expiry_ms, _)| *expiry_ms < now_ms).map(|(_, path)| path);
         layers.chain(self.still_of_base(due))
     }
@@ -220,8 +220,8 @@ impl Tree {
         self.subtree(path).count().saturating_sub(1)
     }
 
-    /// The znode at `path` and all below it, in no order.
-    pub(crate) fn subtree(&self, path: &str) -> impl Iterator<Item = Node<'_>> + '_ {
+    /// The znode at `path` and all below it, parents before children.
+    pub fn subtree(&self, path: &str) -> impl Iterator<Item = Node<'_>> + '_ {
         let mut stack: Vec<Node<'_>> = self.get(path).into_iter().collect();
         std::iter::from_fn(move || {
             let node = stack.pop()?;
@@ -352,7 +352,7 @@ impl Tree {
     /// The znode at `path`, as it is in the base.
     fn get_base(&self, path: &str) -> Option<Node<'_>> {
         let base = self.base.as_ref()?;
-        base.find(path).unwrap_or_else(|error| broken(&error)).map(|node| Node::of_base(self, node))
+        unbroken(base.find(path)).map(|node| Node::of_base(self, node))
     }
 
     /// The layers in memory from the top, each with its depth.
@@ -375,9 +375,11 @@ impl Tree {
 
     /// Those of a session's ephemerals that are as they were in the base.
     fn base_ephemerals<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = &'t str> {
-        let base = self.base.iter().flat_map(move |base| base.ephemerals_after(session, after));
-        let paths = base.map(|path| path.unwrap_or_else(|error| broken(&error)));
-        paths.filter(|path| !self.is_covered(path, usize::MAX))
+        // Damage goes on to be found.
+        let is_behind =
+            move |path: &Result<&str, _>| !path.as_ref().is_ok_and(|path| after.is_some_and(|after| *path <= after));
+        let base = self.base.iter().flat_map(move |base| base.ephemerals_of(session)).filter(is_behind);
+        base.map(unbroken).filter(|path| !self.is_covered(path, usize::MAX))
     }
 
     /// Those of the base's znodes that no layer covers.
@@ -432,9 +434,9 @@ impl Tree {
     }
 }
 
-/// The base cannot be read: the process ends here, with the place of the damage.
-fn broken(error: &snapshot::Error) -> ! {
-    panic!("the base image cannot be served: {error}")
+/// What was read from the base. Damage ends the process here, with its place.
+fn unbroken<T>(read: Result<T, snapshot::Error>) -> T {
+    read.unwrap_or_else(|error| panic!("the base image cannot be served: {error}"))
 }
 
 impl Default for Tree {

@@ -2,11 +2,10 @@
 
 use super::acl_table::{AclId, AclList};
 use super::layer::{Entry, Layer, NodeId, Record};
-use super::{Tree, broken};
+use super::{Tree, unbroken};
 use crate::digest::ContentCrc;
 use proto::{Stat, StatPersisted};
-use snapshot::BaseNode;
-use snapshot::base::Children as BaseChildren;
+use snapshot::base::{BaseNode, Children as BaseChildren};
 use std::sync::Arc;
 
 /// A znode, to be read.
@@ -54,7 +53,7 @@ impl<'t> Node<'t> {
     pub fn data(&self) -> Option<&'t [u8]> {
         match self.at {
             At::Layer(record) => record.data.as_deref(),
-            At::Base(node) => node.data().unwrap_or_else(|error| broken(&error)),
+            At::Base(node) => unbroken(node.data()),
         }
     }
 
@@ -200,7 +199,9 @@ impl<'t> ChildNodes<'t> {
         let mut base = BaseStage::NotYet;
         for (place, (_, layer)) in added.iter_mut().zip(tree.layers()) {
             match layer.find(dir) {
-                Some(id) if matches!(layer.entry(id), Entry::There(_)) => *place = Some(Added { layer, dir: id, given: 0 }),
+                Some(id) if matches!(layer.entry(id), Entry::There(_)) => {
+                    *place = Some(Added { layer, dir: id, given: 0 })
+                }
                 Some(_) => base = BaseStage::Nothing,
                 None => {}
             }
@@ -230,12 +231,12 @@ impl<'t> ChildNodes<'t> {
         if matches!(self.base, BaseStage::NotYet) {
             self.base = match &self.tree.base {
                 None => BaseStage::Nothing,
-                Some(base) => BaseStage::Open(base.children(self.dir).unwrap_or_else(|error| broken(&error))),
+                Some(base) => BaseStage::Open(unbroken(base.children(self.dir))),
             };
         }
         loop {
             let BaseStage::Open(children) = &mut self.base else { return None };
-            let node = children.next()?.unwrap_or_else(|error| broken(&error));
+            let node = unbroken(children.next()?);
             if !self.is_gone(node.path(), usize::MAX) {
                 return Some(Node::of_base(self.tree, node));
             }

@@ -4,7 +4,7 @@
 //! the totals then stand in the data of the stats znode, which is read by clients like any other. Where there is no quota, this costs one look at an
 //! empty set. `tests/quotas.rs` compares the totals with a count of the subtree, and the records with those of the real server.
 
-use super::{Node, Tree};
+use super::Tree;
 use crate::quota::{self, LIMITS, QUOTA_ROOT, QuotaRecord, STATS, signed};
 use std::sync::Arc;
 
@@ -97,19 +97,7 @@ impl Tree {
     /// What a quota that begins on a subtree counts: the once that it is counted.
     fn count_subtree(&self, subject: &str) -> QuotaRecord {
         let mut totals = QuotaRecord::totals(0, 0);
-        let mut stack: Vec<_> = self.find(subject).into_iter().collect();
-        while let Some(id) = stack.pop() {
-            totals.add(1, signed(self.node(id).data_bytes()));
-            stack.extend_from_slice(&self.links_of(id).children);
-        }
+        self.subtree(subject).for_each(|node| totals.add(1, signed(node.data_bytes())));
         totals
-    }
-}
-
-impl Node<'_> {
-    /// Bytes of its data.
-    #[must_use]
-    pub fn data_bytes(&self) -> usize {
-        self.data().map_or(0, <[u8]>::len)
     }
 }

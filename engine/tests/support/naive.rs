@@ -152,10 +152,10 @@ impl Naive {
         assert_eq!(tree.node_count(), self.nodes.len(), "count of znodes {when}");
         for (path, node) in &self.nodes {
             let found = tree.get(path).unwrap_or_else(|| panic!("{path} is missing {when}"));
-            assert_eq!(&**found.path(), path, "{when}");
+            assert_eq!(found.path(), path, "{when}");
             assert_eq!(found.data(), node.data.as_deref(), "data of {path} {when}");
             assert_eq!(found.acl().to_vec(), node.acl, "ACL of {path} {when}");
-            assert_eq!(*found.persisted(), node.persisted(), "what is stored of {path} {when}");
+            assert_eq!(found.persisted(), node.persisted(), "what is stored of {path} {when}");
             assert_eq!(found.stat(), self.stat(path), "Stat of {path} {when}");
             let children = found.children().map(str::to_owned).collect::<BTreeSet<_>>();
             assert_eq!(children, self.children(path), "children of {path} {when}");
@@ -173,16 +173,33 @@ impl Naive {
             .chain(sessions.keys().copied())
             .collect();
         for owner in owners {
-            let ephemerals: BTreeSet<String> =
-                tree.ephemerals_of(SessionId(owner)).map(|path| path.to_string()).collect();
-            assert_eq!(ephemerals, self.ephemerals_of(owner), "ephemerals of {owner} {when}");
+            let expected = self.ephemerals_of(owner);
+            let found: Vec<&str> = tree.ephemerals_of(SessionId(owner)).collect();
+            assert_eq!(found.len(), expected.len(), "no ephemeral of {owner} is told twice {when}");
+            assert_eq!(found.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), expected, "of {owner} {when}");
+            let (mut in_pieces, mut after) = (Vec::new(), None);
+            loop {
+                let piece = tree.ephemerals_after(SessionId(owner), after.as_deref(), 2);
+                in_pieces.extend(piece.iter().map(|path| path.to_string()));
+                after = piece.get(1).cloned();
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(in_pieces.iter().eq(&expected), "ephemerals of {owner} in pieces {when}");
         }
         let ephemerals = self.paths_where(|node| matches!(node.kind, Kind::Ephemeral(_)));
         assert_eq!(tree.ephemeral_count(), ephemerals.len(), "count of ephemerals {when}");
-        let containers: BTreeSet<String> = tree.containers().map(|node| node.path().to_string()).collect();
-        assert_eq!(containers, self.paths_where(|node| node.kind == Kind::Container), "containers {when}");
-        let ttls: BTreeSet<String> = tree.ttl_nodes().map(|node| node.path().to_string()).collect();
-        assert_eq!(ttls, self.paths_where(|node| matches!(node.kind, Kind::Ttl(_))), "TTL znodes {when}");
+        let containers: BTreeSet<String> = tree.empty_containers().map(|node| node.path().to_string()).collect();
+        let mut expected = self.paths_where(|node| node.kind == Kind::Container);
+        expected.retain(|path| self.children(path).is_empty());
+        assert_eq!(containers, expected, "containers without children {when}");
+        let newest = self.nodes.values().map(|node| node.mtime).max().unwrap_or_default();
+        for now_ms in [newest, newest + 301, newest + 601] {
+            let due: BTreeSet<String> = tree.ttls_due(now_ms).map(|node| node.path().to_string()).collect();
+            let is_due = |node: &Znode| matches!(node.kind, Kind::Ttl(ttl_ms) if node.mtime + ttl_ms < now_ms);
+            assert_eq!(due, self.paths_where(is_due), "TTL znodes due at {now_ms} {when}");
+        }
         let bytes = |(path, node): (&String, &Znode)| (path.len() + node.data.as_ref().map_or(0, Vec::len)) as u64;
         assert_eq!(tree.data_bytes(), self.nodes.iter().map(bytes).sum::<u64>(), "bytes {when}");
         assert_eq!(tree.digest(), self.digest(), "digest {when}");
@@ -194,8 +211,8 @@ impl Naive {
         assert_eq!(frozen.digest, self.digest(), "frozen digest {when}");
         let mut loader = Tree::loader();
         for node in frozen.nodes() {
-            let at = frozen.acls().binary_search_by_key(&node.acl, |(id, _)| *id).expect("its ACL is there");
-            loader.node(node.path, node.data, &frozen.acls()[at].1, *node.stat).expect("once");
+            let at = frozen.acls().binary_search_by_key(&node.acl_id, |(id, _)| id.0).expect("its ACL is there");
+            loader.node(node.path, node.data, &frozen.acls()[at].1, node.stat).expect("once");
         }
         for (session, timeout_ms) in frozen.sessions() {
             loader.session(*session, *timeout_ms);

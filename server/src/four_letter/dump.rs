@@ -94,14 +94,14 @@ impl Words<'_> {
                 writeln!(out, "0x{:x}:", session.0)?;
                 let mut after = None;
                 loop {
-                    let (paths, next) = self.hub.read_tree().ephemerals_after(session, after, PIECE);
-                    for path in paths {
+                    let paths = self.hub.read_tree().ephemerals_after(session, after.as_deref(), PIECE);
+                    for path in &paths {
                         writeln!(out, "\t{path}")?;
                     }
-                    after = next;
-                    if after.is_none() {
+                    if paths.len() < PIECE {
                         break;
                     }
+                    after = paths.last().cloned();
                 }
             }
         }
