@@ -117,7 +117,7 @@ impl Server {
         let hub = Arc::new(Hub::new(tree, count, core_bell, log_parker.bell()));
         hub.measured.recovered(&took, replayed);
         let replica = Replica::new(replica_options(&config), &hub.read_tree(), consensus::now(&hub));
-        let (starter, frozen, busy) = ImageStarter::new(image_rule(&config), replayed);
+        let (starter, image_work, built) = ImageStarter::new(image_rule(&config), replayed);
         let image_request = starter.request(Arc::clone(&hub));
 
         let writer = Box::new(LogWriter::new(Arc::clone(&hub), log, config.storage.fsync_warning));
@@ -134,7 +134,7 @@ impl Server {
         };
         let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
         let data_dir = config.storage.data_dir.clone();
-        let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, frozen, busy);
+        let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, image_work, built);
         let images = spawn_pinned("rk-image", None, move || images.run())?;
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);

@@ -136,8 +136,8 @@ impl<D: Disk> Core<D> {
             question.put(&mut self.replica);
             progress = true;
         }
-        if self.images.is_asked() {
-            self.images.consider(&self.hub.read_tree());
+        if self.images.wants_tree() {
+            self.images.consider(&mut self.hub.tree.write().unwrap_or_else(PoisonError::into_inner));
         }
         self.publish();
         if progress {
@@ -278,7 +278,7 @@ impl<D: Disk> Core<D> {
         let batch = Arc::new(batch);
         let mut to_ring: Vec<bool> =
             hub.shards.iter().map(|link| link.stream.push(Arc::clone(&batch), has_changes)).collect();
-        self.images.consider(&tree);
+        self.images.consider(&mut tree);
         drop(tree);
         for item in &batch.items {
             if let Some(ring) = shard_of(item).and_then(|shard| to_ring.get_mut(shard)) {

@@ -1,23 +1,25 @@
 //! When an image is due, and the thread that writes it.
 //!
-//! Owns the rule (ZooKeeper's `snapCount` and `snapSizeLimitInKb`), the frozen tree on its way, and what follows a published image: the
-//! control file, retention, and the point below which the log may be purged. Freezing takes microseconds under the lock; the rest
-//! happens on a thread of low priority. An image that fails is reported and tried again later: the log has everything.
+//! Owns the rule, the frozen tree on its way, and what follows a published image: the control file, retention, and the point below which the log may
+//! be purged. Freezing puts the tree's top layer aside under the lock; the rest happens on a thread of low priority, which opens the new image and
+//! hands it to the core. That puts it below the tree in place of what was frozen, and gives back what it replaced, to be dropped where that
+//! holds up nobody. An image that fails is tried again with what was frozen: the log has everything. `tests/tests/images.rs` would catch a mistake.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
 use crate::measured::millis;
 use crate::stats;
 use engine::replica::TxnBatch;
-use engine::tree::{FrozenTree, Tree};
+use engine::tree::{FrozenTree, Replaced, Tree};
 use proto::Zxid;
-use snapshot::control::{Control, ImageRef};
-use snapshot::image::{AclRecord, ImageOptions, ImageTotals, ImageWriter, NodeRecord, SessionRecord};
+use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, PublishedBase};
+use snapshot::control::Control;
+use snapshot::image::{ImageTotals, SessionRecord};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// When an image is due.
 #[derive(Clone, Copy, Debug)]
@@ -28,15 +30,47 @@ pub struct ImageRule {
     pub bytes_max: u64,
 }
 
-/// The core's side: counts txns, freezes the tree when it is time.
+/// The core's side: counts txns, freezes the tree when it is time, and puts it onto the image when that is there.
 #[derive(Debug)]
 pub struct ImageStarter {
     rule: ImageRule,
     txns: u64,
     bytes: u64,
-    busy: Arc<AtomicBool>,
+    /// Something is frozen and no image yet.
+    is_busy: bool,
     asked: Arc<AtomicBool>,
-    frozen: SyncSender<FrozenTree>,
+    built: Arc<Built>,
+    work: SyncSender<ImageWork>,
+}
+
+/// Where the image thread puts a finished image for the core.
+#[derive(Debug, Default)]
+pub struct Built {
+    is_there: AtomicBool,
+    base: Mutex<Option<Arc<Base>>>,
+}
+
+impl Built {
+    fn put(&self, base: Arc<Base>) {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(base);
+        self.is_there.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Arc<Base>> {
+        if !self.is_there.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.base.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the core hands to the image thread.
+#[derive(Debug)]
+pub enum ImageWork {
+    /// To be written.
+    Write(FrozenTree),
+    /// To be dropped.
+    Drop(Replaced),
 }
 
 /// Where others ask for an image at once.
@@ -55,15 +89,23 @@ impl ImageRequest {
 }
 
 impl ImageStarter {
-    /// A starter, the receiving end for the image thread, and the flag that it lowers after each image. `replayed`: txns that the last
-    /// start had to replay; they count, or a server that keeps falling down would replay more each time.
+    /// A starter, and what the image thread gets: the receiving end, and where it puts an image. `replayed`: txns that the last start had to
+    /// replay; they count, or a server that keeps falling down would replay more each time.
     #[must_use]
-    pub fn new(rule: ImageRule, replayed: u64) -> (ImageStarter, Receiver<FrozenTree>, Arc<AtomicBool>) {
-        let (frozen, receiver) = mpsc::sync_channel(1);
-        let busy = Arc::new(AtomicBool::new(false));
-        let starter =
-            ImageStarter { rule, txns: replayed, bytes: 0, busy: Arc::clone(&busy), asked: Arc::default(), frozen };
-        (starter, receiver, busy)
+    pub fn new(rule: ImageRule, replayed: u64) -> (ImageStarter, Receiver<ImageWork>, Arc<Built>) {
+        // One tree to write, and one that was replaced.
+        let (work, receiver) = mpsc::sync_channel(2);
+        let built = Arc::<Built>::default();
+        let starter = ImageStarter {
+            rule,
+            txns: replayed,
+            bytes: 0,
+            is_busy: false,
+            asked: Arc::default(),
+            built: Arc::clone(&built),
+            work,
+        };
+        (starter, receiver, built)
     }
 
     /// A handle by which others ask for an image.
@@ -78,23 +120,29 @@ impl ImageStarter {
         self.bytes += batch.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
     }
 
-    /// Has somebody asked for an image now?
+    /// Is there something to do for which the tree must be held: has somebody asked for an image, or is one finished?
     #[must_use]
-    pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
+    pub fn wants_tree(&self) -> bool {
+        self.asked.load(Ordering::Acquire) && !self.is_busy || self.built.is_there.load(Ordering::Acquire)
     }
 
-    /// Freezes the tree if an image is due and none is under way.
-    pub fn consider(&mut self, tree: &Tree) {
-        let due = self.txns >= self.rule.txns_max || self.bytes >= self.rule.bytes_max || self.is_asked();
-        if !due || self.busy.load(Ordering::Acquire) {
+    /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way.
+    pub fn consider(&mut self, tree: &mut Tree) {
+        if let Some(base) = self.built.take() {
+            self.is_busy = false;
+            // The thread has room for it: what it was given before, it has taken.
+            let _unless_it_ended = self.work.try_send(ImageWork::Drop(tree.rebase(base)));
+        }
+        let asked = self.asked.load(Ordering::Acquire);
+        let due = self.txns >= self.rule.txns_max || self.bytes >= self.rule.bytes_max || asked;
+        if !due || self.is_busy {
             return;
         }
         self.asked.store(false, Ordering::Release);
-        self.busy.store(true, Ordering::Release);
+        self.is_busy = true;
         (self.txns, self.bytes) = (0, 0);
-        let sent = self.frozen.try_send(tree.freeze()).is_ok();
-        assert!(sent, "the image thread is idle and has room for one");
+        let sent = self.work.try_send(ImageWork::Write(tree.freeze())).is_ok();
+        assert!(sent, "the image thread waits for its next work");
     }
 }
 
@@ -105,8 +153,8 @@ pub struct ImageThread {
     data_dir: PathBuf,
     control: Control,
     retain: Option<usize>,
-    frozen: Receiver<FrozenTree>,
-    busy: Arc<AtomicBool>,
+    work: Receiver<ImageWork>,
+    built: Arc<Built>,
 }
 
 impl ImageThread {
@@ -117,44 +165,79 @@ impl ImageThread {
         data_dir: PathBuf,
         control: Control,
         retain: Option<usize>,
-        frozen: Receiver<FrozenTree>,
-        busy: Arc<AtomicBool>,
+        work: Receiver<ImageWork>,
+        built: Arc<Built>,
     ) -> ImageThread {
-        ImageThread { hub, data_dir, control, retain, frozen, busy }
+        ImageThread { hub, data_dir, control, retain, work, built }
     }
 
     /// Runs until the core has gone.
     pub fn run(mut self) {
         // Below everything else; where that is not allowed it runs like everybody.
         let _best_effort = rustix::process::nice(IMAGE_NICE);
-        while let Ok(frozen) = self.frozen.recv() {
-            let zxid = frozen.zxid;
-            let started = std::time::Instant::now();
-            match self.write(&frozen) {
-                Ok(()) => {
-                    stats::add(&self.hub.core_stats.images_written, 1);
-                    self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
+        let mut failed = None;
+        loop {
+            let work = match failed {
+                None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(_) => self.work.recv_timeout(TRY_AGAIN_AFTER),
+            };
+            let frozen = match (work, failed.take()) {
+                (Err(RecvTimeoutError::Disconnected), _) => return,
+                (Ok(ImageWork::Drop(replaced)), again) => {
+                    drop(replaced);
+                    failed = again;
+                    continue;
                 }
-                // Whether the old or the new control file stands is not known: going on could contradict either.
-                Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(
-                    "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"
-                )),
-                Err(WriteError::Control(error) | WriteError::Image(error)) => tracing::error!(
-                    "the image at {zxid} was not written: {error}. Nothing is lost, the log has everything; it is tried again \
-                     when the next one is due"
-                ),
+                (Ok(ImageWork::Write(frozen)), _) => frozen,
+                (Err(RecvTimeoutError::Timeout), Some(frozen)) => frozen,
+                (Err(RecvTimeoutError::Timeout), None) => continue,
+            };
+            if !self.make(&frozen) {
+                failed = Some(frozen);
             }
-            drop(frozen);
-            self.busy.store(false, Ordering::Release);
-            self.hub.ring_core();
         }
     }
 
-    fn write(&mut self, frozen: &FrozenTree) -> Result<(), WriteError> {
-        let started = std::time::Instant::now();
-        write_image(&self.data_dir, frozen, &self.hub.core_stats.image_beats).map_err(WriteError::Image)?;
+    /// Makes an image of it and tells the core. False: it failed, or the server stops.
+    fn make(&mut self, frozen: &FrozenTree) -> bool {
+        let started = Instant::now();
+        match self.write(frozen) {
+            Ok(base) => {
+                stats::add(&self.hub.core_stats.images_written, 1);
+                self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
+                self.built.put(base);
+                self.hub.ring_core();
+                return true;
+            }
+            Err(WriteError::Stopping) => {}
+            // Whether the old or the new control file stands is not known: going on could contradict either.
+            Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(
+                "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"
+            )),
+            // What is below the tree is not what was written there: nothing read from it can be trusted.
+            Err(WriteError::Image(error @ snapshot::Error::Damaged { .. })) => {
+                self.hub.fail(format!("the image in use is damaged: {error}. The server stops"));
+            }
+            Err(WriteError::Control(error) | WriteError::Image(error)) => tracing::error!(
+                "the image at {} was not written: {error}. Nothing is lost, the log has everything; it is tried again in {} s",
+                frozen.zxid,
+                TRY_AGAIN_AFTER.as_secs(),
+            ),
+        }
+        false
+    }
+
+    fn write(&mut self, frozen: &FrozenTree) -> Result<Arc<Base>, WriteError> {
+        let started = Instant::now();
+        let published = self.write_image(frozen)?;
+        let former = frozen.base().map(|base| &**base);
+        let opened = match former {
+            Some(former) => Base::open_after(&self.data_dir, &published.image, former),
+            None => Base::open(&self.data_dir, &published.image),
+        };
+        let base = Arc::new(opened.map_err(WriteError::Image)?);
         let control = Control {
-            image: Some(ImageRef::at(frozen.zxid)),
+            image: Some(published.image.clone()),
             history_zxid: self.control.history_zxid.max(Zxid(self.hub.log_queue.durable())),
             ..self.control.clone()
         };
@@ -163,16 +246,56 @@ impl ImageThread {
         tracing::info!(
             zxid = %frozen.zxid,
             znodes = frozen.node_count,
+            bytes = published.file_bytes,
+            carried_over_bytes = published.carried_bytes,
             took_ms = started.elapsed().as_millis(),
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::image::purge(&self.data_dir, retain, &ImageRef::at(frozen.zxid))
-                .map_err(WriteError::Image)?;
+            let oldest = snapshot::image::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }
-        Ok(())
+        Ok(base)
+    }
+
+    /// Merges what was frozen into its base, beating as it goes.
+    fn write_image(&self, frozen: &FrozenTree) -> Result<PublishedBase, WriteError> {
+        let beats = &self.hub.core_stats.image_beats;
+        let changes = frozen.changes().map_err(WriteError::Image)?;
+        let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
+        changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
+        changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
+        let mut writer =
+            BaseWriter::create(&self.data_dir, frozen.zxid, BaseOptions::default(), plan).map_err(WriteError::Image)?;
+        for (number, change) in changes.nodes.iter().enumerate() {
+            if number % CHANGES_IN_BEAT == 0 {
+                stats::add(beats, 1);
+                if self.hub.is_stopping() {
+                    return Err(WriteError::Stopping);
+                }
+            }
+            writer.node(*change).map_err(WriteError::Image)?;
+        }
+        for entry in &changes.entries {
+            writer.entry(entry.run, entry.key, entry.path, entry.presence).map_err(WriteError::Image)?;
+        }
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let totals = ImageTotals {
+            zxid: frozen.zxid,
+            time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
+            node_count: frozen.node_count as u64,
+            data_bytes: frozen.data_bytes,
+            ephemeral_count: frozen.ephemeral_count as u64,
+            tree_digest: frozen.digest,
+        };
+        let session = |(id, timeout_ms): &(_, _)| SessionRecord { id: *id, timeout_ms: *timeout_ms };
+        let tables = BaseTables {
+            acls: frozen.acls().iter().map(|(id, acl)| (id.0, &**acl)).collect(),
+            sessions: frozen.sessions().iter().map(session).collect(),
+            quotas: frozen.quotas().iter().map(|path| &**path).collect(),
+        };
+        writer.finish(&tables, totals).map_err(WriteError::Image)
     }
 }
 
@@ -183,36 +306,14 @@ enum WriteError {
     Image(snapshot::Error),
     /// The control file that was to name it.
     Control(snapshot::Error),
+    /// The server stops: the log has everything.
+    Stopping,
 }
 
 const IMAGE_NICE: i32 = 10;
 
-/// Znodes after which the watchdog sees that an image goes on.
-const NODES_IN_BEAT: usize = 1_024;
+/// After an image has failed: the disk may have room by then.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Writes the image, beating as it goes.
-fn write_image(dir: &std::path::Path, frozen: &FrozenTree, beats: &AtomicU64) -> Result<(), snapshot::Error> {
-    let mut writer = ImageWriter::create(dir, frozen.zxid, ImageOptions::default())?;
-    for (id, acl) in frozen.acls() {
-        writer.add_acl(AclRecord { id: id.0, acls: acl.to_vec() })?;
-    }
-    for (id, timeout_ms) in frozen.sessions() {
-        writer.add_session(SessionRecord { id: *id, timeout_ms: *timeout_ms })?;
-    }
-    for (number, node) in frozen.nodes().enumerate() {
-        if number % NODES_IN_BEAT == 0 {
-            stats::add(beats, 1);
-        }
-        writer.add_node(NodeRecord { path: node.path, data: node.data, acl_id: node.acl.0, stat: *node.stat })?;
-    }
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    writer.finish(ImageTotals {
-        zxid: frozen.zxid,
-        time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
-        node_count: frozen.node_count as u64,
-        data_bytes: frozen.data_bytes,
-        ephemeral_count: frozen.ephemeral_count as u64,
-        tree_digest: frozen.digest,
-    })?;
-    Ok(())
-}
+/// Changes after which the watchdog sees that an image goes on.
+const CHANGES_IN_BEAT: usize = 1_024;

@@ -10,10 +10,12 @@ use engine::apply;
 use engine::tree::{LoadError, Tree};
 use proto::txn::TxnRecord;
 use proto::{Acl, Epoch, Zxid};
-use snapshot::control::Control;
+use snapshot::base::Base;
+use snapshot::control::{Control, ImageRef};
 use snapshot::image::Image;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::{Generation, Log, Options, UringDisk, UringOptions};
 
@@ -133,7 +135,7 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         ..Control::default()
     });
     let tree = match &control.image {
-        Some(image) => load_image(&storage.data_dir.join(&image.file_name))?,
+        Some(image) => open_image(&storage.data_dir, image)?,
         None => Tree::new(),
     };
     let image_took = control.image.is_some().then(|| started.elapsed());
@@ -158,6 +160,19 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
     Ok(Recovered { tree, log, control, replayed, took })
 }
 
+/// The tree of an image, served from where it lies.
+fn open_image(dir: &Path, image: &ImageRef) -> Result<Tree, RecoveryError> {
+    let base = match Base::open(dir, image) {
+        Err(snapshot::Error::OlderFormat { .. }) => return load_image(&dir.join(&image.file_name)),
+        base => Arc::new(base?),
+    };
+    let totals = *base.totals();
+    let file = dir.join(&image.file_name);
+    tracing::info!(zxid = %totals.zxid, znodes = totals.node_count, file = %file.display(), "image opened");
+    Tree::on_base(base).map_err(|source| RecoveryError::Tree { file, source })
+}
+
+/// The tree of an image of format version 1, which has no tables to be served from: it is read whole, and the next image is of a newer format.
 fn load_image(file: &Path) -> Result<Tree, RecoveryError> {
     let image = Image::open(file)?;
     let totals = *image.totals();

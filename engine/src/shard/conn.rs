@@ -73,6 +73,8 @@ pub(super) struct Conn {
     pub(super) ticket: Option<u64>,
     /// Was it woken for a place, and not looked at since?
     pub(super) is_woken: bool,
+    /// Does its next request wait for something to be read from the disk?
+    pub(super) is_cold: bool,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -104,6 +106,7 @@ impl Conn {
             is_full: false,
             ticket: None,
             is_woken: false,
+            is_cold: false,
             is_paused: false,
             is_queued: false,
             is_dirty: false,

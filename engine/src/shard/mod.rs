@@ -26,6 +26,7 @@ pub mod watches;
 use crate::auth::AuthRules;
 use crate::replica::{Forward, ForwardBatch};
 use crate::stream::{Attachment, ConnId, Detach, Refusal, ShardId};
+use crate::tree::Cold;
 pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
 pub use counts::{BUCKETS, Histogram, Measured, ShardCounts, Summary, bucket_of};
@@ -162,6 +163,8 @@ pub enum Action {
     Held(ConnId, Hold),
     /// To be told to the operator, now and then.
     Noted(ConnId, Note),
+    /// Its next request needs this of the disk: to be read in elsewhere, and then [`ShardState::brought_in`].
+    BringIn(ConnId, Cold),
 }
 
 /// What [`ShardState::serve`] left.
@@ -460,9 +463,17 @@ impl ShardState {
         to.shard == self.options.shard
     }
 
+    /// What the connection's next request needs was read in.
+    pub fn brought_in(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.is_cold = false;
+            self.make_ready(id);
+        }
+    }
+
     fn make_ready(&mut self, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else { return };
-        if !conn.is_queued && !conn.undecoded().is_empty() {
+        if !conn.is_queued && !conn.is_cold && !conn.undecoded().is_empty() {
             conn.is_queued = true;
             self.ready.push_back(id);
         }

@@ -185,6 +185,14 @@ impl ShardState {
             Some(Err(_)) => unreadable_takes_zxid,
             None => false,
         };
+        if let Some(Ok(request)) = &request
+            && let Some(cold) = tree.cold_for(request)
+        {
+            conn.is_cold = true;
+            self.counts.cold_waits += 1;
+            self.actions.push(Action::BringIn(conn.id, cold));
+            return Step::Stop(Visit::Waits);
+        }
         if let Some(op) = op.filter(|_| to_core) {
             return match self.admit(conn, &header, op, frame.len(), now_us) {
                 Ok(large_bytes) => {

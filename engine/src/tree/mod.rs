@@ -9,6 +9,7 @@
 //! Damage that is found in the base ends the process with its place ([`unbroken`]): there is nothing right to go on with.
 
 mod acl_table;
+mod cold;
 mod frozen;
 mod layer;
 mod node;
@@ -16,6 +17,7 @@ mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
+pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, LoadError, Replaced, TreeLoader};
 pub use node::{Children, Node};
 

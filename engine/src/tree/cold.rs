@@ -1,0 +1,124 @@
+//! What a request will touch of the base and is not in memory: it is read in before the tree's lock is held for long.
+//!
+//! A mapped page that is not in memory stops who touches it until the disk has answered: a shard with all of its clients, or the core with everybody's
+//! writes. So before a request is served or handed on, the segments that it will look into are compared with what the kernel has in memory; if
+//! one is missing, the request waits, somebody else reads it in ([`Cold::bring_in`]), and then the request is looked at again. Between that
+//! look and the use a page may be evicted again: then the fault is taken, and is short of nothing but time.
+
+use super::{Tree, unbroken};
+use proto::path;
+use proto::request::{MultiOp, Request};
+use snapshot::base::{Base, Extent};
+use std::sync::Arc;
+
+/// Pieces of the base that are to be read in.
+#[derive(Debug)]
+pub struct Cold {
+    base: Arc<Base>,
+    extents: Vec<Extent>,
+}
+
+impl Cold {
+    /// Reads them into the page cache. Waits for the disk.
+    ///
+    /// # Errors
+    /// The disk cannot read: [`snapshot::Error::Io`].
+    pub fn bring_in(&self) -> Result<(), snapshot::Error> {
+        self.extents.iter().try_for_each(|extent| self.base.bring_in(extent))
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+}
+
+impl Tree {
+    /// What the request will touch of the base and is not in memory; `None` if nothing has to be waited for.
+    #[must_use]
+    pub fn cold_for(&self, request: &Request<'_>) -> Option<Cold> {
+        let base = self.base.as_ref()?;
+        let mut look = Look { tree: self, base, extents: Vec::new() };
+        look.request(request);
+        (!look.extents.is_empty()).then(|| Cold { base: Arc::clone(base), extents: look.extents })
+    }
+}
+
+struct Look<'t> {
+    tree: &'t Tree,
+    base: &'t Base,
+    extents: Vec<Extent>,
+}
+
+impl Look<'_> {
+    fn request(&mut self, request: &Request<'_>) {
+        match request {
+            Request::Exists(read) | Request::GetData(read) => self.node(read.path),
+            Request::GetAcl(path) => self.node(path),
+            Request::GetChildren(read) | Request::GetChildren2(read) => self.node_and_children(read.path),
+            Request::MultiRead(multi) | Request::Multi(multi) => multi.ops.iter().for_each(|op| self.op(op)),
+            Request::SetWatches(set) | Request::SetWatches2(set) => {
+                let paths = set.data.iter().chain(set.exist.iter()).chain(set.child.iter());
+                paths.for_each(|path| self.node(path));
+            }
+            Request::Create(_, create) => self.node_and_parent(create.path),
+            Request::Delete(delete) => self.node_and_parent(delete.path),
+            Request::SetData(set) => self.node(set.path),
+            Request::SetAcl(set) => self.node(set.path),
+            // Their results come from what is in memory, or nobody can say beforehand what they touch.
+            _ => {}
+        }
+    }
+
+    fn op(&mut self, op: &MultiOp<'_>) {
+        match op {
+            MultiOp::Create(_, create) => self.node_and_parent(create.path),
+            MultiOp::Delete(delete) => self.node_and_parent(delete.path),
+            MultiOp::SetData(set) => self.node(set.path),
+            MultiOp::Check(check) => self.node(check.path),
+            MultiOp::GetData(read) => self.node(read.path),
+            MultiOp::GetChildren(read) => self.node_and_children(read.path),
+        }
+    }
+
+    fn node_and_parent(&mut self, path: &str) {
+        self.node(path);
+        if let Some((parent, _)) = path::split(path) {
+            self.node(parent);
+        }
+    }
+
+    fn node_and_children(&mut self, path: &str) {
+        let path = if path.is_empty() { "/" } else { path };
+        self.node(path);
+        // Its own record says how many children there are; while that is cold this is asked again.
+        if !self.extents.is_empty() {
+            return;
+        }
+        let has_any = self.tree.get(path).is_some_and(|node| node.child_count() > 0);
+        if has_any {
+            let cold = self.base.children_extents(path).filter(|extent| !self.is_warm(extent));
+            let cold: Vec<Extent> = cold.collect();
+            self.extents.extend(cold);
+        }
+    }
+
+    fn node(&mut self, path: &str) {
+        let path = if path.is_empty() { "/" } else { path };
+        let covered = self.tree.layers().any(|(_, layer)| layer.find(path).is_some());
+        if covered {
+            return;
+        }
+        if let Some(extent) = self.base.extent(path)
+            && !self.extents.contains(&extent)
+            && !self.is_warm(&extent)
+        {
+            self.extents.push(extent);
+        }
+    }
+
+    fn is_warm(&self, extent: &Extent) -> bool {
+        unbroken(self.base.is_warm(extent))
+    }
+}
