@@ -16,6 +16,7 @@ pub mod control;
 pub mod dirs;
 pub mod disk;
 mod error;
+mod growing;
 pub mod image;
 
 pub use control::{Control, ImageRef};
