@@ -16,6 +16,7 @@ pub mod control;
 pub mod dirs;
 pub mod disk;
 mod error;
+pub mod fault;
 mod growing;
 pub mod image;
 
