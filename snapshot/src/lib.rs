@@ -16,6 +16,8 @@ pub mod control;
 pub mod dirs;
 pub mod disk;
 mod error;
+pub mod fault;
+mod growing;
 pub mod image;
 
 pub use control::{Control, ImageRef};

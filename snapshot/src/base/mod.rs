@@ -1,14 +1,35 @@
 //! The image of format version 2: sorted runs of records that are found, listed and checked in place.
 //!
-//! Owns the format (`layout`), the order of the runs (`place`), opening and look-up (`reader`), merging a base with what
-//! changed since (`writer`), and checking (`verify`, `scrub`). A published image is never changed; a newer one may point into
-//! it. It must never give out a byte whose checksum it has not looked at just then, nor trust that a page is still what it was.
-//! It fails with [`crate::Error`]; `tests/base_flips.rs` would catch a mistake. Decision 003 has the reasons.
+//! Owns the format (`layout`, `lines`, `record`, `tables`), the order of the runs (`place`), opening, look-up and walks (`reader`,
+//! `directory`, `segment`, `cursor`), and merging a base with what changed since (`plan`, `merge`, `writer`). A published image is
+//! never changed; a newer one may point into it. It must never give out a byte whose checksum it has not looked at just then, nor
+//! trust that a page is still what it was. It fails with [`crate::Error`]; `tests/base_flips.rs` would catch a mistake. Decision
+//! 003 has the reasons.
 
+mod builder;
+mod cursor;
+mod directory;
+mod file;
+mod layout;
+mod lines;
+mod merge;
 mod place;
+mod plan;
 mod reader;
+mod record;
+mod resident;
+mod segment;
+mod tables;
 mod writer;
 
+pub use cursor::{Children, Entries, Nodes};
+pub use file::format_version;
 pub use place::{Place, Run};
-pub use reader::{Base, BaseAcl, BaseFile, BaseNode, Children, Entries, EphemeralOwnerCount, Extent, Nodes};
-pub use writer::{BaseOptions, BaseTables, BaseWriter, CarryPlan, NodeChange, NodeEntry, Presence, PublishedBase};
+pub use plan::CarryPlan;
+pub(crate) use reader::references;
+pub use reader::{Base, BaseFile, BaseNode, Extent};
+pub use tables::{BaseAcl, EphemeralOwnerCount};
+pub use writer::{
+    BaseOptions, BaseTables, BaseWriter, NodeChange, NodeEntry, Presence, PublishedBase, RECORD_BYTES_MAX,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
+};

@@ -1,16 +1,42 @@
 //! An opened image of version 2.
+//!
+//! Owns the order of the checks: headers, footers, directory and small tables when it is opened; a line, a record, a znode's data
+//! each time that it is read. It must never give out anything that it has not checked just then, nor take "it is not there" from
+//! anything but checked bytes. It fails with [`Error`]; `tests/base_flips.rs` would catch a mistake.
+//!
+//! A read error of the disk under a mapped page is a fault ([`crate::fault`] names it); [`Base::bring_in`] finds it without one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use proto::acl::Acl;
 use proto::{SessionId, StatPersisted, Zxid};
 
+use super::cursor::{Children, Entries, Nodes};
+use super::directory::{self, RunSegments};
+use super::file::{FileIdentity, MappedFile};
+use super::layout::{Footer, Part, PartPlace, bytes_at, padded};
+use super::place::{Place, Run, path_hash, split};
+use super::record::{ArchivedNodeRow, Block};
+use super::resident;
+use super::segment::{Record, RowRef, SegmentView};
+use super::tables::{self, BaseAcl, EphemeralOwnerCount};
+use crate::dirs::DataDir;
 use crate::image::{ImageTotals, SessionRecord};
-use crate::{ImageRef, Result};
+use crate::{Damage, Error, ImageRef, Result};
 
 /// An opened image of version 2: its newest file and those it points into, mapped. `Send + Sync`.
 #[derive(Debug)]
-pub struct Base {}
+pub struct Base {
+    /// The image's own file first, then those it refers to.
+    mapped: Vec<Arc<MappedFile>>,
+    files: Vec<BaseFile>,
+    runs: [RunSegments; 4],
+    acls: Vec<BaseAcl>,
+    sessions: Vec<SessionRecord>,
+    quotas: Vec<Box<str>>,
+    owners: Vec<EphemeralOwnerCount>,
+    footer: Footer,
+}
 
 /// An image file that a [`Base`] refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,26 +49,6 @@ pub struct BaseFile {
     pub file_bytes: u64,
     /// Bytes of its segments that the image uses.
     pub live_bytes: u64,
-}
-
-/// An ACL, stored once for all znodes that have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseAcl {
-    /// What znodes name it by.
-    pub id: u32,
-    /// How many znodes of the image name it.
-    pub uses: u64,
-    /// Its entries, in order.
-    pub entries: Vec<Acl>,
-}
-
-/// A session that owns ephemerals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EphemeralOwnerCount {
-    /// The session.
-    pub session: SessionId,
-    /// How many znodes go with it.
-    pub count: u64,
 }
 
 /// A piece of an image file.
@@ -61,91 +67,121 @@ impl Base {
     /// when they are read. Constant time but for directory and tables.
     ///
     /// # Errors
-    /// [`crate::Error::Io`], [`crate::Error::NewerFormat`], [`crate::Error::OlderFormat`], [`crate::Error::Damaged`].
-    pub fn open(_dir: &Path, _image: &ImageRef) -> Result<Base> {
-        todo!()
+    /// [`Error::Io`], [`Error::NewerFormat`], [`Error::OlderFormat`] (version 1: [`crate::Image`] reads it), [`Error::Damaged`].
+    pub fn open(dir: &Path, image: &ImageRef) -> Result<Base> {
+        Base::open_sharing(dir, image, &[])
     }
 
     /// As [`Base::open`], sharing the mappings of files that `former` has open too.
     ///
     /// # Errors
     /// As [`Base::open`].
-    pub fn open_after(_dir: &Path, _image: &ImageRef, _former: &Base) -> Result<Base> {
-        todo!()
+    pub fn open_after(dir: &Path, image: &ImageRef, former: &Base) -> Result<Base> {
+        Base::open_sharing(dir, image, &former.mapped)
+    }
+
+    fn open_sharing(dir: &Path, image: &ImageRef, open: &[Arc<MappedFile>]) -> Result<Base> {
+        let own = Arc::new(MappedFile::open(&dir.join(&image.file_name))?);
+        let others = referenced(&own)?;
+        let data = DataDir::new(dir);
+        let mut mapped = vec![Arc::clone(&own)];
+        for meant in &others {
+            let shared = open.iter().find(|file| file.identity() == meant).map(Arc::clone);
+            let file = match shared {
+                Some(file) => file,
+                None => Arc::new(MappedFile::open(&data.image(meant.zxid))?),
+            };
+            file.check_identity(meant)?;
+            mapped.push(file);
+        }
+        let runs = open_directory(&own, &mapped)?;
+        let files = mapped.iter().enumerate().map(|(number, file)| base_file(file, number, &runs)).collect();
+        Ok(Base {
+            files,
+            runs,
+            acls: table(&own, Part::Acls, tables::decode_acls)?,
+            sessions: table(&own, Part::Sessions, tables::decode_sessions)?,
+            quotas: table(&own, Part::Quotas, tables::decode_quotas)?,
+            owners: table(&own, Part::Owners, tables::decode_owners)?,
+            footer: *own.footer(),
+            mapped,
+        })
     }
 
     /// What it names itself by.
     #[must_use]
     pub fn image(&self) -> ImageRef {
-        todo!()
+        ImageRef::at(self.zxid())
     }
 
     /// What is in it, without counting.
     #[must_use]
     pub fn totals(&self) -> &ImageTotals {
-        todo!()
+        &self.footer.totals
     }
 
     /// The id of the ensemble that wrote it; `None` if it was unknown then.
     #[must_use]
     pub fn ensemble_id(&self) -> Option<u128> {
-        todo!()
+        self.mapped.first().and_then(|file| file.header().ensemble_id)
     }
 
     /// Its ACLs, by id.
     #[must_use]
     pub fn acls(&self) -> &[BaseAcl] {
-        todo!()
+        &self.acls
     }
 
     /// Its sessions, by id.
     #[must_use]
     pub fn sessions(&self) -> &[SessionRecord] {
-        todo!()
+        &self.sessions
     }
 
     /// The paths that have a quota, ascending.
     #[must_use]
     pub fn quotas(&self) -> &[Box<str>] {
-        todo!()
+        &self.quotas
     }
 
     /// The sessions that own ephemerals, by id.
     #[must_use]
     pub fn ephemeral_owners(&self) -> &[EphemeralOwnerCount] {
-        todo!()
+        &self.owners
     }
 
     /// How many TTL znodes there are.
     #[must_use]
     pub fn ttl_count(&self) -> u64 {
-        todo!()
+        self.count(Run::Ttls)
     }
 
     /// How many containers there are.
     #[must_use]
     pub fn container_count(&self) -> u64 {
-        todo!()
+        self.count(Run::Containers)
     }
 
     /// The image files that it refers to, itself first.
     #[must_use]
     pub fn files(&self) -> &[BaseFile] {
-        todo!()
+        &self.files
     }
 
     /// The znode at this path, if there is one.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`].
-    pub fn find(&self, _path: &str) -> Result<Option<BaseNode<'_>>> {
-        todo!()
+    /// [`Error::Damaged`].
+    pub fn find(&self, path: &str) -> Result<Option<BaseNode<'_>>> {
+        let Some(number) = self.segment_with(&Place::of_node(path)) else { return Ok(None) };
+        let found = self.view(Run::Nodes, number)?.find(path, path_hash(path))?;
+        Ok(found.map(|record| BaseNode::new(self, number, record)))
     }
 
     /// The children of a znode, names ascending. Their data is not read.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`].
+    /// [`Error::Damaged`].
     pub fn children(&self, parent: &str) -> Result<Children<'_>> {
         self.children_from(parent, "")
     }
@@ -153,169 +189,262 @@ impl Base {
     /// As [`Base::children`], from this name on.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`].
-    pub fn children_from(&self, _parent: &str, _first_name: &str) -> Result<Children<'_>> {
-        todo!()
+    /// [`Error::Damaged`].
+    pub fn children_from(&self, parent: &str, first_name: &str) -> Result<Children<'_>> {
+        Children::new(self, parent, first_name)
     }
 
     /// The paths of a session's ephemerals, ascending. It ends after an error.
-    pub fn ephemerals_of(&self, _session: SessionId) -> impl Iterator<Item = Result<&str>> {
-        std::iter::empty()
-    }
-
-    /// The TTL znodes: key (expiry in ms) and path, ascending. It ends after an error.
-    #[must_use]
-    pub fn ttls(&self) -> Entries<'_> {
-        todo!()
-    }
-
-    /// The containers: 0 and path, ascending. It ends after an error.
-    #[must_use]
-    pub fn containers(&self) -> Entries<'_> {
-        todo!()
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = Result<&str>> {
+        let (entries, error) = match Entries::with_key(self, Run::Ephemerals, session.0) {
+            Ok(entries) => (Some(entries), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        error.into_iter().chain(entries.into_iter().flatten().map(|entry| entry.map(|(_, path)| path)))
     }
 
     /// All ephemerals: session and path, ascending. It ends after an error.
     #[must_use]
     pub fn ephemerals(&self) -> Entries<'_> {
-        todo!()
+        Entries::new(self, Run::Ephemerals)
+    }
+
+    /// The TTL znodes: key (expiry in ms) and path, ascending. It ends after an error.
+    #[must_use]
+    pub fn ttls(&self) -> Entries<'_> {
+        Entries::new(self, Run::Ttls)
+    }
+
+    /// The containers: 0 and path, ascending. It ends after an error.
+    #[must_use]
+    pub fn containers(&self) -> Entries<'_> {
+        Entries::new(self, Run::Containers)
     }
 
     /// All znodes in the run's order. It ends after an error.
     #[must_use]
     pub fn nodes(&self) -> Nodes<'_> {
-        todo!()
+        Nodes::new(self)
     }
 
     /// The segment where this path would lie: what must be in memory for [`Base::find`]. `None`: no segment has to be read to
     /// know that it is not there.
     #[must_use]
-    pub fn extent(&self, _path: &str) -> Option<Extent> {
-        todo!()
+    pub fn extent(&self, path: &str) -> Option<Extent> {
+        self.extent_of(self.segment_with(&Place::of_node(path))?)
     }
 
-    /// The segment where the children of this path begin: what must be in memory for the first of [`Base::children`].
+    /// The segment where the children of this path begin: what must be in memory for the first of [`Base::children`]. `None`: no
+    /// segment has to be read to know that there are none.
     #[must_use]
-    pub fn children_extent(&self, _parent: &str) -> Option<Extent> {
-        todo!()
+    pub fn children_extent(&self, parent: &str) -> Option<Extent> {
+        self.extent_of(self.segment_with(&Place::of_children(parent, ""))?)
     }
 
     /// Whether all of an extent is in memory, as the kernel says (`mincore`).
     ///
     /// # Errors
-    /// [`crate::Error::Io`].
-    pub fn is_resident(&self, _extent: &Extent) -> Result<bool> {
-        todo!()
+    /// [`Error::Io`].
+    pub fn is_resident(&self, extent: &Extent) -> Result<bool> {
+        let Some(file) = self.mapped.get(extent.file) else { return Ok(false) };
+        resident::pages(file, extent.offset, extent.bytes).map(|pages| pages.iter().all(|&page| page))
     }
 
-    /// Reads an extent into the page cache, without touching the mapping; a read error is an error and no SIGBUS.
+    /// Reads an extent into the page cache, without touching the mapping; a read error is an error and no fault.
     ///
     /// # Errors
-    /// [`crate::Error::Io`].
-    pub fn bring_in(&self, _extent: &Extent) -> Result<()> {
-        todo!()
+    /// [`Error::Io`].
+    pub fn bring_in(&self, extent: &Extent) -> Result<()> {
+        let Some(file) = self.mapped.get(extent.file) else { return Ok(()) };
+        resident::read_through(file, extent.offset, extent.bytes, &mut |_| ())
+    }
+
+    pub(crate) fn zxid(&self) -> Zxid {
+        self.footer.totals.zxid
+    }
+
+    pub(crate) fn run(&self, run: Run) -> &RunSegments {
+        let [nodes, ephemerals, ttls, containers] = &self.runs;
+        match run {
+            Run::Nodes => nodes,
+            Run::Ephemerals => ephemerals,
+            Run::Ttls => ttls,
+            Run::Containers => containers,
+        }
+    }
+
+    pub(crate) fn mapped(&self) -> &[Arc<MappedFile>] {
+        &self.mapped
+    }
+
+    /// A segment, to be read.
+    pub(crate) fn view(&self, run: Run, number: usize) -> Result<SegmentView<'_>> {
+        let segment = self.run(run).segments().get(number);
+        let file = segment.and_then(|segment| self.mapped.get(segment.file));
+        let (Some(segment), Some(file)) = (segment, file) else { panic!("a segment's number is that of a segment") };
+        SegmentView::new(file, segment, run, number, self.zxid())
+    }
+
+    /// How many records a run has.
+    pub(crate) fn count(&self, run: Run) -> u64 {
+        self.run(run).segments().iter().map(|segment| u64::from(segment.shape.records)).sum()
+    }
+
+    /// The segment of znodes in which this place may be taken.
+    fn segment_with(&self, place: &Place<'_>) -> Option<usize> {
+        let number = self.run(Run::Nodes).containing(place)?;
+        let segment = self.run(Run::Nodes).segments().get(number)?;
+        (segment.shape.last_key >= place.key).then_some(number)
+    }
+
+    fn extent_of(&self, number: usize) -> Option<Extent> {
+        let segment = self.run(Run::Nodes).segments().get(number)?;
+        Some(Extent { file: segment.file, offset: segment.shape.offset, bytes: segment.shape.frame_bytes() })
     }
 }
 
-/// A znode in an image. Everything but the data has been verified.
+/// A znode in an image. Everything but the data has been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct BaseNode<'b> {
-    path: &'b str,
+    base: &'b Base,
+    segment: usize,
+    place: u16,
+    block: Block<'b>,
+    row: &'b ArchivedNodeRow,
 }
 
 impl<'b> BaseNode<'b> {
+    pub(crate) fn new(base: &'b Base, segment: usize, record: Record<'b>) -> BaseNode<'b> {
+        let Record { block, place, row: RowRef::Node(row) } = record else { panic!("the znodes' run holds znodes") };
+        BaseNode { base, segment, place, block, row }
+    }
+
     /// Its full path, `/` for the root.
     #[must_use]
     pub fn path(&self) -> &'b str {
-        self.path
+        self.row.path.get()
     }
 
     /// The last part of its path; of the root `/`.
     #[must_use]
     pub fn name(&self) -> &'b str {
-        todo!()
+        split(self.path()).1
     }
 
-    /// Its data, verified by this call; null is not the same as empty.
+    /// Its data, checked by this call; null is not the same as empty.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`].
+    /// [`Error::Damaged`].
     pub fn data(&self) -> Result<Option<&'b [u8]>> {
-        todo!()
+        let damaged = |what| match self.base.view(Run::Nodes, self.segment) {
+            Ok(view) => view.damaged_record(self.place, what),
+            Err(error) => error,
+        };
+        self.block.data().map_err(damaged)
     }
 
     /// Bytes of its data, 0 for null; reads no data.
     #[must_use]
     pub fn data_len(&self) -> usize {
-        todo!()
+        self.block.data_len()
     }
 
     /// Its stored `Stat`.
     #[must_use]
     pub fn stat(&self) -> StatPersisted {
-        todo!()
+        self.row.stat()
     }
 
     /// The [`BaseAcl`] that governs it.
     #[must_use]
     pub fn acl_id(&self) -> u32 {
-        todo!()
+        self.row.acl_id.to_native()
     }
 
     /// What the writer was given: the engine's zlib CRC of path and data. Opaque here.
     #[must_use]
     pub fn content_crc(&self) -> u32 {
-        todo!()
+        self.row.content_crc.to_native()
     }
 
     /// How many children it has.
     #[must_use]
     pub fn child_count(&self) -> u32 {
-        todo!()
+        self.row.child_count.to_native()
     }
 }
 
-/// The children of a znode, names ascending. It ends after an error.
-#[derive(Debug)]
-pub struct Children<'b> {
-    base: &'b Base,
+/// The zxids of the other files that the image in this file refers to.
+///
+/// # Errors
+/// As [`Base::open`].
+pub(crate) fn references(path: &Path) -> Result<Vec<Zxid>> {
+    let file = MappedFile::open(path)?;
+    Ok(referenced(&file)?.iter().map(|file| file.zxid).collect())
 }
 
-impl<'b> Iterator for Children<'b> {
-    type Item = Result<BaseNode<'b>>;
+fn referenced(own: &MappedFile) -> Result<Vec<FileIdentity>> {
+    let others = table(own, Part::Files, tables::decode_files)?;
+    if others.iter().any(|other| other.zxid >= own.header().zxid) {
+        return Err(damaged_part(own, Part::Files, Damage::Field("that an image refers to older files only")));
+    }
+    Ok(others)
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let _ = self.base;
-        todo!()
+fn open_directory(own: &MappedFile, mapped: &[Arc<MappedFile>]) -> Result<[RunSegments; 4]> {
+    let (bytes, ties) = (part(own, Part::Directory)?, part(own, Part::Ties)?);
+    let files: Vec<&MappedFile> = mapped.iter().map(AsRef::as_ref).collect();
+    let decoded = directory::decode(bytes, ties, own.footer(), &files);
+    decoded.map_err(|what| damaged_part(own, Part::Directory, what))
+}
+
+fn base_file(file: &MappedFile, number: usize, runs: &[RunSegments; 4]) -> BaseFile {
+    let segments = runs.iter().flat_map(RunSegments::segments).filter(|segment| segment.file == number);
+    BaseFile {
+        zxid: file.header().zxid,
+        path: file.path().to_path_buf(),
+        file_bytes: file.footer().file_bytes,
+        live_bytes: segments.map(|segment| segment.shape.frame_bytes()).sum(),
     }
 }
 
-/// Znodes in the run's order. It ends after an error.
-#[derive(Debug)]
-pub struct Nodes<'b> {
-    base: &'b Base,
+/// A part after the segments, checked.
+fn part(file: &MappedFile, part: Part) -> Result<&[u8]> {
+    let place = part_place(file, part);
+    let check = || {
+        let bytes = bytes_at(file.map(), place.offset, padded(place.bytes))?;
+        let computed = crc32c::crc32c(bytes);
+        if computed != place.crc {
+            return Err(Damage::Checksum { found: place.crc, computed });
+        }
+        let (bytes, padding) = bytes.split_at(usize::try_from(place.bytes).unwrap_or(bytes.len()));
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(Damage::Field("the padding of a part"));
+        }
+        Ok(bytes)
+    };
+    check().map_err(|what| damaged_part(file, part, what))
 }
 
-impl<'b> Iterator for Nodes<'b> {
-    type Item = Result<BaseNode<'b>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let _ = self.base;
-        todo!()
-    }
+fn table<T>(file: &MappedFile, of: Part, decode: impl Fn(&[u8]) -> std::result::Result<T, Damage>) -> Result<T> {
+    decode(part(file, of)?).map_err(|what| damaged_part(file, of, what))
 }
 
-/// Keys and paths of a run other than [`super::Run::Nodes`], ascending. It ends after an error.
-#[derive(Debug)]
-pub struct Entries<'b> {
-    base: &'b Base,
+fn part_place(file: &MappedFile, part: Part) -> PartPlace {
+    let number = Part::ALL.iter().position(|&other| other == part);
+    let place = number.and_then(|number| file.footer().parts.get(number));
+    place.copied().unwrap_or_default()
 }
 
-impl<'b> Iterator for Entries<'b> {
-    type Item = Result<(i64, &'b str)>;
+fn damaged_part(file: &MappedFile, part: Part, what: Damage) -> Error {
+    Error::damaged(file.path(), part_place(file, part).offset, Some(file.header().zxid), what)
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let _ = self.base;
-        todo!()
+/// The image at a zxid: what a caller may want to say of it in one line.
+impl std::fmt::Display for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = self.mapped.first().map_or(Path::new(""), |file| file.path());
+        let ImageTotals { zxid, node_count, .. } = self.footer.totals;
+        write!(f, "{} at {zxid}: {node_count} znodes in {} files", path.display(), self.mapped.len())
     }
 }

@@ -1,12 +1,10 @@
 //! Builds an image and publishes it.
 //!
-//! Owns the temporary file until it is published or removed. It must never give a file its published name before every byte
-//! of it is durable, and never hold more than about one segment of each kind in memory. It fails with [`Error`], after which
-//! nothing of it is left; `tests/crash.rs` (frozen and full disks) and `tests/memory.rs` would catch a mistake.
+//! Owns what goes into the file ([`GrowingFile`] has the file itself). It must never hold more than about one segment of each kind
+//! in memory. It fails with [`Error`], after which nothing of it is left; `tests/crash.rs` (frozen and full disks) and `tests/memory.rs` would catch a mistake.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use proto::Zxid;
 use rkyv::api::high::HighSerializer;
@@ -17,8 +15,8 @@ use rkyv::util::AlignedVec;
 use super::layout::{ALIGNMENT, FOOTER_BYTES, Footer, Header, ImageTotals, Segment, padded};
 use super::record::{ARCHIVE_LAYOUT, AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, archive};
 use crate::control::ImageRef;
-use crate::dirs::DataDir;
-use crate::disk::{Disk, DiskFile, RealDisk, publish};
+use crate::disk::{Disk, RealDisk};
+use crate::growing::GrowingFile;
 use crate::{Error, Result};
 
 /// How an image is written.
@@ -68,18 +66,9 @@ pub struct PublishedImage {
 /// Writes one image. Records of all kinds may come in any order; dropped before [`ImageWriter::finish`], it leaves nothing.
 #[derive(Debug)]
 pub struct ImageWriter {
-    disk: Box<dyn Disk>,
-    /// `None` once the image was given up or published.
-    file: Option<Box<dyn DiskFile>>,
-    data: DataDir,
-    temp: PathBuf,
+    file: GrowingFile,
     zxid: Zxid,
     options: ImageOptions,
-    started: Instant,
-    /// Bytes written.
-    offset: u64,
-    /// Bytes known durable.
-    synced: u64,
     segments: Vec<Segment>,
     counts: ImageCounts,
     nodes: Gathered<NodeRow>,
@@ -103,20 +92,12 @@ impl ImageWriter {
     /// # Errors
     /// As [`ImageWriter::create`].
     pub fn create_on(disk: Box<dyn Disk>, dir: &Path, zxid: Zxid, options: ImageOptions) -> Result<ImageWriter> {
-        let data = DataDir::new(dir);
-        let temp = data.image_temp(zxid);
-        let file = disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?;
+        let file = GrowingFile::create(disk, dir, zxid, options.bytes_per_second)?;
         let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let mut writer = ImageWriter {
-            disk,
-            file: Some(file),
-            data,
-            temp,
+            file,
             zxid,
             options: ImageOptions { segment_bytes, ..options },
-            started: Instant::now(),
-            offset: 0,
-            synced: 0,
             segments: Vec::new(),
             counts: ImageCounts::default(),
             nodes: Gathered::new(),
@@ -170,24 +151,20 @@ impl ImageWriter {
         self.flush::<SessionRow>()?;
         self.flush::<NodeRow>()?;
         let segments = self.append_directory(totals)?;
-        let Some(file) = self.file.take() else { return Err(self.given_up()) };
-        let path = self.data.image(self.zxid);
-        publish(&*self.disk, file, &self.temp, &path, self.data.path())?;
-        let image = ImageRef::at(self.zxid);
-        Ok(PublishedImage { image, path, file_bytes: self.offset, segments, counts: self.counts })
+        let file_bytes = self.file.offset();
+        let path = self.file.publish()?;
+        Ok(PublishedImage { image: ImageRef::at(self.zxid), path, file_bytes, segments, counts: self.counts })
     }
 
     fn add<R: Gathers>(&mut self, row: R) -> Result<()>
     where
         Vec<R>: for<'b> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'b>, Failure>>,
     {
-        if self.file.is_none() {
-            return Err(self.given_up());
-        }
+        self.file.check_open()?;
         let bytes = size_of::<R>() + row.heap_bytes();
         if bytes > RECORD_BYTES_MAX {
-            self.give_up();
-            return Err(Error::RecordTooLarge { file: self.temp.clone(), bytes, limit: RECORD_BYTES_MAX });
+            self.file.give_up();
+            return Err(Error::RecordTooLarge { file: self.file.temp().to_path_buf(), bytes, limit: RECORD_BYTES_MAX });
         }
         // What is there goes first where the row would not fit with it, so that a segment has its size and a large row its own.
         let segment_bytes = self.options.segment_bytes;
@@ -219,7 +196,7 @@ impl ImageWriter {
         payload.resize(payload.len().next_multiple_of(ALIGNMENT), 0);
         let Ok(records) = u32::try_from(rows.len()) else { panic!("a segment's limit bounds its records") };
         let payload_crc = crc32c::crc32c(&payload);
-        let segment = Segment { offset: self.offset, payload_bytes, payload_crc, kind: R::KIND, records };
+        let segment = Segment { offset: self.file.offset(), payload_bytes, payload_crc, kind: R::KIND, records };
         let Ok(number) = u32::try_from(self.segments.len()) else { panic!("an image has fewer than 2^32 segments") };
         self.append(&segment.encode_header(self.zxid, number))?;
         self.append(&payload)?;
@@ -230,7 +207,7 @@ impl ImageWriter {
         if payload.capacity() <= 2 * SEGMENT_BYTES_MAX {
             self.archive = payload;
         }
-        self.smooth()
+        self.file.smooth()
     }
 
     /// Directory and footer; returns the count of segments.
@@ -242,8 +219,8 @@ impl ImageWriter {
         let directory_bytes = directory.len() as u64;
         let footer = Footer {
             totals,
-            file_bytes: self.offset + directory_bytes + FOOTER_BYTES as u64,
-            directory_offset: self.offset,
+            file_bytes: self.file.offset() + directory_bytes + FOOTER_BYTES as u64,
+            directory_offset: self.file.offset(),
             directory_bytes,
             directory_crc: crc32c::crc32c(&directory),
             segments,
@@ -252,53 +229,14 @@ impl ImageWriter {
         };
         self.append(&directory)?;
         self.append(&footer.encode())?;
-        assert_eq!(self.offset, footer.file_bytes, "the footer ends the file");
+        assert_eq!(self.file.offset(), footer.file_bytes, "the footer ends the file");
         Ok(segments)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(file) = &mut self.file else { return Err(self.given_up()) };
-        if let Err(source) = file.append(bytes) {
-            self.give_up();
-            return Err(Error::io("write", &self.temp, source));
-        }
-        self.offset += bytes.len() as u64;
-        assert_eq!(padded(self.offset), self.offset, "every part of an image ends aligned");
+        self.file.append(bytes)?;
+        assert_eq!(padded(self.file.offset()), self.file.offset(), "every part of an image ends aligned");
         Ok(())
-    }
-
-    /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for.
-    fn smooth(&mut self) -> Result<()> {
-        if self.offset - self.synced >= SYNC_EVERY_BYTES {
-            let Some(file) = &mut self.file else { return Err(self.given_up()) };
-            if let Err(source) = file.sync() {
-                self.give_up();
-                return Err(Error::io("make durable", &self.temp, source));
-            }
-            self.synced = self.offset;
-        }
-        if let Some(rate) = self.options.bytes_per_second {
-            std::thread::sleep(pause(rate, self.offset, self.started.elapsed()));
-        }
-        Ok(())
-    }
-
-    /// Closes and removes the temporary file.
-    fn give_up(&mut self) {
-        if self.file.take().is_some() {
-            // The first error is what counts; a temporary file that stays is removed at the next start.
-            let _ = self.disk.remove(&self.temp);
-        }
-    }
-
-    fn given_up(&self) -> Error {
-        Error::GivenUp { file: self.temp.clone() }
-    }
-}
-
-impl Drop for ImageWriter {
-    fn drop(&mut self) {
-        self.give_up();
     }
 }
 
@@ -339,31 +277,9 @@ impl Gathers for SessionRow {
     }
 }
 
-/// How long to wait so that `written` bytes have taken as long as the rate allows.
-fn pause(rate: NonZeroU64, written: u64, elapsed: Duration) -> Duration {
-    let due_us = u128::from(written) * 1_000_000 / u128::from(rate.get());
-    Duration::from_micros(u64::try_from(due_us).unwrap_or(u64::MAX)).saturating_sub(elapsed)
-}
-
 /// The usual size of a segment's records in memory: large against its header, small against memory.
 pub const SEGMENT_BYTES_DEFAULT: usize = 1 << 20;
 /// The largest segment that can be asked for.
 pub const SEGMENT_BYTES_MAX: usize = 64 << 20;
 /// The largest record. With it every pointer within a segment fits into 31 bits.
 pub const RECORD_BYTES_MAX: usize = 1 << 30;
-/// Dirty bytes before they are made durable, so that the last fsync is short.
-const SYNC_EVERY_BYTES: u64 = 32 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_makes_up_for_what_was_written_too_fast() {
-        let rate = NonZeroU64::new(1 << 20).unwrap();
-        assert_eq!(pause(rate, 1 << 20, Duration::ZERO), Duration::from_secs(1));
-        assert_eq!(pause(rate, 1 << 20, Duration::from_millis(600)), Duration::from_millis(400));
-        assert_eq!(pause(rate, 1 << 20, Duration::from_secs(2)), Duration::ZERO);
-        assert_eq!(pause(NonZeroU64::MIN, u64::MAX, Duration::ZERO), Duration::from_micros(u64::MAX));
-    }
-}

@@ -1,0 +1,167 @@
+//! Walks over a run, from any place on.
+//!
+//! Owns the way from segment to segment. It must never skip what it cannot read, and never touch a segment in which nothing that is
+//! asked for can be. It fails with [`crate::Error::Damaged`]; `tests/base_round_trip.rs` and `tests/base_flips.rs` would catch a mistake.
+
+use super::place::{Place, Run, split};
+use super::reader::{Base, BaseNode};
+use super::segment::{Record, RowRef, SegmentView};
+use crate::Result;
+
+/// A place between two records of a run.
+#[derive(Debug)]
+pub(crate) struct Cursor<'b> {
+    base: &'b Base,
+    run: Run,
+    /// Segments that begin with a larger key are not touched.
+    last_key: u64,
+    /// The next segment to be opened.
+    next: usize,
+    view: Option<SegmentView<'b>>,
+    /// The next record in the opened segment.
+    at: usize,
+    failed: bool,
+}
+
+impl<'b> Cursor<'b> {
+    /// Before the first record.
+    pub(crate) fn at_start(base: &'b Base, run: Run) -> Cursor<'b> {
+        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, failed: false }
+    }
+
+    /// Before the first record with the key of `place` that does not lie before `place`; it ends with that key.
+    pub(crate) fn at_place(base: &'b Base, run: Run, place: &Place<'_>) -> Result<Cursor<'b>> {
+        let mut cursor = Cursor { last_key: place.key, ..Cursor::at_start(base, run) };
+        let Some(number) = base.run(run).containing(place) else { return Ok(cursor) };
+        cursor.next = number + 1;
+        let ends_before =
+            base.run(run).segments().get(number).is_some_and(|segment| segment.shape.last_key < place.key);
+        if !ends_before {
+            let view = base.view(run, number)?;
+            cursor.at = view.first_from(place)?;
+            cursor.view = Some(view);
+        }
+        Ok(cursor)
+    }
+
+    /// The next znode, in [`Run::Nodes`]. After an error there is none.
+    pub(crate) fn next_node(&mut self) -> Option<Result<BaseNode<'b>>> {
+        let record = self.next_record()?;
+        Some(record.map(|(segment, record)| BaseNode::new(self.base, segment, record)))
+    }
+
+    /// The next record and the number of its segment. After an error there is none.
+    pub(crate) fn next_record(&mut self) -> Option<Result<(usize, Record<'b>)>> {
+        if self.failed {
+            return None;
+        }
+        let record = self.try_next().transpose();
+        self.failed = matches!(record, Some(Err(_)));
+        record
+    }
+
+    fn try_next(&mut self) -> Result<Option<(usize, Record<'b>)>> {
+        loop {
+            if let Some(view) = &self.view
+                && self.at < view.len()
+            {
+                let record = view.at(self.at)?;
+                self.at += 1;
+                return Ok(Some((self.next - 1, record)));
+            }
+            let segment = self.base.run(self.run).segments().get(self.next);
+            if segment.is_none_or(|segment| segment.shape.first_key > self.last_key) {
+                return Ok(None);
+            }
+            self.view = Some(self.base.view(self.run, self.next)?);
+            (self.next, self.at) = (self.next + 1, 0);
+        }
+    }
+}
+
+/// The children of a znode, names ascending. It ends after an error.
+#[derive(Debug)]
+pub struct Children<'b> {
+    cursor: Cursor<'b>,
+    /// The next child where it has been read already.
+    first: Option<BaseNode<'b>>,
+    /// The parent's path, as the last child has it; `None` when there are no more.
+    parent: Option<&'b str>,
+}
+
+impl<'b> Children<'b> {
+    pub(crate) fn new(base: &'b Base, parent: &str, first_name: &str) -> Result<Children<'b>> {
+        let mut cursor = Cursor::at_place(base, Run::Nodes, &Place::of_children(parent, first_name))?;
+        let first = cursor.next_node().transpose()?.filter(|node| split(node.path()).0 == parent);
+        let parent = first.map(|node| split(node.path()).0);
+        Ok(Children { cursor, first, parent })
+    }
+}
+
+impl<'b> Iterator for Children<'b> {
+    type Item = Result<BaseNode<'b>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let parent = self.parent?;
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        let node = self.cursor.next_node();
+        if let Some(Ok(node)) = &node
+            && split(node.path()).0 != parent
+        {
+            self.parent = None;
+            return None;
+        }
+        node
+    }
+}
+
+/// Znodes in the run's order. It ends after an error.
+#[derive(Debug)]
+pub struct Nodes<'b> {
+    cursor: Cursor<'b>,
+}
+
+impl<'b> Nodes<'b> {
+    pub(crate) fn new(base: &'b Base) -> Nodes<'b> {
+        Nodes { cursor: Cursor::at_start(base, Run::Nodes) }
+    }
+}
+
+impl<'b> Iterator for Nodes<'b> {
+    type Item = Result<BaseNode<'b>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next_node()
+    }
+}
+
+/// Keys and paths of a run other than [`Run::Nodes`], ascending. It ends after an error.
+#[derive(Debug)]
+pub struct Entries<'b> {
+    cursor: Cursor<'b>,
+}
+
+impl<'b> Entries<'b> {
+    pub(crate) fn new(base: &'b Base, run: Run) -> Entries<'b> {
+        Entries { cursor: Cursor::at_start(base, run) }
+    }
+
+    /// Those with this key.
+    pub(crate) fn with_key(base: &'b Base, run: Run, key: i64) -> Result<Entries<'b>> {
+        Ok(Entries { cursor: Cursor::at_place(base, run, &Place::of_entry(key, ""))? })
+    }
+}
+
+impl<'b> Iterator for Entries<'b> {
+    type Item = Result<(i64, &'b str)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next_record().and_then(|record| match record {
+            Ok((_, Record { row: RowRef::Entry(row), .. })) => Some(Ok((row.key.to_native(), row.path.get()))),
+            Ok((_, Record { row: RowRef::Node(_), .. })) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! A mapped image file, and the checks by which one file knows another.
+//!
+//! Owns the mapping, its registration with [`crate::fault`], and header and footer. It must never give out bytes of a file that
+//! is another one than was meant. It fails with [`Error`]; `tests/base_flips.rs` would catch a mistake.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use proto::Zxid;
+
+use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, bytes_at, padded};
+use crate::dirs::parse_image_name;
+use crate::{Damage, Error, Result, fault};
+
+/// An image file of version 2, mapped read-only; its header and footer hold.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    /// Before the mapping, so that it is dropped first: the range is taken out of the table while it is still ours.
+    _range: fault::MappedRange,
+    map: Mmap,
+    header: Header,
+    footer: Footer,
+    identity: FileIdentity,
+}
+
+/// What tells a file from every other: the sum in its footer covers the directory's sum, and that one those of all segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    pub(crate) zxid: Zxid,
+    pub(crate) file_bytes: u64,
+    pub(crate) header_crc: u32,
+    pub(crate) footer_crc: u32,
+}
+
+impl MappedFile {
+    /// Maps a file and checks its header and footer.
+    pub(crate) fn open(path: &Path) -> Result<MappedFile> {
+        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+        let map = map(&file).map_err(|source| Error::io("map", path, source))?;
+        let range = fault::MappedRange::register(&map, path);
+        let header = decode_header(path, &map)?;
+        let footer = decode_footer(path, &map, &header)?;
+        let identity = FileIdentity {
+            zxid: header.zxid,
+            file_bytes: footer.file_bytes,
+            header_crc: last_word(map.get(..HEADER_BYTES).unwrap_or_default()),
+            footer_crc: last_word(&map),
+        };
+        Ok(MappedFile { path: path.to_path_buf(), file, map, header, footer, identity, _range: range })
+    }
+
+    /// That this is the file that another one refers to.
+    pub(crate) fn check_identity(&self, meant: &FileIdentity) -> Result<()> {
+        if self.identity == *meant {
+            Ok(())
+        } else {
+            let what = Damage::Field("that it is the file that a newer image refers to");
+            Err(Error::damaged(&self.path, self.footer_offset(), Some(self.header.zxid), what))
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn map(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(crate) fn identity(&self) -> &FileIdentity {
+        &self.identity
+    }
+
+    pub(crate) fn footer_offset(&self) -> u64 {
+        self.footer.file_bytes - FOOTER_BYTES as u64
+    }
+
+    /// The file itself, for what must not fault.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Reads beside the mapping: a read error is an error, and not a fault.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, offset).map_err(|source| Error::io("read", &self.path, source))
+    }
+}
+
+/// The format version of an image file: 1 is read by [`crate::Image`], 2 by [`super::Base`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Damaged`], [`Error::NewerFormat`].
+pub fn format_version(path: &Path) -> Result<u32> {
+    let mut bytes = [0; HEADER_BYTES];
+    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+    let found = file.metadata().map_err(|source| Error::io("read", path, source))?.len();
+    if found < HEADER_BYTES as u64 {
+        return Err(Error::damaged(path, 0, None, Damage::Length { found, expected: HEADER_BYTES as u64 }));
+    }
+    file.read_exact_at(&mut bytes, 0).map_err(|source| Error::io("read", path, source))?;
+    let (version, _header) = Header::decode(&bytes).map_err(|what| Error::damaged(path, 0, None, what))?;
+    if version > FORMAT_VERSION { Err(newer(path, version)) } else { Ok(version) }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe, and this is where it is done")]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the bytes must not change while they are mapped. A published image is never written again, by the rule of this
+    // crate: the writer works on a temporary file and renames it, purging unlinks a file, which keeps its mapped pages. The data
+    // directory belongs to this server alone (it holds a lock there); who writes into it otherwise breaks this contract.
+    unsafe { Mmap::map(file) }
+}
+
+fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
+    let damaged = |zxid, what| Error::damaged(path, 0, zxid, what);
+    let (version, header) = Header::decode(map).map_err(|what| damaged(None, what))?;
+    let header = match header {
+        Some(header) => header,
+        None if version < FORMAT_VERSION => {
+            return Err(Error::OlderFormat { file: path.to_path_buf(), found: version });
+        }
+        None => return Err(newer(path, version)),
+    };
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
+    if named.is_some_and(|zxid| zxid != header.zxid) {
+        return Err(damaged(Some(header.zxid), Damage::Field("the zxid in the file's name")));
+    }
+    Ok(header)
+}
+
+fn newer(path: &Path, found: u32) -> Error {
+    Error::NewerFormat { file: path.to_path_buf(), found, supported: FORMAT_VERSION }
+}
+
+fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<Footer> {
+    let damaged = |offset, what| Error::damaged(path, offset, Some(header.zxid), what);
+    let found = map.len() as u64;
+    let Some(offset) = found.checked_sub(FOOTER_BYTES as u64).filter(|&offset| offset >= HEADER_BYTES as u64) else {
+        return Err(damaged(0, Damage::Length { found, expected: (HEADER_BYTES + FOOTER_BYTES) as u64 }));
+    };
+    let bytes = bytes_at(map, offset, FOOTER_BYTES as u64).map_err(|what| damaged(offset, what))?;
+    let footer = Footer::decode(bytes).map_err(|what| damaged(offset, what))?;
+    if footer.file_bytes != found {
+        return Err(damaged(offset, Damage::Length { found, expected: footer.file_bytes }));
+    }
+    if footer.totals.zxid != header.zxid {
+        return Err(damaged(offset, Damage::Field("the footer's zxid")));
+    }
+    // The parts follow each other up to the footer.
+    let [first, ..] = &footer.parts;
+    let contiguous = footer.parts.iter().try_fold(first.offset, |end, part| {
+        if part.offset == end { end.checked_add(padded(part.bytes)) } else { None }
+    });
+    if contiguous != Some(offset) || first.offset < HEADER_BYTES as u64 {
+        return Err(damaged(offset, Damage::Field("the places of the parts")));
+    }
+    Ok(footer)
+}
+
+fn last_word(bytes: &[u8]) -> u32 {
+    bytes.last_chunk().map_or(0, |word| u32::from_le_bytes(*word))
+}

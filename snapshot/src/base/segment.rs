@@ -1,0 +1,268 @@
+//! A segment, read in place: look-up by path, and records by their number.
+//!
+//! Owns what is between a segment's bytes and its records. It must never give out a record that it has not checked just then. It
+//! fails with [`Error::Damaged`], which names the segment and the place within it; `tests/base_flips.rs` would catch a mistake.
+
+use proto::Zxid;
+
+use super::file::MappedFile;
+use super::layout::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentShape, bytes_at};
+use super::lines::{LINE_BYTES, LookupLine, ORDER_ENTRIES, line_and_tag, order_lines, order_place};
+use super::place::{Place, Run, entry_key, path_hash};
+use super::record::{ArchivedEntryRow, ArchivedNodeRow, Block, EntryRow, NodeRow, PLACE_BYTES, access};
+use crate::block::BlockReader;
+use crate::{Damage, Error, Result};
+
+/// A segment in the opened directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub(crate) shape: SegmentShape,
+    pub(crate) salt: u32,
+    /// Which of the base's files.
+    pub(crate) file: usize,
+    /// See `layout`.
+    pub(crate) tie: Option<Box<str>>,
+}
+
+impl Segment {
+    /// Where its first record lies, or before: everything from there on, up to the next segment's start, is in it.
+    pub(crate) fn start(&self, run: Run) -> Place<'_> {
+        match &self.tie {
+            Some(path) => run.place(self.shape.first_key, path),
+            None => Place { key: self.shape.first_key, head: "", tail: "" },
+        }
+    }
+}
+
+/// A segment of a mapped file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SegmentView<'b> {
+    file: &'b MappedFile,
+    segment: &'b Segment,
+    run: Run,
+    /// Its number in the run, for errors.
+    number: usize,
+    /// The zxid of the image that is read.
+    zxid: Zxid,
+    lookup: &'b [[u8; LINE_BYTES]],
+    order: &'b [[u8; LINE_BYTES]],
+    records: &'b [u8],
+}
+
+/// A checked record; its data is checked when it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'b> {
+    pub(crate) block: Block<'b>,
+    pub(crate) place: u16,
+    pub(crate) row: RowRef<'b>,
+}
+
+/// The row of a record, by the run's kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RowRef<'b> {
+    /// Of [`Run::Nodes`].
+    Node(&'b ArchivedNodeRow),
+    /// Of the other runs.
+    Entry(&'b ArchivedEntryRow),
+}
+
+impl<'b> Record<'b> {
+    pub(crate) fn path(&self) -> &'b str {
+        match self.row {
+            RowRef::Node(row) => row.path.get(),
+            RowRef::Entry(row) => row.path.get(),
+        }
+    }
+
+    /// Where it lies, by what it says itself.
+    pub(crate) fn position(&self) -> Place<'b> {
+        match self.row {
+            RowRef::Node(row) => Place::of_node(row.path.get()),
+            RowRef::Entry(row) => Place { key: entry_key(row.key.to_native()), head: row.path.get(), tail: "" },
+        }
+    }
+}
+
+impl<'b> SegmentView<'b> {
+    /// The segment's parts; none of its bytes is read.
+    pub(crate) fn new(
+        file: &'b MappedFile,
+        segment: &'b Segment,
+        run: Run,
+        number: usize,
+        zxid: Zxid,
+    ) -> Result<SegmentView<'b>> {
+        let view = SegmentView { file, segment, run, number, zxid, lookup: &[], order: &[], records: &[] };
+        let shape = &segment.shape;
+        let parts = || {
+            let start = shape.offset.checked_add(SEGMENT_HEADER_BYTES as u64)?;
+            let payload = bytes_at(file.map(), start, shape.payload_bytes).ok()?;
+            let (lookup, rest) = payload.split_at_checked((shape.lookup_lines as usize).checked_mul(LINE_BYTES)?)?;
+            let (order, records) = rest.split_at_checked(order_lines(shape.records as usize) * LINE_BYTES)?;
+            Some(SegmentView { lookup: lookup.as_chunks().0, order: order.as_chunks().0, records, ..view })
+        };
+        parts().ok_or_else(|| view.damaged(0, Damage::Field("the segment's length")))
+    }
+
+    /// How many records it has.
+    pub(crate) fn len(&self) -> usize {
+        self.segment.shape.records as usize
+    }
+
+    /// The record at this path, which hashes to `hash`.
+    pub(crate) fn find(&self, path: &str, hash: u64) -> Result<Option<Record<'b>>> {
+        let count = self.segment.shape.lookup_lines;
+        let (mut number, tag) = line_and_tag(hash, count);
+        for _ in 0..count {
+            let line = self.lookup_line(number)?;
+            for place in line.places(tag) {
+                let record = self.record(place)?;
+                if record.path() == path {
+                    return Ok(Some(record));
+                }
+            }
+            if !line.overflows() {
+                return Ok(None);
+            }
+            number = if number + 1 == count { 0 } else { number + 1 };
+        }
+        Ok(None)
+    }
+
+    /// The record with this number, counted from 0 in the run's order.
+    pub(crate) fn at(&self, number: usize) -> Result<Record<'b>> {
+        self.record(self.place_at(number)?)
+    }
+
+    /// The number of the first record that does not lie before `place`.
+    pub(crate) fn first_from(&self, place: &Place<'_>) -> Result<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.at(middle)?.position() < *place { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// The error for damage at an offset within the payload.
+    pub(crate) fn damaged(&self, offset: usize, what: Damage) -> Error {
+        let segment_offset = self.segment.shape.offset;
+        Error::Damaged {
+            file: self.file.path().to_path_buf(),
+            offset: segment_offset.saturating_add((SEGMENT_HEADER_BYTES + offset) as u64),
+            zxid: Some(self.zxid),
+            segment: u32::try_from(self.number).ok(),
+            what,
+        }
+    }
+
+    /// The error for damage of a record, or of its data.
+    pub(crate) fn damaged_record(&self, place: u16, what: Damage) -> Error {
+        self.damaged(self.records_offset() + usize::from(place) * PLACE_BYTES, what)
+    }
+
+    /// Checks every byte of the segment with the sum over all of it, and its header.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let (shape, map) = (&self.segment.shape, self.file.map());
+        let header = bytes_at(map, shape.offset, SEGMENT_HEADER_BYTES as u64);
+        let header = header.map_err(|what| self.damaged(0, what))?;
+        self.check_header(header)?;
+        let payload = bytes_at(map, shape.offset + SEGMENT_HEADER_BYTES as u64, shape.payload_bytes);
+        let computed = crc32c::crc32c(payload.map_err(|what| self.damaged(0, what))?);
+        self.check_payload_crc(computed)
+    }
+
+    /// That this is the header of the segment as the directory has it.
+    pub(crate) fn check_header(&self, header: &[u8]) -> Result<()> {
+        let shape = &self.segment.shape;
+        if header == shape.encode_header(self.run, self.file.header().zxid) {
+            return Ok(());
+        }
+        let what = BlockReader::open(header).err();
+        let what = what.unwrap_or(Damage::Field("the segment's header as the directory has it"));
+        let file = self.file.path().to_path_buf();
+        let segment = u32::try_from(self.number).ok();
+        Err(Error::Damaged { file, offset: shape.offset, zxid: Some(self.zxid), segment, what })
+    }
+
+    /// That the payload has this sum.
+    pub(crate) fn check_payload_crc(&self, computed: u32) -> Result<()> {
+        let found = self.segment.shape.payload_crc;
+        if found == computed { Ok(()) } else { Err(self.damaged(0, Damage::Checksum { found, computed })) }
+    }
+
+    /// Checks that the lines list the records that are there, in their order, one behind the other: all that the sums cannot tell.
+    /// Gives each record to `each`.
+    pub(crate) fn check_records(&self, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
+        let mut end = 0;
+        let mut last: Option<Place<'b>> = None;
+        for number in 0..self.len() {
+            let place = self.place_at(number)?;
+            let record = self.record(place)?;
+            let position = record.position();
+            let damaged = |what| self.damaged_record(place, Damage::Field(what));
+            record.block.data().map_err(|what| self.damaged_record(place, what))?;
+            if usize::from(place) * PLACE_BYTES != end || !record.block.padding_is_zero(self.records, place) {
+                return Err(damaged("that the records lie one behind the other"));
+            }
+            end += record.block.bytes();
+            if last.is_some_and(|last| last >= position) || position < self.segment.start(self.run) {
+                return Err(damaged("the order of the records"));
+            }
+            if self.run == Run::Nodes {
+                let path = record.path();
+                let found = self.find(path, path_hash(path))?;
+                if found.is_none_or(|found| found.place != place) {
+                    return Err(damaged("that the look-up lines find the record"));
+                }
+            }
+            if number == 0 && position.key != self.segment.shape.first_key {
+                return Err(damaged("the segment's first key"));
+            }
+            last = Some(position);
+            each(&record)?;
+        }
+        if last.map(|last| last.key) != Some(self.segment.shape.last_key) {
+            return Err(self.damaged(0, Damage::Field("the segment's last key")));
+        }
+        let padding = self.records.get(end..).unwrap_or_default();
+        if padding.len() >= ALIGNMENT || padding.iter().any(|&byte| byte != 0) {
+            return Err(self.damaged(self.records_offset() + end, Damage::Field("the padding of the segment")));
+        }
+        Ok(())
+    }
+
+    fn record(&self, place: u16) -> Result<Record<'b>> {
+        let open = || {
+            let block = Block::open(self.records, self.segment.salt, place)?;
+            let row = match self.run {
+                Run::Nodes => RowRef::Node(access::<NodeRow>(block.archive)?),
+                Run::Ephemerals | Run::Ttls | Run::Containers => RowRef::Entry(access::<EntryRow>(block.archive)?),
+            };
+            Ok(Record { block, place, row })
+        };
+        open().map_err(|what| self.damaged_record(place, what))
+    }
+
+    fn place_at(&self, number: usize) -> Result<u16> {
+        let line_number = number / ORDER_ENTRIES;
+        let at = number % ORDER_ENTRIES;
+        let line = self.order.get(line_number);
+        let open = || {
+            let line = line.filter(|_| number < self.len()).ok_or(Damage::Field("the number of a record"))?;
+            let numbered = u32::try_from(self.lookup.len() + line_number).unwrap_or(u32::MAX);
+            order_place(line, self.segment.salt, numbered, at)
+        };
+        open().map_err(|what| self.damaged((self.lookup.len() + line_number) * LINE_BYTES, what))
+    }
+
+    fn lookup_line(&self, number: u32) -> Result<LookupLine<'b>> {
+        let line = self.lookup.get(number as usize).ok_or(Damage::Field("the count of look-up lines"));
+        line.and_then(|line| LookupLine::open(line, self.segment.salt, number))
+            .map_err(|what| self.damaged(number as usize * LINE_BYTES, what))
+    }
+
+    fn records_offset(&self) -> usize {
+        (self.lookup.len() + self.order.len()) * LINE_BYTES
+    }
+}
