@@ -156,7 +156,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Append),
         4 => (1..9_usize).prop_map(|count| Step::Durable { count }),
         4 => (1..9_usize).prop_map(|count| Step::Apply { count }),
-        1 => Just(Step::Freeze),
+        3 => Just(Step::Freeze),
     ]
 }
 
@@ -187,6 +187,7 @@ fn churn() -> impl Strategy<Value = Step> {
         2 => (1..4_usize).prop_map(|count| Step::Durable { count }),
         2 => (1..4_usize).prop_map(|count| Step::Apply { count }),
         2 => Just(Step::Settle),
+        1 => Just(Step::Freeze),
     ]
 }
 
@@ -219,6 +220,7 @@ fn lifetimes() -> impl Strategy<Value = Step> {
         3 => (1..9_usize).prop_map(|count| Step::Durable { count }),
         4 => (1..9_usize).prop_map(|count| Step::Apply { count }),
         2 => Just(Step::Settle),
+        1 => Just(Step::Freeze),
     ]
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::answers::{Answers, FOUR_LETTER_CALLS_MAX};
+use crate::cold::ColdReads;
 use crate::config::{Listen, ResolvedConfig, RingConfig};
 use crate::consensus::{self, Core, LogPort};
 use crate::control::Control;
@@ -139,11 +140,16 @@ impl Server {
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
         let limits = Arc::new(Limits::new(&config, count));
+        let (cold_reads, readers) = ColdReads::new(&hub);
+        for reader in readers {
+            spawn_pinned("rk-cold", None, move || reader.run())?;
+        }
         let starts = ShardStarts {
             config: &config,
             hub: &hub,
             limits: &limits,
             calls,
+            cold_reads,
             position,
             backend: Backend::Ring,
             guest: Arc::new(Mutex::new(guest)),
@@ -220,6 +226,7 @@ struct ShardStarts<'a> {
     hub: &'a Arc<Hub>,
     limits: &'a Arc<Limits>,
     calls: SyncSender<FourLetterCall>,
+    cold_reads: ColdReads,
     position: proto::Zxid,
     backend: Backend,
     /// The core, for the shard that hosts it. It stays here if that one does not come up and is tried again in another way.
@@ -282,13 +289,23 @@ impl ShardStarts<'_> {
         let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
         let stall = Duration::from_millis(self.config.settings.int("request_throttle_stall_time"));
         let position = self.position;
+        let cold_reads = self.cold_reads.clone();
         let guest = (number == HOST).then(|| Arc::clone(&self.guest));
         let handle = spawn_shard(shard, self.backend, move |bell| {
             let guest = guest.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(link) = hub.shards.get(number) {
                 link.set_bell(bell.clone());
             }
-            let shard = ShardHandler::new(ShardState::new(options, position), hub, number, limits, calls, tick, stall);
+            let shard = ShardHandler::new(
+                ShardState::new(options, position),
+                hub,
+                number,
+                limits,
+                calls,
+                cold_reads,
+                tick,
+                stall,
+            );
             match guest {
                 Some(guest) => shard.hosting(guest, bell),
                 None => shard,

@@ -17,12 +17,12 @@ use crate::mailbox::{LogQueue, Mailbox, ShardStream};
 use crate::measured::Measured;
 use crate::rt::{Doorbell, ThreadBell};
 use crate::stats::{CoreStats, ShardStats, add, set};
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 use crossbeam::sync::ShardedLock;
 use crossbeam::utils::CachePadded;
 use engine::replica::{ForwardBatch, Replica, TxnBatch};
 use engine::shard::ShardState;
-use engine::stream::StreamBatch;
+use engine::stream::{ConnId, StreamBatch};
 use engine::tree::Tree;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,6 +48,8 @@ pub struct ShardLink {
     bell: OnceLock<Doorbell>,
     /// The core wants to know whom the shard has heard up to this time, in µs.
     hear_asked_us: AtomicU64,
+    /// Connections for whose next request something was read in. Each is here once at the most.
+    brought_in: SegQueue<ConnId>,
 }
 
 impl ShardLink {
@@ -59,6 +61,7 @@ impl ShardLink {
             stats: CachePadded::default(),
             bell: OnceLock::new(),
             hear_asked_us: AtomicU64::new(0),
+            brought_in: SegQueue::new(),
         }
     }
 
@@ -73,6 +76,17 @@ impl ShardLink {
     #[must_use]
     pub fn heard_until_asked(&self) -> u64 {
         self.hear_asked_us.load(Ordering::Acquire)
+    }
+
+    /// What the connection's next request needs is in memory. The shard is to be rung.
+    pub fn put_brought_in(&self, conn: ConnId) {
+        self.brought_in.push(conn);
+    }
+
+    /// A connection for whose next request something was read in.
+    #[must_use]
+    pub fn take_brought_in(&self) -> Option<ConnId> {
+        self.brought_in.pop()
     }
 
     /// Wakes the shard, if it has started.

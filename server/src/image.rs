@@ -139,6 +139,9 @@ impl ImageStarter {
             return;
         }
         self.asked.store(false, Ordering::Release);
+        if tree.is_on_image() {
+            return;
+        }
         self.is_busy = true;
         (self.txns, self.bytes) = (0, 0);
         let sent = self.work.try_send(ImageWork::Write(tree.freeze())).is_ok();

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod ask;
 pub mod boot;
 pub mod cli;
+pub mod cold;
 pub mod config;
 pub mod consensus;
 pub mod control;

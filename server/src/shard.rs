@@ -5,6 +5,7 @@
 //! [`ShardState::serve`]), several times a turn if there is more. It decides nothing about the protocol.
 #![forbid(unsafe_code)]
 
+use crate::cold::ColdReads;
 use crate::consensus::{Core, Turn};
 use crate::hub::{Hub, ShardLink};
 use crate::limits::{LimitKind, Limits, OverLimit, plain};
@@ -45,6 +46,7 @@ pub struct ShardHandler {
     number: usize,
     limits: Arc<Limits>,
     control: SyncSender<FourLetterCall>,
+    cold_reads: ColdReads,
     /// Where each connection comes from, by slot: for the limits.
     peers: Vec<Option<SocketAddr>>,
     /// Connections whose socket had not taken everything when they were last looked at.
@@ -82,6 +84,7 @@ impl ShardHandler {
         number: usize,
         limits: Arc<Limits>,
         control: SyncSender<FourLetterCall>,
+        cold_reads: ColdReads,
         tick: Duration,
         stall: Duration,
     ) -> ShardHandler {
@@ -92,6 +95,7 @@ impl ShardHandler {
             number,
             limits,
             control,
+            cold_reads,
             peers: Vec::new(),
             lagging: Vec::new(),
             tick,
@@ -189,6 +193,9 @@ impl ShardHandler {
     }
 
     fn perform(&mut self, io: &mut Io<'_>, now_us: u64) {
+        for (id, cold) in self.state.take_cold() {
+            self.cold_reads.ask(self.number, id, cold);
+        }
         for action in self.state.take_actions() {
             match action {
                 Action::Send(id) => self.send(io, id),
@@ -390,6 +397,9 @@ impl Handler for ShardHandler {
         stats::add(&self.link().stats.turns, 1);
         let now_us = self.hub.now_us();
         self.look_at_lagging(io);
+        while let Some(conn) = self.link().take_brought_in() {
+            self.state.brought_in(conn);
+        }
         self.drain_stream(now_us);
         self.tell_whom_it_heard(io, now_us);
         if self.state.has_held() && io.now() >= self.next_look {

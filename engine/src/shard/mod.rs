@@ -163,8 +163,6 @@ pub enum Action {
     Held(ConnId, Hold),
     /// To be told to the operator, now and then.
     Noted(ConnId, Note),
-    /// Its next request needs this of the disk: to be read in elsewhere, and then [`ShardState::brought_in`].
-    BringIn(ConnId, Cold),
 }
 
 /// What [`ShardState::serve`] left.
@@ -190,6 +188,7 @@ pub struct ShardState {
     ready: VecDeque<ConnId>,
     forwards: ForwardBatch,
     actions: Vec<Action>,
+    cold: Vec<(ConnId, Cold)>,
     counts: ShardCounts,
     measured: Measured,
     /// Requests of all its connections that the core has.
@@ -221,6 +220,7 @@ impl ShardState {
             ready: VecDeque::new(),
             forwards: ForwardBatch::default(),
             actions: Vec::new(),
+            cold: Vec::new(),
             counts: ShardCounts::default(),
             measured: Measured::default(),
             in_flight: 0,
@@ -461,6 +461,11 @@ impl ShardState {
 
     fn is_mine(&self, to: Attachment) -> bool {
         to.shard == self.options.shard
+    }
+
+    /// Connections whose next request needs something of the disk: to be read in elsewhere, and then [`ShardState::brought_in`].
+    pub fn take_cold(&mut self) -> Vec<(ConnId, Cold)> {
+        std::mem::take(&mut self.cold)
     }
 
     /// What the connection's next request needs was read in.

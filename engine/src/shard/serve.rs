@@ -190,7 +190,7 @@ impl ShardState {
         {
             conn.is_cold = true;
             self.counts.cold_waits += 1;
-            self.actions.push(Action::BringIn(conn.id, cold));
+            self.cold.push((conn.id, cold));
             return Step::Stop(Visit::Waits);
         }
         if let Some(op) = op.filter(|_| to_core) {

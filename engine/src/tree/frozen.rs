@@ -50,6 +50,12 @@ impl Tree {
         self.base.as_ref()
     }
 
+    /// Has no txn been applied since its base?
+    #[must_use]
+    pub fn is_on_image(&self) -> bool {
+        self.base.as_ref().is_some_and(|base| base.totals().zxid == self.last_zxid)
+    }
+
     /// The tree of an image, which is read where it lies. Takes time in proportion to its tables of ACLs, sessions and quotas.
     ///
     /// # Errors

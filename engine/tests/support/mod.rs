@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod harness;
+pub(crate) mod image;
 pub(crate) mod naive;
 pub(crate) mod naive_ops;
 pub(crate) mod steps;

@@ -1,6 +1,7 @@
 //! Random steps, and a twin that takes each of them with the engine and with the naive model.
 
 use crate::support::harness::{Harness, Item, START_MS, connection, ids};
+use crate::support::image::publish;
 use crate::support::naive::Naive;
 use crate::support::naive_ops::{Body, Caller, Changed, CreateOp, Op, RawAcl};
 use proto::connect::ConnectResponse;
@@ -11,9 +12,10 @@ use ringkeeper_engine::prep::PrepOptions;
 use ringkeeper_engine::replica::{Forward, ReplicaOptions};
 use ringkeeper_engine::session;
 use ringkeeper_engine::stream::{Attachment, Detach};
-use ringkeeper_engine::tree::{FrozenTree, RESERVED_PATHS};
+use ringkeeper_engine::tree::{FrozenTree, RESERVED_PATHS, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 #[derive(Clone, Debug)]
 pub(crate) enum PathPick {
@@ -122,7 +124,9 @@ pub(crate) struct Twin {
     next_check_ms: i64,
     next_xid: i32,
     next_slot: u32,
-    frozen: Vec<(Naive, FrozenTree)>,
+    /// What was put aside, with the model of that time.
+    aside: Option<(Naive, FrozenTree)>,
+    images: TempDir,
     /// How often each error code was answered, in headers and in the results of multis.
     pub(crate) codes: BTreeMap<i32, u64>,
 }
@@ -146,7 +150,8 @@ impl Twin {
             next_check_ms,
             next_xid: 1,
             next_slot: 0,
-            frozen: Vec::new(),
+            aside: None,
+            images: tempfile::tempdir().expect("a directory"),
             codes: BTreeMap::new(),
         }
     }
@@ -183,10 +188,7 @@ impl Twin {
                 let items = self.harness.settle();
                 self.compare(items);
             }
-            Step::Freeze if self.frozen.is_empty() => {
-                self.frozen.push((self.applied.clone(), self.harness.tree.freeze()));
-            }
-            Step::Freeze => {}
+            Step::Freeze => self.freeze_or_rebase(),
         }
     }
 
@@ -199,8 +201,26 @@ impl Twin {
         assert_eq!(self.harness.log.len() as u64, self.naive.zxid, "a txn for each zxid");
         assert_eq!(self.harness.replica.sessions().len(), self.live.len());
         self.naive.assert_same(&self.harness.replay(), "after a replay of the log");
-        for (naive, frozen) in &self.frozen {
-            naive.assert_frozen(frozen, "as it was frozen");
+        for _ in 0..2 {
+            if self.aside.is_some() || !self.harness.tree.is_on_image() {
+                self.freeze_or_rebase();
+            }
+        }
+    }
+
+    /// Puts the tree's top layer aside; the next time, once txns were applied above it, onto the image of that.
+    fn freeze_or_rebase(&mut self) {
+        match self.aside.take() {
+            // An image has its zxid in its name.
+            None if self.harness.tree.is_on_image() => {}
+            None => self.aside = Some((self.applied.clone(), self.harness.tree.freeze())),
+            Some((naive, frozen)) => {
+                naive.assert_frozen(&frozen, "as it was frozen");
+                let base = publish(&frozen, self.images.path());
+                naive.assert_same(&Tree::on_base(Arc::clone(&base)).expect("a whole tree"), "on its image");
+                drop(self.harness.tree.rebase(base));
+                self.applied.assert_same(&self.harness.tree, "on a new image");
+            }
         }
     }
 

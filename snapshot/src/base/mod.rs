@@ -20,6 +20,7 @@ mod record;
 mod resident;
 mod segment;
 mod tables;
+mod warm;
 mod writer;
 
 pub use cursor::{Children, Entries, Nodes};

@@ -78,6 +78,17 @@ pub enum NodeChange<'a> {
     Gone(&'a str),
 }
 
+impl<'a> NodeChange<'a> {
+    /// Of which znode.
+    #[must_use]
+    pub const fn path(&self) -> &'a str {
+        match self {
+            NodeChange::Put(node) => node.path,
+            NodeChange::Gone(path) => path,
+        }
+    }
+}
+
 /// What became of an entry of a run other than the znodes'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
