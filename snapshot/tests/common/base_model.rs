@@ -201,9 +201,30 @@ impl Model {
             self.touched = self.nodes.keys().cloned().collect();
             self.touched_entries = self.nodes.iter().filter_map(entries).collect();
         }
+        self.publish_planned(disk, dir, zxid, options, CarryPlan::new(base))
+    }
+
+    /// As [`Model::publish`], with more in the plan than what changed.
+    pub(crate) fn publish_plan(
+        &mut self,
+        dir: &Path,
+        zxid: Zxid,
+        options: BaseOptions,
+        plan: CarryPlan<'_>,
+    ) -> PublishedBase {
+        self.publish_planned(Box::new(RealDisk), dir, zxid, options, plan).unwrap()
+    }
+
+    fn publish_planned(
+        &mut self,
+        disk: Box<dyn Disk>,
+        dir: &Path,
+        zxid: Zxid,
+        options: BaseOptions,
+        mut plan: CarryPlan<'_>,
+    ) -> Result<PublishedBase> {
         let mut paths: Vec<&str> = self.touched.iter().map(String::as_str).collect();
         paths.sort_by(|a, b| Place::of_node(a).cmp(&Place::of_node(b)));
-        let mut plan = CarryPlan::new(base);
         // In another order than they are written.
         self.touched.iter().for_each(|path| plan.touch_node(path));
         self.touched_entries.iter().for_each(|(run, key, path)| plan.touch_entry(Run::ALL[*run], *key, path));
