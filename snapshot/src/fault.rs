@@ -112,54 +112,37 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, _contex
     }
 }
 
-/// Writes which file and offset it was, and ends the process.
+/// Writes which file and offset it was, and ends the process. The stack that a handler runs on is small: nothing is copied.
 fn die(range: &Range, offset: usize) -> ! {
-    let mut line = Line { bytes: [0; LINE_BYTES], len: 0 };
-    line.push(b"snapshot: a mapped page of ");
-    line.push(&range.name);
-    line.push(b" cannot be read at offset ");
-    line.push_number(offset);
-    line.push(
+    let mut digits = [0; DIGITS_MAX];
+    let parts = [
+        &b"snapshot: a mapped page of "[..],
+        &range.name,
+        b" cannot be read at offset ",
+        decimal(offset, &mut digits),
         b": the disk failed or the file was cut short. The server stops rather than serves what it cannot read. Look at the disk, \
           then restore the file from a backup, start from a kept older image, or let this server be repaired from its ensemble\n",
-    );
-    let bytes = line.bytes.get(..line.len).unwrap_or_default();
-    // SAFETY: both calls are async-signal-safe, and the bytes are on this stack.
+    ];
+    let parts = parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+    // SAFETY: both are system calls and nothing more, so a handler may make them; the parts outlive the call, which only reads them.
     unsafe {
-        libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len());
+        libc::writev(libc::STDERR_FILENO, parts.as_ptr(), PARTS);
         libc::_exit(FAULT_EXIT_CODE)
     }
 }
 
-/// A line that is put together without allocating; what does not fit is left out.
-struct Line {
-    bytes: [u8; LINE_BYTES],
-    len: usize,
-}
-
-impl Line {
-    fn push(&mut self, part: &[u8]) {
-        for &byte in part {
-            if let Some(free) = self.bytes.get_mut(self.len) {
-                *free = byte;
-                self.len += 1;
-            }
+/// The number's digits, without allocating.
+fn decimal(mut number: usize, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        first = at;
+        number /= 10;
+        if number == 0 {
+            break;
         }
     }
-
-    fn push_number(&mut self, mut number: usize) {
-        let mut digits = [b'0'; 20];
-        let mut first = digits.len();
-        for (at, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            first = at;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.push(digits.get(first..).unwrap_or_default());
-    }
+    digits.get(first..).unwrap_or_default()
 }
 
 /// What SIGBUS did before.
@@ -169,8 +152,23 @@ struct Former(libc::sigaction);
 pub const FAULT_EXIT_CODE: i32 = 74;
 /// Images that can be mapped at a time and named: a few generations of eight files.
 const SLOTS: usize = 128;
-const LINE_BYTES: usize = 8192;
+/// Parts of the line.
+const PARTS: libc::c_int = 5;
+/// Of the largest offset.
+const DIGITS_MAX: usize = 20;
 const PAGE_BYTES: usize = 4096;
 
 static TABLE: [AtomicPtr<Range>; SLOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS];
 static FORMER: OnceLock<Former> = OnceLock::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 4096, usize::MAX] {
+            assert_eq!(decimal(number, &mut [0; DIGITS_MAX]), number.to_string().as_bytes());
+        }
+    }
+}

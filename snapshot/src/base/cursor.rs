@@ -20,16 +20,17 @@ pub(crate) struct Cursor<'b> {
     view: Option<SegmentView<'b>>,
     /// The next record in the opened segment.
     at: usize,
-    failed: bool,
+    ended: bool,
 }
 
 impl<'b> Cursor<'b> {
     /// Before the first record.
     pub(crate) fn at_start(base: &'b Base, run: Run) -> Cursor<'b> {
-        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, failed: false }
+        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, ended: false }
     }
 
-    /// Before the first record with the key of `place` that does not lie before `place`; it ends with that key.
+    /// Before the first record with the key of `place` that does not lie before `place`; where the
+    /// key ends, the caller ends.
     pub(crate) fn at_place(base: &'b Base, run: Run, place: &Place<'_>) -> Result<Cursor<'b>> {
         let mut cursor = Cursor { last_key: place.key, ..Cursor::at_start(base, run) };
         let Some(number) = base.run(run).containing(place) else { return Ok(cursor) };
@@ -44,6 +45,11 @@ impl<'b> Cursor<'b> {
         Ok(cursor)
     }
 
+    /// There is nothing more.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
     /// The next znode, in [`Run::Nodes`]. After an error there is none.
     pub(crate) fn next_node(&mut self) -> Option<Result<BaseNode<'b>>> {
         let record = self.next_record()?;
@@ -52,11 +58,11 @@ impl<'b> Cursor<'b> {
 
     /// The next record and the number of its segment. After an error there is none.
     pub(crate) fn next_record(&mut self) -> Option<Result<(usize, Record<'b>)>> {
-        if self.failed {
+        if self.ended {
             return None;
         }
         let record = self.try_next().transpose();
-        self.failed = matches!(record, Some(Err(_)));
+        self.ended = matches!(record, Some(Err(_)));
         record
     }
 
@@ -141,16 +147,19 @@ impl<'b> Iterator for Nodes<'b> {
 #[derive(Debug)]
 pub struct Entries<'b> {
     cursor: Cursor<'b>,
+    /// It ends where another key begins.
+    only: Option<i64>,
 }
 
 impl<'b> Entries<'b> {
     pub(crate) fn new(base: &'b Base, run: Run) -> Entries<'b> {
-        Entries { cursor: Cursor::at_start(base, run) }
+        Entries { cursor: Cursor::at_start(base, run), only: None }
     }
 
     /// Those with this key.
     pub(crate) fn with_key(base: &'b Base, run: Run, key: i64) -> Result<Entries<'b>> {
-        Ok(Entries { cursor: Cursor::at_place(base, run, &Place::of_entry(key, ""))? })
+        let cursor = Cursor::at_place(base, run, &Place::of_entry(key, ""))?;
+        Ok(Entries { cursor, only: Some(key) })
     }
 }
 
@@ -158,10 +167,16 @@ impl<'b> Iterator for Entries<'b> {
     type Item = Result<(i64, &'b str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next_record().and_then(|record| match record {
-            Ok((_, Record { row: RowRef::Entry(row), .. })) => Some(Ok((row.key.to_native(), row.path.get()))),
-            Ok((_, Record { row: RowRef::Node(_), .. })) => None,
-            Err(error) => Some(Err(error)),
-        })
+        let row = match self.cursor.next_record()? {
+            Ok((_, Record { row: RowRef::Entry(row), .. })) => row,
+            Ok((_, Record { row: RowRef::Node(_), .. })) => panic!("only the znodes' run holds znodes"),
+            Err(error) => return Some(Err(error)),
+        };
+        let key = row.key.to_native();
+        if self.only.is_some_and(|only| only != key) {
+            self.cursor.end();
+            return None;
+        }
+        Some(Ok((key, row.path.get())))
     }
 }

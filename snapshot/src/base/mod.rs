@@ -1,7 +1,8 @@
 //! The image of format version 2: sorted runs of records that are found, listed and checked in place.
 //!
 //! Owns the format (`layout`, `lines`, `record`, `tables`), the order of the runs (`place`), opening, look-up and walks (`reader`,
-//! `directory`, `segment`, `cursor`), and merging a base with what changed since (`plan`, `merge`, `writer`). A published image is
+//! `directory`, `segment`, `cursor`), and merging a base with what changed since (`plan`, `merge`, `builder`, `writer`), and
+//! checking all of it (`verify`, `scrub`). A published image is
 //! never changed; a newer one may point into it. It must never give out a byte whose checksum it has not looked at just then, nor
 //! trust that a page is still what it was. It fails with [`crate::Error`]; `tests/base_flips.rs` would catch a mistake. Decision
 //! 003 has the reasons.
@@ -18,8 +19,10 @@ mod plan;
 mod reader;
 mod record;
 mod resident;
+mod scrub;
 mod segment;
 mod tables;
+mod verify;
 mod warm;
 mod writer;
 
@@ -29,7 +32,9 @@ pub use place::{Place, Run};
 pub use plan::CarryPlan;
 pub(crate) use reader::references;
 pub use reader::{Base, BaseFile, BaseNode, Extent};
+pub use scrub::{Scrub, ScrubProgress};
 pub use tables::{BaseAcl, EphemeralOwnerCount};
+pub use verify::verify;
 pub use writer::{
     BaseOptions, BaseTables, BaseWriter, NodeChange, NodeEntry, Presence, PublishedBase, RECORD_BYTES_MAX,
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,

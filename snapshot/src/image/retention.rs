@@ -1,23 +1,27 @@
 //! Which images are kept.
 //!
 //! Owns the removal of published images. It must never remove the one that the control file names, nor a newer one (it may be on
-//! its way into the control file). It fails with [`Error::Io`]; the tests below would catch a mistake.
+//! its way into the control file), nor a file that one of those that are kept points into. It fails with [`Error`]; the tests below and
+//! `tests/base_purge.rs` would catch a mistake.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use proto::Zxid;
 
+use crate::base;
 use crate::control::ImageRef;
-use crate::dirs::DataDir;
+use crate::dirs::{DataDir, ImageFile};
 use crate::disk::{Disk as _, RealDisk};
 use crate::{Error, Result};
 
-/// Removes the oldest images, so that `keep` of those up to the referenced one are left (at least that one). Returns the zxid of
-/// the oldest image that is left: what the log has up to there may go.
+/// Removes the oldest images, so that `keep` of those up to the referenced one are left (at least that one), and of older ones the
+/// files that these point into. Returns the zxid of the oldest image that is left and whole: what the log has up to there may go.
 ///
 /// # Errors
 /// [`Error::Io`]: if the referenced image is not there, before anything was removed; if the directory or a file refuses.
+/// [`Error::Damaged`], [`Error::NewerFormat`]: one that is kept does not say what it points into; nothing was removed.
 pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
     let images = DataDir::new(dir).images()?;
     // Newest first: the referenced one leads those that it may outlive.
@@ -27,25 +31,49 @@ pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
     })?;
     let kept = at.saturating_add(keep.max(1)).min(images.len());
     let (left, surplus) = images.split_at(kept);
-    // Oldest first: what a failure leaves has no gap.
-    for image in surplus.iter().rev() {
-        RealDisk.remove(&image.path).map_err(|source| Error::io("remove", &image.path, source))?;
+    let mut needed = BTreeSet::new();
+    let mut oldest_whole = referenced.zxid;
+    for image in left {
+        let references = references(image)?;
+        let is_there = |zxid: &Zxid| images.iter().any(|image| image.zxid == *zxid);
+        // One whose files went when fewer were kept is of use only for what points into it.
+        if references.iter().all(is_there) {
+            oldest_whole = oldest_whole.min(image.zxid);
+        }
+        needed.extend(references);
     }
-    if !surplus.is_empty() {
+    let mut removed = false;
+    // Oldest first: what a failure leaves has no gap.
+    for image in surplus.iter().rev().filter(|image| !needed.contains(&image.zxid)) {
+        RealDisk.remove(&image.path).map_err(|source| Error::io("remove", &image.path, source))?;
+        removed = true;
+    }
+    if removed {
         // The log is purged next: it must not be gone while an image that needs it can come back.
         RealDisk.sync_dir(dir).map_err(|source| Error::io("make durable", dir, source))?;
     }
-    Ok(left.last().map_or(referenced.zxid, |image| image.zxid))
+    Ok(oldest_whole)
+}
+
+/// The zxids of the files that an image points into.
+fn references(image: &ImageFile) -> Result<Vec<Zxid>> {
+    match base::format_version(&image.path)? {
+        // Version 1 points into no other file.
+        1 => Ok(Vec::new()),
+        _ => base::references(&image.path),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{ImageOptions, ImageTotals, ImageWriter};
 
     fn images(zxids: &[u64]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for &zxid in zxids {
-            std::fs::write(DataDir::new(dir.path()).image(Zxid(zxid)), b"x").unwrap();
+            let writer = ImageWriter::create(dir.path(), Zxid(zxid), ImageOptions::default()).unwrap();
+            writer.finish(ImageTotals { zxid: Zxid(zxid), ..ImageTotals::default() }).unwrap();
         }
         dir
     }

@@ -1,0 +1,82 @@
+//! The scrub reads every live segment of every file, finds what is damaged, and leaves the page cache as it was.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "common/base_model.rs"]
+mod base_model;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use base_model::{Model, Random, SMALL, open};
+use proto::Zxid;
+use ringkeeper_snapshot::base::{Base, Scrub, verify};
+use ringkeeper_snapshot::{Error, ImageRef};
+
+/// An image that points into an older file.
+fn two_files(dir: &std::path::Path) -> Base {
+    let mut model = Model::new();
+    model.change_at_random(&mut Random(11), 900);
+    model.publish(dir, Zxid(1), SMALL, None);
+    let first = open(dir, Zxid(1));
+    model.change_at_random(&mut Random(12), 4);
+    model.publish(dir, Zxid(2), SMALL, Some(&first));
+    let base = open(dir, Zxid(2));
+    assert_eq!(base.files().len(), 2);
+    base
+}
+
+#[test]
+fn a_scrub_reads_all_live_segments_piece_by_piece() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Arc::new(two_files(dir.path()));
+    let mut scrub = Scrub::new(Arc::clone(&base));
+    let total = base.files().iter().map(|file| file.live_bytes).sum::<u64>();
+    let mut steps = 0;
+    while !scrub.progress().is_done() {
+        let before = scrub.progress().checked_bytes;
+        let progress = scrub.step(4_000).unwrap();
+        assert!(progress.checked_bytes > before && progress.total_bytes == total);
+        steps += 1;
+    }
+    assert!(steps > 5, "{steps} steps for {total} bytes");
+    assert_eq!(scrub.step(u64::MAX).unwrap(), scrub.progress());
+}
+
+#[test]
+fn a_scrub_finds_damage_in_any_file_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Arc::new(two_files(dir.path()));
+    for file in base.files() {
+        // Some byte of a segment that is used: the first one that changes what `verify` says.
+        let disk = File::options().read(true).write(true).open(&file.path).unwrap();
+        let mut found = 0;
+        for offset in (128..file.file_bytes).step_by(997) {
+            let mut byte = [0];
+            disk.read_exact_at(&mut byte, offset).unwrap();
+            disk.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+            let scrubbed = Scrub::new(Arc::clone(&base)).step(u64::MAX);
+            if let Err(Error::Damaged { file: named, offset: at, zxid, .. }) = &scrubbed {
+                assert_eq!((named, *zxid), (&file.path, Some(Zxid(2))));
+                assert!(*at <= offset);
+                assert!(verify(dir.path(), &ImageRef::at(Zxid(2))).is_err(), "verify finds what the scrub finds");
+                found += 1;
+            }
+            disk.write_all_at(&byte, offset).unwrap();
+        }
+        assert!(found > 2, "{found} of the flips in {} were in live segments", file.path.display());
+    }
+    assert!(Scrub::new(base).step(u64::MAX).is_ok());
+    verify(dir.path(), &ImageRef::at(Zxid(2))).unwrap();
+}
+
+#[test]
+fn an_extent_that_is_brought_in_is_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = two_files(dir.path());
+    let extent = base.extent("/").unwrap();
+    base.bring_in(&extent).unwrap();
+    assert!(base.is_resident(&extent).unwrap());
+    let children = base.children_extent("/").unwrap();
+    assert!(children.bytes > 0 && children.file < base.files().len());
+}
