@@ -102,6 +102,11 @@ pub(crate) fn options(extended_types: bool) -> ReplicaOptions {
     }
 }
 
+/// In memory, where there is such a place: thousands of images are written.
+fn image_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 struct Live {
     timeout_ms: i64,
     expires_at_ms: i64,
@@ -151,7 +156,7 @@ impl Twin {
             next_xid: 1,
             next_slot: 0,
             aside: None,
-            images: tempfile::tempdir().expect("a directory"),
+            images: image_dir(),
             codes: BTreeMap::new(),
         }
     }
