@@ -78,5 +78,11 @@ fn an_extent_that_is_brought_in_is_in_memory() {
     base.bring_in(&extent).unwrap();
     assert!(base.is_resident(&extent).unwrap());
     let children = base.children_extent("/").unwrap();
-    assert!(children.bytes > 0 && children.file < base.files().len());
+    let all: Vec<_> = base.children_extents("/").collect();
+    assert!(all.len() > 1 && all[0] == children, "the root's children lie in several segments");
+    // Each child lies in one of them.
+    for child in base.children("/").unwrap() {
+        assert!(all.contains(&base.extent(child.unwrap().path()).unwrap()));
+    }
+    assert_eq!(base.children_extents("/none").count(), base.children_extent("/none").into_iter().count());
 }

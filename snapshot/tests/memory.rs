@@ -2,41 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::node;
 use proto::Zxid;
 use ringkeeper_snapshot::disk::{Disk, DiskFile};
 use ringkeeper_snapshot::image::{ImageOptions, ImageTotals, ImageWriter, NodeRecord, SEGMENT_BYTES_DEFAULT};
-
-/// Counts what is allocated.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches nothing of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// A disk that forgets.
 #[derive(Debug)]
@@ -73,8 +48,7 @@ impl DiskFile for Nowhere {
 /// Writes so many znodes with so many bytes each; returns bytes of the file and the most that was allocated meanwhile.
 fn peak_of(nodes: u64, data_bytes: usize) -> (u64, usize) {
     let node = node("/a/path/of/some/length", Some(vec![7; data_bytes]));
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = counting::start();
     let mut writer =
         ImageWriter::create_on(Box::new(Nowhere), Path::new("/"), Zxid(1), ImageOptions::default()).unwrap();
     for _ in 0..nodes {
@@ -82,7 +56,7 @@ fn peak_of(nodes: u64, data_bytes: usize) -> (u64, usize) {
     }
     let totals = ImageTotals { zxid: Zxid(1), node_count: nodes, ..ImageTotals::default() };
     let file_bytes = writer.finish(totals).unwrap().file_bytes;
-    (file_bytes, PEAK.load(Ordering::Relaxed) - before)
+    (file_bytes, counting::peak() - before)
 }
 
 /// One test, since the counters are the process's.

@@ -22,6 +22,9 @@ mod resident;
 mod scrub;
 mod segment;
 mod tables;
+#[cfg(test)]
+#[allow(unsafe_code, reason = "it compares with what is not checked")]
+mod tests;
 mod verify;
 mod warm;
 mod writer;

@@ -241,6 +241,18 @@ impl Base {
         self.extent_of(self.segment_with(&Place::of_children(parent, ""))?)
     }
 
+    /// The segments where the children of this path lie, in their order: what must be in memory for all of [`Base::children`].
+    pub fn children_extents(&self, parent: &str) -> impl Iterator<Item = Extent> {
+        let place = Place::of_children(parent, "");
+        let first = self.segment_with(&place);
+        let key = place.key;
+        let segments = self.run(Run::Nodes).segments();
+        let numbers = first.map_or(0..0, |first| first..segments.len());
+        let begins_behind =
+            move |number: &usize| segments.get(*number).is_none_or(|segment| segment.shape.first_key > key);
+        numbers.take_while(move |number| !begins_behind(number)).filter_map(|number| self.extent_of(number))
+    }
+
     /// Whether all of an extent is in memory, as the kernel says (`mincore`).
     ///
     /// # Errors
@@ -317,6 +329,13 @@ impl<'b> BaseNode<'b> {
     pub(crate) fn new(base: &'b Base, segment: usize, record: Record<'b>) -> BaseNode<'b> {
         let Record { block, place, row: RowRef::Node(row) } = record else { panic!("the znodes' run holds znodes") };
         BaseNode { base, segment, place, block, row }
+    }
+
+    /// The records of its segment, their salt, and its place among them.
+    #[cfg(test)]
+    pub(crate) fn parts(self) -> (&'b [u8], u32, u16) {
+        let (records, salt) = self.base.view(Run::Nodes, self.segment).expect("it was read there").records_and_salt();
+        (records, salt, self.place)
     }
 
     /// Its full path, `/` for the root.

@@ -104,6 +104,11 @@ impl<'b> SegmentView<'b> {
         parts().ok_or_else(|| view.damaged(0, Damage::Field("the segment's length")))
     }
 
+    #[cfg(test)]
+    pub(crate) fn records_and_salt(&self) -> (&'b [u8], u32) {
+        (self.records, self.segment.salt)
+    }
+
     /// How many records it has.
     pub(crate) fn len(&self) -> usize {
         self.segment.shape.records as usize
