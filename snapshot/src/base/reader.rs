@@ -244,13 +244,13 @@ impl Base {
     /// The segments where the children of this path lie, in their order: what must be in memory for all of [`Base::children`].
     pub fn children_extents(&self, parent: &str) -> impl Iterator<Item = Extent> {
         let place = Place::of_children(parent, "");
-        let first = self.segment_with(&place);
-        let key = place.key;
-        let segments = self.run(Run::Nodes).segments();
-        let numbers = first.map_or(0..0, |first| first..segments.len());
-        let begins_behind =
-            move |number: &usize| segments.get(*number).is_none_or(|segment| segment.shape.first_key > key);
-        numbers.take_while(move |number| !begins_behind(number)).filter_map(|number| self.extent_of(number))
+        let (key, run) = (place.key, self.run(Run::Nodes));
+        // The one in which they would begin may end before them.
+        let first = run.containing(&place).unwrap_or(0);
+        let from_first = (first..).zip(run.segments().get(first..).unwrap_or_default());
+        let in_reach = from_first.take_while(move |(_, segment)| segment.shape.first_key <= key);
+        let theirs = in_reach.filter(move |(_, segment)| segment.shape.last_key >= key);
+        theirs.filter_map(|(number, _)| self.extent_of(number))
     }
 
     /// Whether all of an extent is in memory, as the kernel says (`mincore`).
