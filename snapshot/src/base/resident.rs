@@ -5,10 +5,18 @@
 
 #![allow(unsafe_code, reason = "mincore and posix_fadvise are calls of the C library")]
 
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
 use super::file::MappedFile;
 use crate::{Error, Result};
+
+/// Reads beside the mapping bring in what is asked for and nothing ahead of it: else a walk could not tell what it brought in itself
+/// from what was there. Best effort; the mapping's own faults do not change.
+pub(crate) fn read_nothing_ahead(file: &File) {
+    // SAFETY: no memory is passed; an error means that the kernel reads ahead, which is allowed.
+    let _reads_ahead = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+}
 
 /// Of each page that the range touches, whether it is in memory.
 pub(crate) fn pages(file: &MappedFile, offset: u64, bytes: u64) -> Result<Vec<bool>> {
