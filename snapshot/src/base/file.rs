@@ -41,7 +41,7 @@ impl MappedFile {
     /// Maps a file and checks its header and footer.
     pub(crate) fn open(path: &Path) -> Result<MappedFile> {
         let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-        resident::read_nothing_ahead(&file);
+        resident::read_little_ahead(&file);
         let map = map(&file).map_err(|source| Error::io("map", path, source))?;
         let range = fault::MappedRange::register(&map, path);
         let header = decode_header(path, &map)?;
