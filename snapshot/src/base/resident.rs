@@ -54,7 +54,9 @@ pub(crate) fn read_through(file: &MappedFile, offset: u64, bytes: u64, each: &mu
 /// others need. `were_there` is what [`pages`] said of the whole file. Best effort.
 pub(crate) fn drop_again(file: &MappedFile, offset: u64, bytes: u64, were_there: &[bool]) {
     let page = |at: u64| usize::try_from(at / PAGE_BYTES as u64).unwrap_or(usize::MAX);
-    let (mut at, end) = (page(offset), page(offset.saturating_add(bytes).saturating_sub(1)).saturating_add(1));
+    // From a little before: the kernel keeps pages in larger pieces, and drops none of which a part has to stay.
+    let mut at = page(offset).saturating_sub(BEFORE_PAGES);
+    let end = page(offset.saturating_add(bytes).saturating_sub(1)).saturating_add(1);
     for run in were_there.get(at..end).unwrap_or_default().chunk_by(|a, b| a == b) {
         let start = at * PAGE_BYTES;
         at += run.len();
@@ -67,5 +69,7 @@ pub(crate) fn drop_again(file: &MappedFile, offset: u64, bytes: u64, were_there:
 }
 
 const PAGE_BYTES: usize = 4096;
+/// Two of the largest pieces.
+const BEFORE_PAGES: usize = 1024;
 /// Read at a time: large enough for the disk, small against memory.
 const PIECE_BYTES: usize = 1 << 20;
