@@ -152,6 +152,30 @@ fn small_segments_are_joined_again() {
     assert!(segments < all.segments_written / 5, "{segments} of {}", all.segments_written);
 }
 
+/// Little that is left of a segment is written with the next one, although nothing in that one changed.
+#[test]
+fn what_is_left_of_a_segment_between_others_that_stay_is_joined_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::new();
+    model.put("/queue", None, None);
+    for number in 0..3_000 {
+        model.put(&format!("/queue/item-{number:010}"), Some(vec![1; 20]), None);
+    }
+    let all = model.publish(dir.path(), Zxid(1), OPTIONS, None);
+    let base = open(dir.path(), Zxid(1));
+    // One segment in four loses all but its first child.
+    let children: Vec<_> = base.children("/queue").unwrap().map(|child| child.unwrap().path()).collect();
+    let segments: Vec<&[&str]> = children.chunk_by(|a, b| base.extent(a) == base.extent(b)).collect();
+    let emptied = segments.iter().skip(1).step_by(4);
+    emptied.clone().flat_map(|segment| &segment[1..]).for_each(|path| assert!(model.delete(path)));
+    let (published, opened) = next(dir.path(), &mut model, &base);
+    assert!(published.segments_carried > all.segments_written / 3, "{published:?}");
+    let left = published.segments_written + published.segments_carried;
+    let joined = all.segments_written - left;
+    assert_eq!(joined, emptied.count() as u64, "{left} of {}", all.segments_written);
+    model.check(&opened);
+}
+
 #[test]
 fn everything_is_written_when_a_copy_that_stands_alone_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();

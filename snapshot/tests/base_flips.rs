@@ -4,6 +4,8 @@
 
 #[path = "common/base_model.rs"]
 mod base_model;
+#[path = "common/sanitizer.rs"]
+mod sanitizer;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -164,7 +166,7 @@ fn every_flipped_byte_of_both_files_gives_damage_or_the_right_answers() {
                 let bytes = fs::read(&path).unwrap();
                 let file = File::options().write(true).open(&path).unwrap();
                 let opened = open(&copied, NEW);
-                let step = if under_the_sanitizer() { 13 } else { 1 };
+                let step = if sanitizer::is_on() { 61 } else { 1 };
                 for (offset, byte) in bytes.iter().enumerate().step_by(step) {
                     file.write_all_at(&[byte ^ (1 << (offset % 8))], offset as u64).unwrap();
                     // What lies in a segment shows through the mapping; the rest is read when an image is opened.
@@ -220,11 +222,6 @@ impl Live {
         let first_part = self.segments.iter().filter(|(of, _)| *of == NEW).map(|(_, range)| range.end).max().unwrap();
         self.in_segment(zxid, offset) || in_blocks || zxid == NEW && offset >= first_part
     }
-}
-
-/// There a part of the flips has to do: it looks for wrong accesses, and all of them are made without it.
-fn under_the_sanitizer() -> bool {
-    std::env::var_os("ASAN_OPTIONS").is_some()
 }
 
 fn long(bytes: &[u8], at: usize) -> usize {

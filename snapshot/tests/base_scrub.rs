@@ -5,13 +5,14 @@
 mod base_model;
 
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use base_model::{Model, Random, SMALL, open};
 use proto::Zxid;
-use ringkeeper_snapshot::base::{Base, Scrub, verify};
-use ringkeeper_snapshot::{Error, ImageRef};
+use ringkeeper_snapshot::base::{Base, BaseOptions, Extent, Scrub, verify};
+use ringkeeper_snapshot::{DataDir, Error, ImageRef};
 
 /// An image that points into an older file.
 fn two_files(dir: &std::path::Path) -> Base {
@@ -68,6 +69,33 @@ fn a_scrub_finds_damage_in_any_file_and_names_it() {
     }
     assert!(Scrub::new(base).step(u64::MAX).is_ok());
     verify(dir.path(), &ImageRef::at(Zxid(2))).unwrap();
+}
+
+#[test]
+fn a_scrub_drops_what_it_read_from_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::new();
+    for number in 0..400 {
+        model.put(&format!("/n{number}"), Some(vec![1; 60_000]), None);
+    }
+    model.publish(dir.path(), Zxid(1), BaseOptions::default(), None);
+    let path = DataDir::new(dir.path()).image(Zxid(1));
+    // SAFETY: no memory is passed.
+    let dropped =
+        unsafe { libc::posix_fadvise(File::open(path).unwrap().as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(dropped, 0);
+    let base = Arc::new(open(dir.path(), Zxid(1)));
+    let extents: Vec<_> = base.children_extents("/").collect();
+    // The kernel may have read a little around header and footer. Where it keeps all, as on tmpfs, there is nothing to see.
+    let absent = |extent: &&Extent| !base.is_resident(extent).unwrap();
+    base.bring_in(&extents[extents.len() / 2]).unwrap();
+    // Only now: the kernel reads ahead of that as well.
+    let before = extents.iter().filter(absent).count();
+    assert!(Scrub::new(Arc::clone(&base)).step(u64::MAX).unwrap().is_done());
+    assert!(base.is_resident(&extents[extents.len() / 2]).unwrap(), "what was there stays");
+    let after = extents.iter().filter(absent).count();
+    // Not all: what is still on its way from the disk is not dropped.
+    assert!(2 * after >= before, "{before} of {} segments were not in memory, {after} after the scrub", extents.len());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use memmap2::Mmap;
 use proto::Zxid;
 
 use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, bytes_at, padded};
+use super::resident;
 use crate::dirs::parse_image_name;
 use crate::{Damage, Error, Result, fault};
 
@@ -40,6 +41,7 @@ impl MappedFile {
     /// Maps a file and checks its header and footer.
     pub(crate) fn open(path: &Path) -> Result<MappedFile> {
         let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+        resident::read_little_ahead(&file);
         let map = map(&file).map_err(|source| Error::io("map", path, source))?;
         let range = fault::MappedRange::register(&map, path);
         let header = decode_header(path, &map)?;

@@ -5,10 +5,17 @@
 
 #![allow(unsafe_code, reason = "mincore and posix_fadvise are calls of the C library")]
 
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
 use super::file::MappedFile;
 use crate::{Error, Result};
+
+/// Reads beside the mapping bring in what is asked for, and little ahead of it. Best effort; the mapping's own faults do not change.
+pub(crate) fn read_little_ahead(file: &File) {
+    // SAFETY: no memory is passed; an error means that the kernel reads ahead, which is allowed.
+    let _reads_ahead = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+}
 
 /// Of each page that the range touches, whether it is in memory.
 pub(crate) fn pages(file: &MappedFile, offset: u64, bytes: u64) -> Result<Vec<bool>> {
@@ -44,12 +51,14 @@ pub(crate) fn read_through(file: &MappedFile, offset: u64, bytes: u64, each: &mu
 }
 
 /// Drops the pages of a range from the page cache that were not there before: so that reading all of a file does not push out what
-/// others need. `was_there` is what [`pages`] said of this range. Best effort.
-pub(crate) fn drop_again(file: &MappedFile, offset: u64, was_there: &[bool]) {
-    let first = offset / PAGE_BYTES as u64 * PAGE_BYTES as u64;
-    let mut at = 0;
-    for run in was_there.chunk_by(|a, b| a == b) {
-        let start = first + (at * PAGE_BYTES) as u64;
+/// others need. `were_there` is what [`pages`] said of the whole file. Best effort.
+pub(crate) fn drop_again(file: &MappedFile, offset: u64, bytes: u64, were_there: &[bool]) {
+    let page = |at: u64| usize::try_from(at / PAGE_BYTES as u64).unwrap_or(usize::MAX);
+    // From a little before: the kernel keeps pages in larger pieces, and drops none of which a part has to stay.
+    let mut at = page(offset).saturating_sub(BEFORE_PAGES);
+    let end = page(offset.saturating_add(bytes).saturating_sub(1)).saturating_add(1);
+    for run in were_there.get(at..end).unwrap_or_default().chunk_by(|a, b| a == b) {
+        let start = at * PAGE_BYTES;
         at += run.len();
         let (Ok(start), Ok(len)) = (i64::try_from(start), i64::try_from(run.len() * PAGE_BYTES)) else { return };
         if run.first() == Some(&false) {
@@ -60,5 +69,7 @@ pub(crate) fn drop_again(file: &MappedFile, offset: u64, was_there: &[bool]) {
 }
 
 const PAGE_BYTES: usize = 4096;
+/// Two of the largest pieces.
+const BEFORE_PAGES: usize = 1024;
 /// Read at a time: large enough for the disk, small against memory.
 const PIECE_BYTES: usize = 1 << 20;

@@ -20,6 +20,9 @@ pub struct Scrub {
     /// The next segment of the run.
     next: usize,
     progress: ScrubProgress,
+    /// Of each file, which of its pages were in memory when the walk first came to it (a byte for 4 KiB); later the kernel may have
+    /// read ahead of the walk. What readers bring in meanwhile is mapped, and a mapped page is not dropped.
+    were_there: Vec<Vec<bool>>,
 }
 
 /// How far a [`Scrub`] is.
@@ -44,7 +47,9 @@ impl Scrub {
     #[must_use]
     pub fn new(base: Arc<Base>) -> Scrub {
         let total_bytes = base.files().iter().map(|file| file.live_bytes).sum();
-        Scrub { base, run: Run::Nodes, next: 0, progress: ScrubProgress { checked_bytes: 0, total_bytes } }
+        let were_there = vec![Vec::new(); base.files().len()];
+        let progress = ScrubProgress { checked_bytes: 0, total_bytes };
+        Scrub { base, run: Run::Nodes, next: 0, progress, were_there }
     }
 
     /// How far it is.
@@ -65,7 +70,7 @@ impl Scrub {
                 (self.run, self.next) = (*run, 0);
                 continue;
             }
-            self.progress.checked_bytes += check_segment(&self.base, self.run, self.next)?;
+            self.progress.checked_bytes += check_segment(&self.base, self.run, self.next, &mut self.were_there)?;
             self.next += 1;
         }
         Ok(self.progress)
@@ -73,14 +78,17 @@ impl Scrub {
 }
 
 /// Reads one segment; returns its bytes.
-fn check_segment(base: &Base, run: Run, number: usize) -> Result<u64> {
+fn check_segment(base: &Base, run: Run, number: usize, were_there: &mut [Vec<bool>]) -> Result<u64> {
     let view = base.view(run, number)?;
     let segment = base.run(run).segments().get(number);
     let Some((segment, file)) = segment.and_then(|segment| Some((segment, base.mapped().get(segment.file)?))) else {
         panic!("a segment lies in one of the files")
     };
     let (offset, bytes) = (segment.shape.offset, segment.shape.frame_bytes());
-    let was_there = resident::pages(file, offset, bytes)?;
+    let Some(were_there) = were_there.get_mut(segment.file) else { panic!("each file has its pages") };
+    if were_there.is_empty() {
+        *were_there = resident::pages(file, 0, file.footer().file_bytes)?;
+    }
     let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES);
     let mut payload_crc = 0;
     let read = resident::read_through(file, offset, bytes, &mut |piece| {
@@ -89,7 +97,7 @@ fn check_segment(base: &Base, run: Run, number: usize) -> Result<u64> {
         header.extend_from_slice(of_header);
         payload_crc = crc32c::crc32c_append(payload_crc, of_payload);
     });
-    resident::drop_again(file, offset, &was_there);
+    resident::drop_again(file, offset, bytes, were_there);
     read?;
     view.check_header(&header)?;
     view.check_payload_crc(payload_crc)?;
