@@ -256,6 +256,12 @@ impl Disk for UringDisk {
         self.ring.notify(eventfd)
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::fstatvfs(&self.dir).ok()?;
+        // File systems that keep no count show none.
+        (space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn write_zeroes(&mut self, file: &mut UringFile, offset: u64, bytes: u64) -> io::Result<()> {
         let mut at = offset;
         while at < offset + bytes {
