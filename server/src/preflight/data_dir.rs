@@ -104,7 +104,7 @@ pub fn prepare(key: &'static str, dir: &Path, autocreate: bool) -> Result<DirLoc
     }
     let lock = lock(key, dir)?;
     let probe = dir.join(PROBE_FILE);
-    let tried = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
+    let tried = unless_full(std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
     tried.map_err(|error| DataDirError::NotWritable { key, path: probe, error })?;
     Ok(lock)
 }
@@ -122,8 +122,19 @@ fn lock(key: &'static str, dir: &Path) -> Result<DirLock, DataDirError> {
         Err(TryLockError::Error(error)) => return Err(DataDirError::NotLockable { key, path, error }),
     }
     let noted = write_holder(&mut file);
-    noted.map_err(|error| DataDirError::NotWritable { key, path: path.clone(), error })?;
+    unless_full(noted).map_err(|error| DataDirError::NotWritable { key, path: path.clone(), error })?;
     Ok(DirLock { _file: file, path })
+}
+
+/// A full disk keeps nobody from starting who needs no more of it: what is there can be read, and the log has room in its last segment.
+fn unless_full(tried: io::Result<()>) -> io::Result<()> {
+    match tried {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            tracing::warn!(%error, "the disk of a data directory is full");
+            Ok(())
+        }
+        tried => tried,
+    }
 }
 
 fn read_holder(file: &mut File) -> Option<u32> {

@@ -53,7 +53,7 @@ fn write_until_refused(client: &mut Connection, data: &[u8]) -> i32 {
     panic!("a full disk takes everything");
 }
 
-fn figure(server: &Server, key: &str) -> f64 {
+pub(crate) fn figure(server: &Server, key: &str) -> f64 {
     let answer = client::four_letter_word(server.address(), "mntr", Duration::from_secs(10)).unwrap();
     let line = answer.lines().find_map(|line| line.strip_prefix("zk_ringkeeper_")?.strip_prefix(key));
     line.unwrap_or_else(|| panic!("{key} in {answer}")).trim().parse().unwrap()
