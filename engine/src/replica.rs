@@ -329,6 +329,11 @@ impl Replica {
         self.log_budget.told(room);
     }
 
+    /// Memory is short, or suffices again: while it is short, new data is refused with SystemError.
+    pub fn set_memory_short(&mut self, is_short: bool) {
+        self.prep.set_memory_short(is_short);
+    }
+
     /// What the log still takes.
     #[must_use]
     pub const fn log_budget(&self) -> &LogBudget {

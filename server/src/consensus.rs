@@ -123,6 +123,7 @@ impl<D: Disk> Core<D> {
         stats::add(&stats.core_beats, 1);
         stats::set(&stats.core_idle, 0);
         let now = now(&self.hub);
+        self.replica.set_memory_short(self.hub.memory.is_short());
         let mut progress = self.take_requests(now);
         for noted in self.replica.take_excesses() {
             self.excess_log.note(&noted, Instant::now());

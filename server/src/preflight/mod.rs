@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod data_dir;
 pub mod kernel;
 pub mod limits;
+pub mod memory;
 pub mod uring;
 
 use std::fmt;
