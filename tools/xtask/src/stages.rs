@@ -99,7 +99,13 @@ const BUILD: Stage = Stage {
     budget_s: 480,
     // With the tests come the binaries that they start. The later stages name the whole workspace too (only `ringkeeper-tests`
     // may be left out): with fewer packages cargo would choose other features and build everything a second time.
-    steps: &[run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked")],
+    steps: &[
+        run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked"),
+        run(
+            ExitCode,
+            "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked",
+        ),
+    ],
     needed: true,
 };
 
@@ -107,7 +113,10 @@ const CLIPPY: Stage = Stage {
     name: "clippy",
     about: "no lint has anything to say, tests included",
     budget_s: 120,
-    steps: &[run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings")],
+    steps: &[
+        run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings"),
+        run(ExitCode, "cargo clippy --profile ci -p ringkeeper-wal --features fault-injection --locked -- -D warnings"),
+    ],
     needed: false,
 };
 
