@@ -6,7 +6,7 @@
 //! has its next segment. It must never let through what does not fit: that would wait for space, with everything behind it.
 //!
 //! What it cannot see is a disk that fills up while requests are on their way. They wait then, unanswered, until there is room; the core takes
-//! few beyond what certainly fits ([`LogBudget::is_tight`]), so that this is rare. `tests/tests/durability/full.rs` fills a disk; the tests
+//! few beyond what certainly fits ([`LogBudget::is_tight`]), so that this is rare. `tests/tests/durability/full.rs` fills a disk; `engine/tests/shortage.rs` and the tests
 //! below hold the arithmetic, and `server/tests/log_writer.rs` holds [`bytes_max`] against the log itself.
 
 use proto::Zxid;

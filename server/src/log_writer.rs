@@ -205,7 +205,7 @@ impl<D: Disk> LogWriter<D> {
     /// # Errors
     /// The log failed.
     pub fn seal(&mut self) -> Result<(), wal::Error> {
-        if !self.sealed && self.log.gathered_bytes() == 0 {
+        if !self.sealed && !self.waits_for_space() {
             self.log.seal()?;
             self.sealed = true;
             self.tell_room();

@@ -214,8 +214,8 @@ mod tests {
     fn a_share_is_one_of_what_there_is_and_bytes_are_bytes() {
         let budget = cgroup(1_000 << 20);
         let share = budget.limit(MemoryMax::Share(80)).expect("a limit");
-        assert_eq!(share.bytes >> 20, 799);
-        assert_eq!(share.to_string(), "799 MiB (80% of the cgroup's limit, 1000 MiB)");
+        assert_eq!(share.bytes, (1_000 << 20) / 100 * 80);
+        assert_eq!(share.to_string(), "800 MiB (80% of the cgroup's limit, 1000 MiB)");
         assert_eq!(budget.limit(MemoryMax::Bytes(5 << 20)).expect("a limit").to_string(), "5 MiB");
         assert_eq!(budget.limit(MemoryMax::Off), None);
         assert_eq!(MemoryBudget { bytes: None, is_cgroup: false }.limit(MemoryMax::Share(80)), None);

@@ -2,7 +2,7 @@
 //! nobody expires, sessions end and begin in the reserve, and all comes back by itself with the space.
 //!
 //! The disk is a small ext4 of its own, mounted through a loop device. That needs root; others are told that it is left out
-//! (`wal/tests/crash_at_every_step_keeps_what_was_acknowledged.rs`, `server/tests/log_writer.rs` and `engine/tests/log_space.rs` then still
+//! (`wal/tests/crash_at_every_step_keeps_what_was_acknowledged.rs`, `server/tests/log_writer.rs` and `engine/tests/shortage.rs` then still
 //! show the parts, without a server).
 
 use client::{ClientError, ConnectOptions, Connection, Operations};
