@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The file in each data directory that is locked while a server uses it.
@@ -90,6 +91,12 @@ impl DirLock {
     }
 }
 
+/// Whether two paths lead to one directory.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    one == other || identity(one).is_some_and(|found| identity(other) == Some(found))
+}
+
 /// Creates the directory where it is missing and may be, sees that it can be written to, and locks it.
 pub fn prepare(key: &'static str, dir: &Path, autocreate: bool) -> Result<DirLock, DataDirError> {
     let path = || dir.to_owned();
@@ -173,6 +180,17 @@ mod tests {
         assert!(error.contains("already in use by another server") && error.contains(&pid.to_string()), "{error}");
         drop(first);
         prepare("dataDir", dir.path(), true).expect("free again");
+    }
+
+    #[test]
+    fn a_directory_is_the_same_by_whatever_name() {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let (dir, link, other) = (top.path().join("d"), top.path().join("l"), top.path().join("o"));
+        std::fs::create_dir(&dir).and_then(|()| std::fs::create_dir(&other)).expect("created");
+        std::os::unix::fs::symlink(&dir, &link).expect("linked");
+        assert!(is_same(&dir, &link) && is_same(&dir, &dir) && !is_same(&dir, &other));
+        let absent = (top.path().join("x"), top.path().join("y"));
+        assert!(!is_same(&absent.0, &absent.1) && is_same(&absent.0, &absent.0));
     }
 
     #[test]
