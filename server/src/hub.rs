@@ -9,7 +9,7 @@
 //! | shard → core | [`ShardLink::inbox`] | the shard stops decoding requests, then reading sockets |
 //! | core → shard | [`ShardLink::stream`] | the core stops applying, and with it taking requests |
 //! | core → log | [`Hub::log_queue`] | the core stops taking requests |
-//! | log → core | [`LogQueue::durable`] | (one number) |
+//! | log → core | [`LogQueue::durable`], [`LogQueue::room`] | (one number each) |
 #![forbid(unsafe_code)]
 
 use crate::ask::{QUESTIONS_MAX, Question};
