@@ -95,8 +95,8 @@ const INSTALL: Stage = Stage {
 
 const BUILD: Stage = Stage {
     name: "build",
-    about: "binaries and tests compile, once",
-    budget_s: 480,
+    about: "binaries and tests compile, once, and the server that can be told to fail",
+    budget_s: 540,
     // With the tests come the binaries that they start. The later stages name the whole workspace too (only `ringkeeper-tests`
     // may be left out): with fewer packages cargo would choose other features and build everything a second time.
     steps: &[
@@ -152,7 +152,7 @@ const BENCH_SMOKE: Stage = Stage {
 
 const DURABILITY: Stage = Stage {
     name: "durability",
-    about: "a reply leaves only after a durable write that covers it",
+    about: "a reply leaves only after a durable write that covers it; what happens when the disk is full or fails",
     budget_s: 60,
     steps: &[run(Libtest, "cargo test --profile ci --workspace --test durability --locked")],
     needed: false,
