@@ -14,6 +14,7 @@ pub mod apply;
 pub mod auth;
 pub mod digest;
 pub mod excess;
+pub mod log_room;
 pub mod prep;
 pub mod quota;
 pub mod replica;

@@ -14,7 +14,8 @@ use crate::limits::Limits;
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Desk;
-use crate::preflight::{self, cpu::CpuBudget};
+use crate::memory;
+use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
 use crate::shard::{FourLetterCall, HostedCore, ShardHandler};
@@ -134,7 +135,8 @@ impl Server {
         };
         let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
         let data_dir = config.storage.data_dir.clone();
-        let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, frozen, busy);
+        let images =
+            ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, frozen, busy, image_request.clone());
         let images = spawn_pinned("rk-image", None, move || images.run())?;
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
@@ -161,6 +163,9 @@ impl Server {
             Err(error) => {
                 tracing::warn!(path = %control_socket.display(), %error, "there is no control socket: rkctl cannot reach this server")
             }
+        }
+        if let Some(limit) = MemoryBudget::probe().limit(config.ring.memory_max) {
+            memory::start(&hub, limit)?;
         }
         if let Some(limit) = config.ring.watchdog {
             watchdog::start(&hub, limit)?;

@@ -2,7 +2,8 @@
 //!
 //! Owns the rule (ZooKeeper's `snapCount` and `snapSizeLimitInKb`), the frozen tree on its way, and what follows a published image: the
 //! control file, retention, and the point below which the log may be purged. Freezing takes microseconds under the lock; the rest
-//! happens on a thread of low priority. An image that fails is reported and tried again later: the log has everything.
+//! happens on a thread of low priority. An image that fails (a full disk, say) is reported, given up and tried again by itself, at growing
+//! intervals: the log has everything. `tests/tests/durability/image.rs` fills the disk.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
@@ -16,8 +17,8 @@ use snapshot::image::{AclRecord, ImageOptions, ImageTotals, ImageWriter, NodeRec
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::SystemTime;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, SystemTime};
 
 /// When an image is due.
 #[derive(Clone, Copy, Debug)]
@@ -107,10 +108,13 @@ pub struct ImageThread {
     retain: Option<usize>,
     frozen: Receiver<FrozenTree>,
     busy: Arc<AtomicBool>,
+    request: ImageRequest,
+    /// How long to wait until an image that was given up is tried again; `None`: there is none.
+    retry_after: Option<Duration>,
 }
 
 impl ImageThread {
-    /// `retain`: how many images are kept; `None`: all.
+    /// `retain`: how many images are kept; `None`: all. `request`: how an image that was given up is asked for again.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
@@ -119,19 +123,21 @@ impl ImageThread {
         retain: Option<usize>,
         frozen: Receiver<FrozenTree>,
         busy: Arc<AtomicBool>,
+        request: ImageRequest,
     ) -> ImageThread {
-        ImageThread { hub, data_dir, control, retain, frozen, busy }
+        ImageThread { hub, data_dir, control, retain, frozen, busy, request, retry_after: None }
     }
 
     /// Runs until the core has gone.
     pub fn run(mut self) {
         // Below everything else; where that is not allowed it runs like everybody.
         let _best_effort = rustix::process::nice(IMAGE_NICE);
-        while let Ok(frozen) = self.frozen.recv() {
+        while let Some(frozen) = self.next_frozen() {
             let zxid = frozen.zxid;
             let started = std::time::Instant::now();
             match self.write(&frozen) {
                 Ok(()) => {
+                    self.retry_after = None;
                     stats::add(&self.hub.core_stats.images_written, 1);
                     self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
                 }
@@ -139,14 +145,32 @@ impl ImageThread {
                 Err(WriteError::Control(error @ snapshot::Error::Io { .. })) => self.hub.fail(format!(
                     "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"
                 )),
-                Err(WriteError::Control(error) | WriteError::Image(error)) => tracing::error!(
-                    "the image at {zxid} was not written: {error}. Nothing is lost, the log has everything; it is tried again \
-                     when the next one is due"
-                ),
+                Err(WriteError::Control(error) | WriteError::Image(error)) => {
+                    stats::add(&self.hub.core_stats.images_failed, 1);
+                    let pause = self.retry_after.map_or(RETRY_AFTER_MIN, |pause| (pause * 2).min(RETRY_AFTER_MAX));
+                    self.retry_after = Some(pause);
+                    tracing::error!(
+                        "the image at {zxid} was not written: {error}. Nothing is lost, the log has everything; it is tried again in {} s",
+                        pause.as_secs()
+                    );
+                }
             }
             drop(frozen);
             self.busy.store(false, Ordering::Release);
             self.hub.ring_core();
+        }
+    }
+
+    /// The next tree to write. One that was given up is asked for again after its time, as the tree is then. `None`: the core has gone.
+    fn next_frozen(&self) -> Option<FrozenTree> {
+        let Some(pause) = self.retry_after else { return self.frozen.recv().ok() };
+        match self.frozen.recv_timeout(pause) {
+            Ok(frozen) => Some(frozen),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                self.request.ask();
+                self.frozen.recv().ok()
+            }
         }
     }
 
@@ -186,6 +210,10 @@ enum WriteError {
 }
 
 const IMAGE_NICE: i32 = 10;
+
+/// When an image that was given up is tried again, first and at last: each try on a full disk fills what is left of it for a while.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(5);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Znodes after which the watchdog sees that an image goes on.
 const NODES_IN_BEAT: usize = 1_024;

@@ -23,6 +23,7 @@ pub mod log_writer;
 pub mod logging;
 pub mod mailbox;
 pub mod measured;
+pub mod memory;
 pub mod preflight;
 pub mod recovery;
 pub mod rt;

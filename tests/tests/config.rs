@@ -115,6 +115,25 @@ fn a_directory_in_use_is_refused_and_its_server_named() {
 }
 
 #[test]
+fn the_directory_of_the_log_is_locked_too_whatever_the_other_server_uses_it_for() {
+    let log_dir = tempfile::tempdir().unwrap();
+    let log_dir = log_dir.path().to_str().expect("a temporary path is text");
+    let server = Server::builder().set("dataLogDir", log_dir).start();
+    let process = format!("(process {})", server.pid());
+    for key in ["dataLogDir", "dataDir"] {
+        let said = refused(&Server::builder().set(key, log_dir));
+        assert_says(&said, &[&format!("{key}: {log_dir} is already in use by another server {process}")]);
+    }
+    drop(server);
+    // One directory under two names is no other server.
+    let builder = Server::builder();
+    std::fs::create_dir_all(builder.data_dir()).unwrap();
+    let link = format!("{log_dir}/link");
+    std::os::unix::fs::symlink(builder.data_dir(), &link).unwrap();
+    drop(builder.set("dataLogDir", &link).start());
+}
+
+#[test]
 fn a_port_in_use_is_refused_and_named() {
     for shards in [1, 2] {
         let server = Server::builder().shards(shards).start();

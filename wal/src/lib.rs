@@ -37,6 +37,7 @@ mod aligned;
 mod catalog;
 mod disk;
 mod error;
+mod faults;
 pub mod format;
 mod group;
 mod log;

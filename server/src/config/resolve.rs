@@ -17,7 +17,7 @@ use super::resolved::{
     RingConfig, SessionConfig, StorageConfig, TreeConfig,
 };
 use super::settings::Settings;
-use super::value::Value;
+use super::value::{MemoryMax, Value};
 
 /// The four-letter words of ZooKeeper 3.9.
 pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
@@ -274,6 +274,10 @@ impl Resolver<'_> {
             connection_output_bytes_max: self.settings.int("ringkeeper.connectionOutputBytesMax"),
             connection_requests_max: self.settings.int("ringkeeper.connectionRequestsMax"),
             reply_bytes_max: self.settings.int("ringkeeper.replyBytesMax"),
+            memory_max: match self.settings.value("ringkeeper.memoryMax") {
+                Some(Value::Memory(max)) => max,
+                _ => MemoryMax::Off,
+            },
             watchdog: (!watchdog.is_zero()).then_some(watchdog),
         }
     }

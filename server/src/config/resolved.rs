@@ -16,6 +16,7 @@ use proto::ServerId;
 
 use super::members::{Member, Role};
 use super::settings::Settings;
+use super::value::MemoryMax;
 
 /// Everything that the server wants to know.
 #[derive(Debug, Clone)]
@@ -211,6 +212,8 @@ pub struct RingConfig {
     pub connection_requests_max: u32,
     /// Largest reply.
     pub reply_bytes_max: u32,
+    /// Memory above which new data is refused.
+    pub memory_max: MemoryMax,
     /// Time without progress after which the watchdog ends the process; `None` is off.
     pub watchdog: Option<Duration>,
 }

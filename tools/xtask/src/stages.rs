@@ -95,11 +95,17 @@ const INSTALL: Stage = Stage {
 
 const BUILD: Stage = Stage {
     name: "build",
-    about: "binaries and tests compile, once",
-    budget_s: 480,
+    about: "binaries and tests compile, once, and the server that can be told to fail",
+    budget_s: 540,
     // With the tests come the binaries that they start. The later stages name the whole workspace too (only `ringkeeper-tests`
     // may be left out): with fewer packages cargo would choose other features and build everything a second time.
-    steps: &[run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked")],
+    steps: &[
+        run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked"),
+        run(
+            ExitCode,
+            "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked",
+        ),
+    ],
     needed: true,
 };
 
@@ -107,7 +113,10 @@ const CLIPPY: Stage = Stage {
     name: "clippy",
     about: "no lint has anything to say, tests included",
     budget_s: 120,
-    steps: &[run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings")],
+    steps: &[
+        run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings"),
+        run(ExitCode, "cargo clippy --profile ci -p ringkeeper-wal --features fault-injection --locked -- -D warnings"),
+    ],
     needed: false,
 };
 
@@ -143,7 +152,7 @@ const BENCH_SMOKE: Stage = Stage {
 
 const DURABILITY: Stage = Stage {
     name: "durability",
-    about: "a reply leaves only after a durable write that covers it",
+    about: "a reply leaves only after a durable write that covers it; what happens when the disk is full or fails",
     budget_s: 60,
     steps: &[run(Libtest, "cargo test --profile ci --workspace --test durability --locked")],
     needed: false,
@@ -174,7 +183,7 @@ const E2E: Stage = Stage {
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --no-fail-fast --locked",
         ),
         run_with(
             Libtest,

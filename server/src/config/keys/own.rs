@@ -17,6 +17,8 @@ pub(super) const OWN: &[KeySpec] = keys! {
         "Unanswered requests of one connection. Past it the server stops reading from that connection until replies have left.";
     "ringkeeper.replyBytesMax" => int(1_048_576, INT_MAX), "67108864", Now,
         "Largest reply that the server builds; a larger one becomes an error.";
+    "ringkeeper.memoryMax" => Kind::BytesOrShare, "80%", Now,
+        "Memory of the process above which new data is refused with SystemError, until some is deleted: bytes, or a share of the machine's memory or of the cgroup's limit, whichever is less.";
     "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
         "The process ends, with the stacks of its threads in the log, when the consensus core, the log thread or a shard makes no progress for so long, or a stop takes four times as long. 0 switches the watchdog off.";
 };
