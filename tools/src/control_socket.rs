@@ -29,11 +29,6 @@ pub(crate) fn run(data_dir: &Path, command: &str) -> ExitCode {
     }
 }
 
-/// Whether a server has this data directory open: whether it takes a call on its socket.
-pub(crate) fn is_served(data_dir: &Path) -> bool {
-    UnixStream::connect(socket_of(data_dir)).is_ok()
-}
-
 fn socket_of(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }

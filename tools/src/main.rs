@@ -7,8 +7,10 @@
 mod control_socket;
 mod failure;
 mod log;
+mod repair;
 mod table;
 mod units;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,20 @@ enum Command {
     /// What is in a log: segments, txns, counts, checks. A server may be writing it
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Checks a whole data directory without a server: control file, images, log, and that they fit together
+    #[command(after_help = "Exit code 0 if all is well, 1 with the file and the place in it if not.\n\n\
+                      Examples:\n  rkctl verify /var/lib/ringkeeper\n  rkctl verify --data-log-dir /fast/log --json /var/lib/ringkeeper")]
+    Verify {
+        #[command(flatten)]
+        place: verify::Place,
+        /// JSON instead of words
+        #[arg(long)]
+        json: bool,
+    },
+    /// Cuts a damaged log before the damage, after copying the directory. The txns behind the damage are lost
+    #[command(after_help = "Restore a backup rather than this, if there is one. The server must be stopped.\n\n\
+                      Example:\n  rkctl repair --cut-damaged-log --backup-to /backup/before-repair /var/lib/ringkeeper")]
+    Repair(repair::Repair),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +66,8 @@ fn main() -> ExitCode {
         Command::Status => Ok(control_socket::run(&cli.data_dir, "status")),
         Command::Snapshot => Ok(control_socket::run(&cli.data_dir, "snapshot")),
         Command::Log(command) => log::run(command),
+        Command::Verify { place, json } => verify::run(place, *json),
+        Command::Repair(repair) => repair::run(repair),
     };
     match outcome {
         Ok(code) => code,

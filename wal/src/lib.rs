@@ -44,6 +44,7 @@ mod group;
 mod log;
 mod options;
 mod reader;
+pub mod repair;
 mod ring;
 mod scan;
 pub mod sim_disk;

@@ -107,6 +107,15 @@ impl<R: ReadDisk> GroupWalk<R> {
         Ok(Ok(group))
     }
 
+    /// The greatest zxid of all groups of the segment that read well by themselves, whatever lies between them.
+    pub(crate) fn greatest_zxid(&self) -> u64 {
+        let block = to_usize(self.segment.header.block_bytes.into());
+        let mut buf = Vec::new();
+        let places = (self.segment.begin().offset..self.segment.header.segment_bytes).step_by(block);
+        let groups = places.filter_map(|offset| self.read_group(offset, &mut buf).ok()?.ok());
+        groups.map(|group| group.header.last_zxid).max().unwrap_or(0)
+    }
+
     /// Damage where the walk stands.
     pub(crate) fn damage(&self, what: &'static str) -> Error {
         self.damage_at(self.at.offset, what)

@@ -13,6 +13,7 @@ use crate::{
     Error, Follower, ReadDisk, Reader, TornTail,
     catalog::{Headers, Obstacle, PathEntry, Segment, find_ends, read_header, read_headers, walk_back},
     format::{Generation, SegmentHeader, SegmentSeq},
+    repair::greatest_zxid,
     scan::Tail,
 };
 
@@ -188,6 +189,14 @@ impl<R: ReadDisk> LogView<R> {
             (Some(fault), _) => Err(fault.clone()),
             (None, head) => Follower::new(self.disk.clone(), head),
         }
+    }
+
+    /// The greatest zxid in this segment and those after it, of whatever group reads well by itself: to say what a cut would lose.
+    pub(crate) fn greatest_zxid_behind(&self, seq: SegmentSeq) -> u64 {
+        let on_path = self.path.iter().map(|entry| &entry.segment);
+        let others = self.others.iter().filter_map(|(_, entry)| entry.as_ref().ok());
+        let behind = on_path.chain(others).filter(|segment| segment.header.seq >= seq);
+        behind.map(|segment| greatest_zxid(&self.disk, segment)).max().unwrap_or(0)
     }
 
     /// Whether this error came of a segment that the server recycled while it was read: then the view is to be opened again.
