@@ -33,7 +33,7 @@ fn everything_that_was_written_is_told_in_order_and_the_filters_hold() {
             "setACL",
             "error",
             "multi",
-            "error",
+            "multi",
             "create",
             "delete",
             "closeSession"

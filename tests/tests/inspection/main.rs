@@ -6,7 +6,7 @@ mod page;
 mod running;
 
 use client::{AclList, ConnectOptions, Connection, Operations};
-use proto::request::{CreateMode, CreateRequest, DeleteRequest, MultiOp, SetDataRequest};
+use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, SetDataRequest};
 use proto::{Acl, Perms};
 use ringkeeper_tests::{Server, binary, until};
 use std::path::Path;
@@ -70,7 +70,7 @@ fn write_a_bit_of_everything(server: &Server) {
             MultiOp::SetData(SetDataRequest { path: "/app/config", data: Some(b"v3"), version: -1 }),
         ])
         .unwrap();
-    client.multi(vec![MultiOp::Delete(DeleteRequest { path: "/nowhere", version: -1 })]).unwrap();
+    client.multi(vec![MultiOp::Delete(PathVersion { path: "/nowhere", version: -1 })]).unwrap();
     client.create("/app/mine-", b"", CreateMode::EphemeralSequential).unwrap();
     client.delete("/app/two", -1).unwrap();
     client.close().unwrap();
@@ -79,10 +79,10 @@ fn write_a_bit_of_everything(server: &Server) {
 /// Has the server write an image, and waits until it is there.
 fn write_image(server: &Server) {
     let dir = server.data_dir();
-    let count = || names(&dir).iter().filter(|name| name.starts_with("image.") && !name.ends_with(".tmp")).count();
-    let before = count();
+    let newest = || names(&dir).into_iter().filter(|name| name.starts_with("image.") && !name.ends_with(".tmp")).max();
+    let before = newest();
     rkctl_ok(&["--data-dir", path(&dir), "snapshot"]);
-    until("an image", || count() > before);
+    until("an image", || newest() > before);
 }
 
 fn names(dir: &Path) -> Vec<String> {

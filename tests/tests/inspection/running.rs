@@ -48,6 +48,8 @@ fn a_running_server_is_verified_while_it_writes_and_takes_images() {
                 client.set("/busy", &[7; 5000], -1).unwrap();
             }
         });
+        // Also where something below fails: the writer would go on for ever.
+        let done = Done(&is_done);
         for _ in 0..5 {
             rkctl_ok(&["log", "verify", path(&dir)]);
             rkctl_ok(&["verify", path(&dir)]);
@@ -55,12 +57,21 @@ fn a_running_server_is_verified_while_it_writes_and_takes_images() {
             rkctl_ok(&["log", "stats", path(&dir)]);
             write_image(&server);
         }
-        is_done.store(true, Ordering::Release);
+        drop(done);
         writer.join().unwrap();
     });
     let found: Value = serde_json::from_str(&rkctl_ok(&["verify", "--json", path(&dir)])).unwrap();
     assert_eq!(found["ok"], true);
     assert!(!found["images"].as_array().unwrap().is_empty());
+}
+
+/// Tells the writer to end.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[test]

@@ -137,3 +137,73 @@ pub(crate) fn progress_bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::new(bytes);
     style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use proto::txn::{Txn, TxnHeader, TxnRecord};
+    use proto::{OpCode, SessionId, Xid};
+    use std::path::Path;
+    use wal::{Generation, Log, Options, UringDisk, UringOptions};
+
+    fn txn(zxid: u64) -> Vec<u8> {
+        let (session, xid, op) = (SessionId(1), Xid(1), OpCode::Error);
+        let header = TxnHeader { session, xid, zxid: Zxid(zxid), time_ms: 0, op };
+        let mut bytes = Vec::new();
+        TxnRecord { header, txn: Txn::Error(-110), digest: None }.encode(&mut bytes);
+        bytes
+    }
+
+    /// Writes each record as a group of its own.
+    fn write(dir: &Path, records: &[(u64, Vec<u8>)]) {
+        let sizes = Options { segment_bytes: 1 << 20, max_record_bytes: 4096, group_bytes: 4096, ..Options::new() };
+        let disk = UringDisk::open(dir, UringOptions::default()).unwrap();
+        let (mut log, _) = Log::open(disk, sizes).unwrap();
+        for (zxid, bytes) in records {
+            log.append(*zxid, bytes).unwrap();
+            log.commit().unwrap();
+        }
+    }
+
+    fn verified(records: &[(u64, Vec<u8>)]) -> Result<Verified, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), records);
+        verify(&Segments::of_generation(dir.path(), Generation(1)), Zxid(0))
+    }
+
+    #[test]
+    fn a_new_epoch_may_leave_a_gap_and_nothing_else() {
+        let epoch = 1 << 32;
+        let zxids = [1, 2, 3, epoch + 1, epoch + 2];
+        let found = verified(&zxids.map(|zxid| (zxid, txn(zxid)))).unwrap();
+        assert_eq!((found.txns, found.zxids), (5, Some((Zxid(1), Zxid(epoch + 2)))));
+        let gap = verified(&[1, 2, 4].map(|zxid| (zxid, txn(zxid)))).unwrap_err();
+        assert!(matches!(gap, Failure::Gap { zxid: Zxid(4), before: Zxid(2), .. }), "{gap}");
+    }
+
+    #[test]
+    fn a_record_that_is_no_txn_or_anothers_is_named() {
+        let noise = verified(&[(1, txn(1)), (2, b"noise".to_vec())]).unwrap_err();
+        assert!(matches!(noise, Failure::Record { zxid: Zxid(2), .. }), "{noise}");
+        let other = verified(&[(1, txn(1)), (2, txn(3))]).unwrap_err();
+        assert!(other.to_string().contains("its header says 0x3"), "{other}");
+    }
+
+    #[test]
+    fn a_torn_tail_is_told_and_no_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[1, 2].map(|zxid| (zxid, txn(zxid))));
+        let segments = Segments::of_generation(dir.path(), Generation(1));
+        let file = dir.path().join("segment-0000000000000001.log");
+        // The header, the seal of the open, a group for each txn.
+        let torn_at = 3 * 4096;
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.get_mut(torn_at + 100).unwrap() ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        let found = verify(&segments, Zxid(0)).unwrap();
+        assert_eq!((found.txns, found.torn_tail.as_ref().map(|(_, offset)| *offset)), (1, Some(torn_at as u64)));
+        assert!(found.words().contains("it was never acknowledged"));
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing was cut");
+    }
+}
