@@ -139,7 +139,6 @@ pub(crate) fn progress_bar(bytes: u64) -> ProgressBar {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proto::txn::{Txn, TxnHeader, TxnRecord};
