@@ -319,8 +319,13 @@ const ASAN: Stage = Stage {
 };
 
 /// These runs look for wrong accesses; leaks are not looked for.
-const ASAN_ENV: &[(&str, &str)] =
-    &[("RUSTC_BOOTSTRAP", "1"), ("RUSTFLAGS", "-Zsanitizer=address"), ("ASAN_OPTIONS", "detect_leaks=0")];
+const ASAN_ENV: &[(&str, &str)] = &[
+    ("RUSTC_BOOTSTRAP", "1"),
+    ("RUSTFLAGS", "-Zsanitizer=address"),
+    ("ASAN_OPTIONS", "detect_leaks=0"),
+    ("RK_FLIP_STRIDE", "16"),
+    ("RK_FLIPS", "30"),
+];
 
 /// `cargo xtask check`.
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
