@@ -183,7 +183,7 @@ const E2E: Stage = Stage {
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --test memory_limit --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --test inspection --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
@@ -328,8 +328,13 @@ const ASAN: Stage = Stage {
 };
 
 /// These runs look for wrong accesses; leaks are not looked for.
-const ASAN_ENV: &[(&str, &str)] =
-    &[("RUSTC_BOOTSTRAP", "1"), ("RUSTFLAGS", "-Zsanitizer=address"), ("ASAN_OPTIONS", "detect_leaks=0")];
+const ASAN_ENV: &[(&str, &str)] = &[
+    ("RUSTC_BOOTSTRAP", "1"),
+    ("RUSTFLAGS", "-Zsanitizer=address"),
+    ("ASAN_OPTIONS", "detect_leaks=0"),
+    ("RK_FLIP_STRIDE", "16"),
+    ("RK_FLIPS", "30"),
+];
 
 /// `cargo xtask check`.
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
