@@ -67,6 +67,10 @@ pub struct StorageConfig {
     pub fsync_warning: Duration,
     /// Removal of old images and logs; `None` is off.
     pub autopurge: Option<Autopurge>,
+    /// `snapshot.trust.empty`: ZooKeeper's logs are imported without a snapshot.
+    pub trust_empty: bool,
+    /// Whether ZooKeeper's data are imported that cannot be proved to be what the server had.
+    pub import_in_doubt: bool,
 }
 
 /// Removal of old images and logs.

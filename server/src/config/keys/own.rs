@@ -1,7 +1,7 @@
 //! Keys that only RingKeeper has. All begin with `ringkeeper.`, which ZooKeeper ignores, so that one file can serve
 //! both.
 
-use super::super::value::Kind;
+use super::super::value::Kind::{self, Bool};
 use super::{Effect::Now, INT_MAX, KeySpec, int, keys};
 
 pub(super) const OWN: &[KeySpec] = keys! {
@@ -19,4 +19,6 @@ pub(super) const OWN: &[KeySpec] = keys! {
         "Largest reply that the server builds; a larger one becomes an error.";
     "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
         "The process ends, with the stacks of its threads in the log, when the consensus core, the log thread or a shard makes no progress for so long, or a stop takes four times as long. 0 switches the watchdog off.";
+    "ringkeeper.importInDoubt" => Bool, "false", Now,
+        "Import ZooKeeper's data at the first start even if the digests in them say that the tree is another, or if the log ends before the snapshot was complete.";
 };

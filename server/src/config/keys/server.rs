@@ -36,7 +36,7 @@ pub(super) const STORAGE: &[KeySpec] = keys! {
         "Keep a running digest of the tree and compare it.";
     "snapshot.compression.method" => Kind::Choice(&["", "gz", "snappy"]), "", Never("images are mapped into memory and not compressed"),
         "Compression of ZooKeeper's snapshots.";
-    "snapshot.trust.empty" => Bool, "false", LaterMind("data of ZooKeeper cannot be imported yet"),
+    "snapshot.trust.empty" => Bool, "false", Now,
         "Import a ZooKeeper directory that has logs and no snapshot.";
     "serializeLastProcessedZxid.enabled" => Bool, "true", Never("an image always holds its zxid"),
         "Write the last zxid into snapshots.";
