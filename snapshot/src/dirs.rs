@@ -6,6 +6,7 @@
 //! | `control.tmp` | one being written |
 //! | `image.<zxid, 16 hex digits>` | a published image |
 //! | `image.<zxid, 16 hex digits>.tmp` | one being written |
+//! | `ringkeeper.lock` | locked by who uses the directory |
 //!
 //! Owns these names. It must never touch a file with any other name: a data directory also holds `myid`, ZooKeeper's own
 //! `version-2`, and what an operator put there. It fails with [`Error::Io`]; the tests below would catch a mistake.
@@ -132,6 +133,9 @@ pub fn parse_image_name(name: &str) -> Option<Zxid> {
     // Only the one spelling that we write: no sign, no capitals, no other length.
     (image_name(zxid) == name).then_some(zxid)
 }
+
+/// The file that is locked while a server or a tool uses the directory.
+pub const LOCK_FILE: &str = "ringkeeper.lock";
 
 const CONTROL: &str = "control";
 const CONTROL_TEMP: &str = "control.tmp";

@@ -1,6 +1,9 @@
-//! `rkctl`: inspection and control of a RingKeeper server. So far it speaks to the control socket; the rest comes with the storage
+//! `rkctl`: inspection and control of a RingKeeper server. So far it speaks to the control socket and exports; the rest comes with the storage
 //! engine and operations issues.
 #![forbid(unsafe_code)]
+
+mod export;
+mod stored;
 
 use clap::{Parser, Subcommand};
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +23,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// How the server stands: positions and counts, as JSON
     #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper status")]
@@ -28,6 +31,9 @@ enum Command {
     /// Has the server write an image of its tree now
     #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper snapshot")]
     Snapshot,
+    /// Writes the data of a stopped server as ZooKeeper's own `version-2`
+    #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper export /var/lib/zookeeper")]
+    Export(export::ExportArgs),
 }
 
 /// How long the server may take to answer.
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
     let name = match cli.command {
         Command::Status => "status",
         Command::Snapshot => "snapshot",
+        Command::Export(args) => return print(export::export(&cli.data_dir, &args)),
     };
     match ask(&cli.data_dir, name) {
         Ok(answer) => {
@@ -51,6 +58,19 @@ fn main() -> ExitCode {
             let socket = cli.data_dir.join("control.sock");
             eprintln!("rkctl: no answer from {}: {error}. Does a server run on this directory?", socket.display());
             ExitCode::from(1)
+        }
+    }
+}
+
+fn print(told: Result<String, export::ExportError>) -> ExitCode {
+    match told {
+        Ok(told) => {
+            print!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("rkctl: {error}");
+            ExitCode::FAILURE
         }
     }
 }
