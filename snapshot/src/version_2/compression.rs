@@ -86,4 +86,4 @@ impl Packer {
 }
 
 /// Bytes that are read or written at once.
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 64 << 10;

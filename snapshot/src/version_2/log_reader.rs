@@ -169,4 +169,4 @@ pub(super) const HEADER_BYTES: usize = 16;
 pub(super) const RECORD_HEAD_BYTES: usize = 12;
 /// A txn has at least its header.
 const PAYLOAD_BYTES_MIN: usize = proto::txn::TxnHeader::BYTES;
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 64 << 10;

@@ -100,4 +100,4 @@ fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Bytes that are looked at in one go.
-const WINDOW_BYTES: usize = 1 << 20;
+const WINDOW_BYTES: usize = 64 << 10;
