@@ -8,7 +8,7 @@
 
 use crate::config::ResolvedConfig;
 use crate::image::write_image;
-use crate::recovery::RecoveryError;
+use crate::recovery::{LOG_DIR, RecoveryError};
 use engine::tolerant::{DigestReport, Doubt, RecordedDigest, Replayed, TolerantError, TolerantLoader, TolerantReplay};
 use engine::tree::{LoadError, Tree};
 use proto::txn::TxnRecord;
@@ -53,6 +53,18 @@ pub enum ImportFailure {
         /// Why.
         doubt: Doubt,
     },
+    /// Data of both, and no control file.
+    #[error(
+        "{log} has a log of RingKeeper, {version_2} has data of a ZooKeeper server, and there is no control file that would say which counts. Bring \
+         the control file back, or move one of the two away",
+        log = log.display(), version_2 = version_2.display()
+    )]
+    Both {
+        /// RingKeeper's log.
+        log: PathBuf,
+        /// ZooKeeper's directory.
+        version_2: PathBuf,
+    },
     /// Somebody has gone on with ZooKeeper.
     #[error(
         "{dir} reaches {theirs}, and RingKeeper's own data only {ours}: a ZooKeeper server has written there since. If its data are to be kept, \
@@ -79,6 +91,10 @@ pub fn import(config: &ResolvedConfig, control: &Control) -> Result<Option<(Tree
     let files = Version2::new(&storage.data_dir, &storage.data_log_dir);
     if !files.has_data().map_err(ImportFailure::from)? {
         return Ok(None);
+    }
+    let log = storage.data_log_dir.join(LOG_DIR);
+    if std::fs::read_dir(&log).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(ImportFailure::Both { log, version_2: files.snap_dir().to_owned() }.into());
     }
     let started = Instant::now();
     tracing::info!(dir = %files.snap_dir().display(), "importing the data of a ZooKeeper server; they stay as they are");

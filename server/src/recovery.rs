@@ -104,7 +104,7 @@ pub enum RecoveryError {
 }
 
 /// The subdirectory of `dataLogDir` that has the log.
-const LOG_DIR: &str = "log";
+pub(crate) const LOG_DIR: &str = "log";
 /// While a long replay runs, it says how far it is this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 

@@ -6,6 +6,7 @@
 
 mod java;
 mod load;
+mod refusals;
 mod whole;
 
 use client::{ConnectOptions, Connection, Operations};
