@@ -2,7 +2,7 @@
 //!
 //! Owns what is done with what `snapshot::version_2` reads and `engine::tolerant` makes of it: the tree is imported, an image of it published, and
 //! then the control file, from which moment on the directory is RingKeeper's own. A crash before that means another import. At later starts
-//! `version-2` must not be newer: then somebody has gone on with ZooKeeper, and neither of the two is to be lost in silence. What cannot
+//! `version-2` must not have gone on: then somebody has started ZooKeeper again, and neither of the two is to be lost in silence. What cannot
 //! be proved (a [`Doubt`]) ends the start, unless `ringkeeper.importInDoubt` says that it is wanted. `tests/tests/version_2` would catch a mistake.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ use engine::tolerant::{DigestReport, Doubt, RecordedDigest, Replayed, TolerantEr
 use engine::tree::{LoadError, Tree};
 use proto::txn::TxnRecord;
 use proto::{Acl, SessionId, StatPersisted, Zxid};
+use snapshot::DataDir;
 use snapshot::control::{Control, ImageRef};
 use snapshot::version_2::{self, ImportError, Imported, Trailer, Version2, Visitor};
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ pub enum ImportFailure {
     },
     /// Somebody has gone on with ZooKeeper.
     #[error(
-        "{dir} reaches {theirs}, and RingKeeper's own data only {ours}: a ZooKeeper server has written there since. If its data are to be kept, \
+        "{dir} reaches {theirs}, and RingKeeper knows it up to {known}: a ZooKeeper server has written there since. If its data are to be kept, \
          give RingKeeper a new dataDir with that version-2 alone and it imports it; otherwise move {dir} away",
         dir = dir.display()
     )]
@@ -76,8 +77,8 @@ pub enum ImportFailure {
         dir: PathBuf,
         /// Its newest txn.
         theirs: Zxid,
-        /// RingKeeper's newest txn.
-        ours: Zxid,
+        /// Its newest txn when it was imported; if it never was, RingKeeper's own.
+        known: Zxid,
     },
 }
 
@@ -110,7 +111,8 @@ pub fn import(config: &ResolvedConfig, control: &Control) -> Result<Option<(Tree
         tracing::error!("imported all the same, as ringkeeper.importInDoubt=true wants it: {doubt}");
     }
     let tree = replayed.tree;
-    // The image first: the control file must never name one that is not there.
+    // The control file last: it is what makes the directory ours.
+    DataDir::new(&storage.data_dir).set_imported(tree.last_zxid())?;
     write_image(&storage.data_dir, &tree.freeze(), &AtomicU64::new(0))?;
     let control = Control {
         accepted_epoch: imported.accepted_epoch,
@@ -123,16 +125,19 @@ pub fn import(config: &ResolvedConfig, control: &Control) -> Result<Option<(Tree
     Ok(Some((tree, control)))
 }
 
-/// A later start: RingKeeper has data of its own, up to `ours`. What lies in `version-2` must not be newer.
+/// A later start: RingKeeper has data of its own, up to `ours`. What lies in `version-2` must not have gone on since it was imported; what was
+/// never imported must not be newer.
 ///
 /// # Errors
 /// [`ImportFailure::Newer`], or that the directory cannot be read.
-pub fn refuse_newer(config: &ResolvedConfig, ours: Zxid) -> Result<(), ImportFailure> {
-    let files = Version2::new(&config.storage.data_dir, &config.storage.data_log_dir);
-    let Some(theirs) = files.newest_zxid()? else { return Ok(()) };
+pub fn refuse_newer(config: &ResolvedConfig, ours: Zxid) -> Result<(), RecoveryError> {
+    let storage = &config.storage;
+    let files = Version2::new(&storage.data_dir, &storage.data_log_dir);
+    let Some(theirs) = files.newest_zxid().map_err(ImportFailure::from)? else { return Ok(()) };
+    let known = DataDir::new(&storage.data_dir).imported()?.unwrap_or(ours);
     let dir = files.snap_dir();
-    if theirs > ours {
-        return Err(ImportFailure::Newer { dir: dir.to_owned(), theirs, ours });
+    if theirs > known {
+        return Err(ImportFailure::Newer { dir: dir.to_owned(), theirs, known }.into());
     }
     tracing::info!(dir = %dir.display(), %theirs, %ours, "ZooKeeper's data are not newer than RingKeeper's and are ignored");
     Ok(())

@@ -10,6 +10,8 @@ use engine::tree::{AclId, Node, Tree};
 use proto::txn::DIGEST_VERSION;
 use proto::{Acl, SessionId, Zxid};
 use serde_json::json;
+use snapshot::DataDir;
+use snapshot::control::Control;
 use snapshot::version_2::{
     self, AclNumber, Compression, SnapshotDigest, SnapshotFile, SnapshotWriter, Trailer, Version2,
 };
@@ -51,6 +53,8 @@ pub(crate) enum ExportError {
     #[error(transparent)]
     Stored(#[from] StoredError),
     #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    #[error(transparent)]
     Files(#[from] version_2::Error),
     #[error("{} has data of a ZooKeeper server: move it away, or export to another directory", .0.display())]
     NotEmpty(PathBuf),
@@ -78,6 +82,10 @@ pub(crate) fn export(data_dir: &Path, args: &ExportArgs) -> Result<String, Expor
     copy_myid(data_dir, &args.to)?;
     let file = files.snapshot(tree.last_zxid(), compression);
     write_snapshot(tree, &file, !args.no_digest)?;
+    if Control::load(&args.to)?.is_some() {
+        // Into a data directory of RingKeeper: what has just been written there is no news to it.
+        DataDir::new(&args.to).set_imported(tree.last_zxid())?;
+    }
     Ok(tell(tree, &file, args.json))
 }
 
@@ -102,18 +110,25 @@ fn write_snapshot(tree: &Tree, file: &SnapshotFile, with_digest: bool) -> Result
     Ok(writer.finish(&if with_digest { trailer } else { Trailer::default() })?)
 }
 
-/// Visits every znode, parents before their children, and siblings by name.
+/// Visits every znode, parents before their children, and siblings by name. In memory are the names of the children on the way, no more.
 fn walk<'t, E>(tree: &'t Tree, mut visit: impl FnMut(Node<'t>) -> Result<(), E>) -> Result<(), E> {
-    let mut ahead = vec!["/".to_owned()];
-    while let Some(path) = ahead.pop() {
-        let Some(node) = tree.get(&path) else { continue };
-        visit(node)?;
-        let prefix = if path == "/" { "" } else { &path };
-        let mut names: Vec<&str> = node.children().collect();
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        ahead.extend(names.into_iter().map(|name| format!("{prefix}/{name}")));
+    let mut on_the_way: Vec<(String, std::vec::IntoIter<&'t str>)> = Vec::new();
+    let mut next = Some("/".to_owned());
+    loop {
+        if let Some(path) = next.take() {
+            let Some(node) = tree.get(&path) else { continue };
+            visit(node)?;
+            let mut names: Vec<&str> = node.children().collect();
+            names.sort_unstable();
+            let prefix = if path == "/" { String::new() } else { path };
+            on_the_way.push((prefix, names.into_iter()));
+        }
+        let Some((prefix, names)) = on_the_way.last_mut() else { return Ok(()) };
+        match names.next() {
+            Some(name) => next = Some(format!("{prefix}/{name}")),
+            None => drop(on_the_way.pop()),
+        }
     }
-    Ok(())
 }
 
 /// ZooKeeper's numbers begin with 1, and the open ACL needs none.
