@@ -11,6 +11,7 @@ use crate::image::write_image;
 use crate::recovery::{LOG_DIR, RecoveryError};
 use engine::tolerant::{DigestReport, Doubt, RecordedDigest, Replayed, TolerantError, TolerantLoader, TolerantReplay};
 use engine::tree::{LoadError, Tree};
+use proto::stat::EphemeralOwner;
 use proto::txn::TxnRecord;
 use proto::{Acl, SessionId, StatPersisted, Zxid};
 use snapshot::DataDir;
@@ -99,7 +100,8 @@ pub fn import(config: &ResolvedConfig, control: &Control) -> Result<Option<(Tree
     }
     let started = Instant::now();
     tracing::info!(dir = %files.snap_dir().display(), "importing the data of a ZooKeeper server; they stay as they are");
-    let mut import = Import { part: Part::Snapshot(TolerantLoader::new()), progress: Progress::new() };
+    let part = Part::Snapshot(TolerantLoader::new());
+    let mut import = Import { part, progress: Progress::new(), has_353_ttls: storage.import_353_ttls };
     let imported = version_2::import(&files, storage.trust_empty, &mut import).map_err(|error| named(error, &files))?;
     let replayed = import.finish().map_err(|source| ImportFailure::Txn { dir: files.log_dir().to_owned(), source })?;
     tell(&files, &imported, &replayed, started.elapsed());
@@ -190,11 +192,21 @@ fn named(error: ImportError<NotATree>, files: &Version2) -> ImportFailure {
     }
 }
 
+/// The owner in today's form (`EphemeralTypeEmulate353`). What lives longer than today's TTLs can say lives that long.
+fn from_353(owner: EphemeralOwner) -> EphemeralOwner {
+    if owner.0 >= 0 || owner == EphemeralOwner::CONTAINER {
+        return owner;
+    }
+    EphemeralOwner::ttl((owner.0 & i64::MAX).min(EphemeralOwner::TTL_MS_MAX)).unwrap_or(owner)
+}
+
 /// Makes a tree of what is read.
 #[derive(Debug)]
 struct Import {
     part: Part,
     progress: Progress,
+    /// The owner of a TTL znode is its TTL below a sign bit.
+    has_353_ttls: bool,
 }
 
 /// What an import is at.
@@ -246,6 +258,8 @@ impl Visitor for Import {
         stat: StatPersisted,
     ) -> Result<(), NotATree> {
         self.progress.made("znodes");
+        let owner = if self.has_353_ttls { from_353(stat.ephemeral_owner) } else { stat.ephemeral_owner };
+        let stat = StatPersisted { ephemeral_owner: owner, ..stat };
         self.loader().node(path, data, acl, stat).map_err(NotATree::Load)
     }
 

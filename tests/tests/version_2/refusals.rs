@@ -2,8 +2,12 @@
 //! would be right to, and otherwise refused with a reason.
 
 use crate::{bytes_of, ringkeeper, whole};
+use proto::stat::EphemeralOwner;
+use proto::{StatPersisted, Zxid};
 use ringkeeper_tests::Builder;
-use snapshot::version_2::{LogReader, LogWriter};
+use snapshot::version_2::{
+    AclNumber, Compression, Entry, LogReader, LogWriter, Node, SnapshotReader, SnapshotWriter, Trailer, Version2,
+};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -117,6 +121,34 @@ fn a_history_with_a_hole_is_a_doubt_that_is_refused_unless_it_is_wanted() {
     let (found, log) = imported(builder.set("ringkeeper.importInDoubt", "true"));
     assert!(log.contains("ERROR") && log.contains("imported all the same"), "{log}");
     assert!(found.len() > 15);
+}
+
+#[test]
+fn ttl_znodes_of_3_5_3_are_told_of_by_the_configuration() {
+    let with_one = || {
+        let (builder, version_2) = with(&[]);
+        let files = Version2::new(&builder.data_dir(), &builder.data_dir());
+        let mut reader = SnapshotReader::open(&fixture("snapshot.1b"), Compression::None).unwrap();
+        let mut writer = SnapshotWriter::create(&files.snapshot(Zxid(0x1b), Compression::None), &[], &[]).unwrap();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            // The reserved znodes, and one more under the root.
+            let Entry::Node(node) = entry else { continue };
+            if node.path == "/" || node.path.starts_with("/zookeeper") && node.path.len() < 18 {
+                writer.node(&Node { acl: AclNumber::OPEN, ..node }).unwrap();
+            }
+            if node.path == "/" {
+                let stat = StatPersisted::created(Zxid(9), 5, EphemeralOwner(i64::MIN | 5_000_000_000));
+                writer.node(&Node { path: "/old", data: None, acl: AclNumber::OPEN, stat }).unwrap();
+            }
+        }
+        writer.finish(&Trailer::default()).unwrap();
+        assert!(version_2.join("snapshot.1b").exists());
+        builder
+    };
+    let (tree, log) = imported(with_one().set("emulate353TTLNodes", "true"));
+    assert!(tree.contains_key("/old") && !log.contains("were removed"), "{log}");
+    let (tree, log) = imported(with_one());
+    assert!(!tree.contains_key("/old") && log.contains("ephemerals whose sessions are not open were removed"), "{log}");
 }
 
 #[test]
