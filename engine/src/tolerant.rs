@@ -107,6 +107,9 @@ pub struct TolerantReplay {
     without_acl: HashSet<Box<str>>,
     /// The snapshot's digest, until its txn has come.
     awaited: Option<RecordedDigest>,
+    /// The snapshot's digest was not the tree's, and no other has been compared since. Java writes the digest after the znodes, and it is that
+    /// of the last txn which is done: a znode may have been changed already by the next. That one's digest tells.
+    ahead: Option<Unequal>,
     /// The snapshot may hold parts of txns up to here.
     complete_at: Zxid,
     report: DigestReport,
@@ -123,6 +126,16 @@ pub struct DigestReport {
     pub first_unequal: Option<Unequal>,
     /// The last that was compared, if it was not the tree's.
     pub last_unequal: Option<Unequal>,
+}
+
+impl DigestReport {
+    /// One more was compared.
+    fn count(&mut self, unequal: Option<Unequal>) {
+        self.compared += 1;
+        self.unequal += u64::from(unequal.is_some());
+        self.first_unequal = self.first_unequal.or(unequal);
+        self.last_unequal = unequal;
+    }
 }
 
 /// A digest that is not the tree's.
@@ -196,7 +209,7 @@ impl TolerantReplay {
 
     fn of(tree: Tree, without_acl: HashSet<Box<str>>) -> TolerantReplay {
         let complete_at = tree.last_zxid();
-        TolerantReplay { tree, without_acl, awaited: None, complete_at, report: DigestReport::default() }
+        TolerantReplay { tree, without_acl, awaited: None, ahead: None, complete_at, report: DigestReport::default() }
     }
 
     /// Applies the next txn. The same zxid may come twice: Java gives some failed requests that of the txn before them.
@@ -230,6 +243,9 @@ impl TolerantReplay {
         if let Some(path) = self.without_acl.into_iter().min() {
             return Err(TolerantError::NoAcl(path.into()));
         }
+        if let Some(unequal) = self.ahead {
+            self.report.count(Some(unequal));
+        }
         let reached = self.tree.last_zxid();
         let incomplete = Doubt::Incomplete { complete_at: self.complete_at, reached };
         let incomplete = (reached < self.complete_at).then_some(incomplete);
@@ -251,8 +267,11 @@ impl TolerantReplay {
         if reached >= awaited.zxid {
             self.awaited = None;
         }
-        if reached == awaited.zxid {
-            self.compare(awaited);
+        if reached == awaited.zxid && awaited.version == DIGEST_VERSION {
+            self.ahead = self.unequal(awaited);
+            if self.ahead.is_none() {
+                self.report.count(None);
+            }
         }
         reached <= awaited.zxid
     }
@@ -261,12 +280,17 @@ impl TolerantReplay {
         if recorded.version != DIGEST_VERSION {
             return;
         }
-        let unequal = Unequal { zxid: recorded.zxid, recorded: recorded.digest, found: self.tree.digest() };
-        let unequal = (unequal.recorded != unequal.found).then_some(unequal);
-        self.report.compared += 1;
-        self.report.unequal += u64::from(unequal.is_some());
-        self.report.first_unequal = self.report.first_unequal.or(unequal);
-        self.report.last_unequal = unequal;
+        let unequal = self.unequal(recorded);
+        if let Some(ahead) = self.ahead.take().filter(|_| unequal.is_some()) {
+            self.report.count(Some(ahead));
+        }
+        self.report.count(unequal);
+    }
+
+    /// The digest, if it is not the tree's.
+    fn unequal(&self, recorded: RecordedDigest) -> Option<Unequal> {
+        let found = self.tree.digest();
+        (recorded.digest != found).then_some(Unequal { zxid: recorded.zxid, recorded: recorded.digest, found })
     }
 
     fn apply_single(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), TolerantError> {
