@@ -280,6 +280,40 @@ fn the_last_digest_decides() {
 }
 
 #[test]
+fn a_snapshot_that_is_ahead_of_its_digest_is_proved_by_the_next_txn() {
+    let set = |digest| {
+        let txn = Txn::SetData { op: OpCode::SetData, path: "/a", data: Some(b"new"), version: 1 };
+        let digest = Some((DIGEST_VERSION, digest));
+        TxnRecord { header: TxnHeader { op: OpCode::SetData, ..create(5, "/a", None).header }, txn, digest }
+    };
+    let mut replay = small(|digest| digest);
+    replay.apply(&create(4, "/a", None)).unwrap();
+    let before = replay.finish().unwrap().tree.digest();
+    let mut replay = small(|digest| digest);
+    replay.apply(&create(4, "/a", None)).unwrap();
+    replay.apply(&set(0)).unwrap();
+    let after = replay.finish().unwrap().tree;
+    // The znode is that of the fifth txn, the digest that of the fourth.
+    let snapshot = || {
+        let mut loader = TolerantLoader::new();
+        for (path, (data, acl, stat)) in everything(&after).0 {
+            loader.node(&path, data.as_deref(), Some(&acl), stat).unwrap();
+        }
+        let digest = RecordedDigest { zxid: Zxid(4), version: DIGEST_VERSION, digest: before };
+        loader.finish(Zxid(4), Some(digest), None).unwrap()
+    };
+    let mut replay = snapshot();
+    replay.apply(&set(after.digest())).unwrap();
+    let replayed = replay.finish().unwrap();
+    assert_eq!((replayed.doubt, replayed.digests.compared, replayed.digests.unequal), (None, 1, 0));
+    let replayed = snapshot().finish().unwrap();
+    assert!(matches!(replayed.doubt, Some(Doubt::Unequal(unequal)) if unequal.zxid == Zxid(4)));
+    let mut replay = snapshot();
+    replay.apply(&set(1)).unwrap();
+    assert_eq!(replay.finish().unwrap().digests.unequal, 2);
+}
+
+#[test]
 fn what_an_older_server_does_not_have_is_made() {
     let mut loader = TolerantLoader::new();
     for (path, (data, acl, stat)) in everything(&Tree::new()).0 {
