@@ -218,8 +218,12 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Znodes after which the watchdog sees that an image goes on.
 const NODES_IN_BEAT: usize = 1_024;
 
-/// Writes the image, beating as it goes.
-fn write_image(dir: &std::path::Path, frozen: &FrozenTree, beats: &AtomicU64) -> Result<(), snapshot::Error> {
+/// Writes the image and publishes it, beating as it goes. The control file is the caller's.
+pub(crate) fn write_image(
+    dir: &std::path::Path,
+    frozen: &FrozenTree,
+    beats: &AtomicU64,
+) -> Result<(), snapshot::Error> {
     let mut writer = ImageWriter::create(dir, frozen.zxid, ImageOptions::default())?;
     for (id, acl) in frozen.acls() {
         writer.add_acl(AclRecord { id: id.0, acls: acl.to_vec() })?;

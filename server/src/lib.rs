@@ -16,6 +16,7 @@ pub mod excess_log;
 pub mod four_letter;
 pub mod hub;
 pub mod image;
+pub mod import;
 pub mod jaas;
 pub mod limits;
 pub mod log;

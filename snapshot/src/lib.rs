@@ -16,6 +16,7 @@ pub mod dirs;
 pub mod disk;
 mod error;
 pub mod image;
+pub mod version_2;
 
 pub use control::{Control, ImageRef};
 pub use dirs::DataDir;

@@ -17,6 +17,9 @@ pub(crate) enum Failure {
         /// What is wrong with it.
         source: wal::Error,
     },
+    /// An export.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// The control file or an image.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod control_socket;
+mod export;
 mod failure;
 mod log;
 mod repair;
+mod stored;
 mod table;
 mod units;
 mod verify;
@@ -58,6 +60,9 @@ enum Command {
     #[command(after_help = "Restore a backup rather than this, if there is one. The server must be stopped.\n\n\
                       Example:\n  rkctl repair --cut-damaged-log --backup-to /backup/before-repair /var/lib/ringkeeper")]
     Repair(repair::Repair),
+    /// Writes the data of a stopped server as ZooKeeper's own `version-2`
+    #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper export /var/lib/zookeeper")]
+    Export(export::ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Command::Log(command) => log::run(command),
         Command::Verify { place, json } => verify::run(place, *json),
         Command::Repair(repair) => repair::run(repair),
+        Command::Export(args) => export::run(&cli.data_dir, args),
     };
     match outcome {
         Ok(code) => code,

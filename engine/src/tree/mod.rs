@@ -261,6 +261,11 @@ impl Tree {
         self.ephemerals.get(&session).into_iter().flatten().map(|id| &self.record(*id).path)
     }
 
+    /// Sessions that own ephemerals and are not open: there are none but in what was imported.
+    pub(crate) fn lost_owners(&self) -> Vec<SessionId> {
+        self.ephemerals.keys().filter(|session| !self.sessions.contains_key(session)).copied().collect()
+    }
+
     /// Count of sessions that own ephemerals.
     #[must_use]
     pub fn ephemeral_owner_count(&self) -> usize {
@@ -347,6 +352,14 @@ impl Tree {
         }
         self.unlink(id);
         self.remove(id)
+    }
+
+    /// A child of `parent` that is not here was deleted: for [`crate::tolerant`] alone.
+    pub(crate) fn child_went(&mut self, parent: &str, zxid: Zxid) {
+        let Some(id) = self.find(parent) else { return };
+        if self.record(id).stat.pzxid < zxid {
+            self.change(id, |record| record.stat.pzxid = zxid);
+        }
     }
 
     /// Replaces a znode's data.

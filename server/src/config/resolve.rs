@@ -88,6 +88,9 @@ impl Resolver<'_> {
             log_record_bytes_max,
             fsync_warning: self.millis("fsync.warningthresholdms"),
             autopurge: self.autopurge(),
+            trust_empty: self.settings.bool("snapshot.trust.empty"),
+            import_353_ttls: self.settings.bool("emulate353TTLNodes"),
+            import_in_doubt: self.settings.bool("ringkeeper.importInDoubt"),
         }
     }
 

@@ -68,6 +68,12 @@ pub struct StorageConfig {
     pub fsync_warning: Duration,
     /// Removal of old images and logs; `None` is off.
     pub autopurge: Option<Autopurge>,
+    /// `snapshot.trust.empty`: ZooKeeper's logs are imported without a snapshot.
+    pub trust_empty: bool,
+    /// `emulate353TTLNodes`: TTL nodes are imported in the form that 3.5.3 gave them.
+    pub import_353_ttls: bool,
+    /// Whether ZooKeeper's data are imported that cannot be proved to be what the server had.
+    pub import_in_doubt: bool,
 }
 
 /// Removal of old images and logs.

@@ -8,8 +8,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file in each data directory that is locked while a server uses it.
-pub const LOCK_FILE: &str = "ringkeeper.lock";
+pub use snapshot::dirs::LOCK_FILE;
+
 /// The file that shows whether the directory can be written to; gone again at once.
 const PROBE_FILE: &str = "ringkeeper.probe";
 

@@ -2,11 +2,11 @@
 //!
 //! A new suite takes its minutes from here, or goes to `cargo xtask long`. The budgets are for 2 cores and an empty target
 //! directory; together they stay below [`CI_BUDGET_S_MAX`], and a test holds them to it. All building is done in the profile
-//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash` and `durability` together to every
+//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash`, `durability` and `version-2` together to every
 //! file in `tests/tests/`.
 //!
 //! What starts servers does so for both places where the consensus core can live ([`CORE_IN_THREAD`], [`CORE_IN_SHARD`]), since a
-//! machine with two processors would choose only the one; `durability` chooses for itself.
+//! machine with two processors would choose only the one; `durability` and `version-2` choose for themselves.
 
 use crate::count::Reading::{self, ExitCode, Figures, LastLine, Libtest};
 
@@ -195,6 +195,14 @@ const E2E: Stage = Stage {
     needed: false,
 };
 
+const VERSION_2: Stage = Stage {
+    name: "version-2",
+    about: "what real servers leave is imported, what is exported real servers start on: the same tree",
+    budget_s: 60,
+    steps: &[run(Libtest, "cargo test --profile ci --workspace --test version_2 --locked")],
+    needed: false,
+};
+
 const DIFFERENTIAL: Stage = Stage {
     name: "differential",
     about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's; 10,000 beside 3.8.0",
@@ -349,6 +357,7 @@ pub(crate) const CI: &[Stage] = &[
     BENCH_SMOKE,
     DURABILITY,
     CRASH,
+    VERSION_2,
     DIFFERENTIAL,
     E2E,
     CLIENTS_1,
