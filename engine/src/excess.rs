@@ -38,6 +38,10 @@ pub struct ExcessCounts {
     pub acls: u64,
     /// Multis refused because too many quotas begin in them.
     pub quotas_begun: u64,
+    /// Writes and ends of sessions refused because the log's disk is full.
+    pub no_log_space: u64,
+    /// Writes of new data refused for want of memory.
+    pub no_memory: u64,
     /// Writes that a hard limit refused, by the top-level znode under which they were.
     pub quota_errors: BTreeMap<Box<str>, u64>,
 }
@@ -64,6 +68,16 @@ impl Excesses {
             let address = ids.iter().find(|id| &*id.scheme == "ip").map(|id| id.id.clone()).unwrap_or_default();
             self.noted.push(Noted { excess, session, address });
         }
+    }
+
+    /// A write was refused because the log's disk is full. That is told of once, when it begins, and not of each client.
+    pub(crate) fn count_no_log_space(&mut self) {
+        self.counts.no_log_space += 1;
+    }
+
+    /// A write of new data was refused for want of memory. The same.
+    pub(crate) fn count_no_memory(&mut self) {
+        self.counts.no_memory += 1;
     }
 
     fn count_quota_error(&mut self, namespace: &str) {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`tree::Tree`] | znodes and sessions: the replicated state | apply, under the tree's lock |
 //! | [`prep`], [`apply`] | a request becomes a validated txn; a txn becomes a change | the consensus core |
+//! | [`tolerant`] | ZooKeeper's own snapshots, which are fuzzy, and the txns after them become a tree | an import |
 //! | [`replica::Replica`] | the ZAB peer with prep and sessions: ordering | the consensus core |
 //! | [`shard::ShardState`] | connections, session queues, watches, reply order | each shard |
 //!
@@ -14,6 +15,7 @@ pub mod apply;
 pub mod auth;
 pub mod digest;
 pub mod excess;
+pub mod log_room;
 pub mod prep;
 pub mod quota;
 pub mod replica;
@@ -21,4 +23,5 @@ pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod stream;
+pub mod tolerant;
 pub mod tree;

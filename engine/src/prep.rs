@@ -91,6 +91,7 @@ pub struct Prep {
     digest: u64,
     open_acl: AclList,
     excesses: Excesses,
+    memory_is_short: bool,
 }
 
 /// Bytes of the paths that the end of a session lists: well within what the log takes as one record.
@@ -111,6 +112,7 @@ impl Prep {
             digest: tree.digest(),
             open_acl: [Acl::open()].into(),
             excesses: Excesses::default(),
+            memory_is_short: false,
         }
     }
 
@@ -260,6 +262,7 @@ impl Prep {
         if matches!(parent_stat.ephemeral_owner.kind(), EphemeralKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        self.check_memory(true)?;
         self.check_quota(tree, origin, &full_path, 1, signed(create.data.map_or(0, <[u8]>::len)))?;
         let parent_cversion = number.wrapping_add(1);
         let new = NewNode { path: &full_path, data: create.data, acl: &fixed.acl, owner };
@@ -303,7 +306,9 @@ impl Prep {
         path::validate(set.path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(tree, set.path)?;
         self.options.auth.check_acl(&node.acl, Perms::WRITE, origin.ids)?;
-        self.check_quota(tree, origin, set.path, 0, signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes))?;
+        let growth = signed(set.data.map_or(0, <[u8]>::len)) - signed(node.data_bytes);
+        self.check_memory(growth > 0)?;
+        self.check_quota(tree, origin, set.path, 0, growth)?;
         let version = next_version(node.version(), set.version)?;
         let crc = ContentCrc::of(set.path, set.data);
         let path = self.shared(set.path);
@@ -330,6 +335,7 @@ impl Prep {
         let fixed = self.fix_acl(origin, &set.acl)?;
         let mut node = self.node(tree, set.path)?;
         self.options.auth.check_acl(&node.acl, Perms::ADMIN, origin.ids)?;
+        self.check_memory(acl_bytes(&fixed.acl) > acl_bytes(&node.acl))?;
         let version = next_version(node.stat.map_or(0, |stat| stat.aversion), set.version)?;
         let list = self.acl_list(&fixed.acl);
         let path = self.shared(set.path);
@@ -470,6 +476,20 @@ impl Prep {
             }
         }
         if refused { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
+    }
+
+    /// Memory is short, or suffices again.
+    pub const fn set_memory_short(&mut self, is_short: bool) {
+        self.memory_is_short = is_short;
+    }
+
+    /// New data is refused while memory is short, so that deletes still find some.
+    fn check_memory(&mut self, grows: bool) -> Result<(), ErrorCode> {
+        if grows && self.memory_is_short {
+            self.excesses.count_no_memory();
+            return Err(ErrorCode::SystemError);
+        }
+        Ok(())
     }
 
     /// What met a bound of the core's.
@@ -684,6 +704,11 @@ fn parent_of(path: &str) -> Result<&str, ErrorCode> {
 /// The version after a change, if the expected one holds.
 fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     if expected != -1 && expected != current { Err(ErrorCode::BadVersion) } else { Ok(current.wrapping_add(1)) }
+}
+
+/// About what an ACL takes in memory.
+fn acl_bytes(acl: &[Acl]) -> usize {
+    acl.iter().map(|entry| size_of::<Acl>() + entry.scheme.len() + entry.id.len()).sum()
 }
 
 fn error_vector(before: usize, total: usize, code: ErrorCode) -> Vec<Txn<'static>> {

@@ -8,6 +8,7 @@
 use crate::apply;
 use crate::auth::AuthId;
 use crate::excess::{ExcessCounts, Noted};
+use crate::log_room::{self, LogBudget, LogRoom, Spend};
 use crate::prep::{Origin, Prep, PrepOptions};
 use crate::session::{Sessions, Standing, password};
 use crate::stream::{Attachment, Detach, Refusal, ShardId, StreamBatch, StreamItem};
@@ -30,6 +31,8 @@ const DIGESTS_MAX: usize = 1_024;
 pub const PENDING_MAX: usize = 20_000;
 /// Bytes of txns and of syncs' paths on their way, at the most.
 pub const PENDING_BYTES_MAX: usize = 64 << 20;
+/// What a txn has beside its request: header, digest, an ACL with the caller's identities put in. More is possible, and comes out of the reserve.
+const TXN_BYTES_BESIDE: u64 = 4 << 10;
 /// Sessions that one tick of the core closes at the most, so that a wave of expiries does not hold up requests.
 pub const EXPIRIES_PER_STEP: usize = 256;
 /// Expiries on their way, at the most: a request waits behind no more of them, however many sessions are due.
@@ -216,6 +219,7 @@ pub struct Replica {
     /// The batch that grows now, and those that the log has, oldest first.
     current: TxnBatch,
     batches: VecDeque<Arc<TxnBatch>>,
+    log_budget: LogBudget,
     containers: VecDeque<Arc<str>>,
     expired_count: u64,
     /// Expiries that are not applied yet.
@@ -241,6 +245,7 @@ impl Replica {
             pending_bytes: 0,
             current: TxnBatch::default(),
             batches: VecDeque::new(),
+            log_budget: LogBudget::default(),
             containers: VecDeque::new(),
             expired_count: 0,
             expiring: 0,
@@ -254,7 +259,9 @@ impl Replica {
     /// Should the core stop taking requests until some have been applied?
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.pending.len() >= PENDING_MAX || self.pending_bytes >= PENDING_BYTES_MAX
+        self.pending.len() >= PENDING_MAX
+            || self.pending_bytes >= PENDING_BYTES_MAX
+            || self.log_budget.is_tight(self.gathering_bytes())
     }
 
     /// Takes what a shard forwards.
@@ -302,6 +309,9 @@ impl Replica {
         if self.current.is_empty() {
             return None;
         }
+        if let Some((last, _)) = self.current.ends.last() {
+            self.log_budget.handed_over(*last, self.gathering_bytes());
+        }
         let batch = Arc::new(std::mem::take(&mut self.current));
         self.batches.push_back(Arc::clone(&batch));
         Some(batch)
@@ -310,6 +320,23 @@ impl Replica {
     /// The own log is durable up to here.
     pub fn durable(&mut self, zxid: Zxid) {
         self.peer.step(&Input::Durable(zxid));
+        self.log_budget.durable(zxid);
+    }
+
+    /// The own log has this much room. Asked for after [`Replica::durable`] was, or later: what is durable may count twice, never not at all.
+    pub fn log_room(&mut self, room: LogRoom) {
+        self.log_budget.told(room);
+    }
+
+    /// Memory is short, or suffices again: while it is short, new data is refused with SystemError.
+    pub fn set_memory_short(&mut self, is_short: bool) {
+        self.prep.set_memory_short(is_short);
+    }
+
+    /// What the log still takes.
+    #[must_use]
+    pub const fn log_budget(&self) -> &LogBudget {
+        &self.log_budget
     }
 
     /// Has [`Replica::apply`] anything to do?
@@ -357,6 +384,12 @@ impl Replica {
     pub fn tick(&mut self, now: Now, tree: &Tree) {
         if self.is_full() {
             // No room for the txns; those whose time has come are still due at the next look.
+            return;
+        }
+        if self.log_budget.refuses_writes() {
+            // Nobody expires, and no container goes, for want of space in the log. The look alone counts: this is no stall of the server's.
+            let nobody = self.sessions.due(now.mono_ms, 0);
+            assert!(nobody.is_empty(), "none were asked for");
             return;
         }
         let room = EXPIRIES_PENDING_MAX - self.expiring;
@@ -418,6 +451,9 @@ impl Replica {
         }
         let timeout_ms = (*timeout_ms).clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
         if session.0 == 0 {
+            if !self.log_allows(Spend::NewSession, 0) {
+                return self.say(StreamItem::Refused { to, reason: Refusal::Unavailable });
+            }
             let session = self.sessions.allocate_id();
             self.sessions.track(session, timeout_ms, now.mono_ms);
             self.sessions.attach(session, to);
@@ -474,7 +510,15 @@ impl Replica {
                 self.pending_bytes += path.len();
                 self.pending.push_back(Pending::Reply { to: from, xid, err: None, path: Some(path.into()) });
             }
-            Ok(Some(Request::CloseSession)) => self.close_session(now, tree, session, xid, waiter),
+            Ok(Some(Request::CloseSession)) => {
+                let listed = tree.ephemerals_of(session).map(|path| path.len() + 4).sum();
+                if self.log_allows(Spend::EndOfSession, listed) {
+                    self.close_session(now, tree, session, xid, waiter);
+                } else {
+                    self.refuse_for_log_space(from, xid);
+                }
+            }
+            _ if !self.log_allows(Spend::Write, body.len()) => self.refuse_for_log_space(from, xid),
             Ok(Some(decoded)) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
                 // The outcome travels in the txn; the client learns it when it is applied.
                 let _outcome = prep.write(tree, origin, &decoded, out);
@@ -489,6 +533,26 @@ impl Replica {
         if self.sessions.set_closing(session) {
             self.propose(now, session, xid, &[], waiter, |prep, origin, out| prep.close_session(tree, origin, out));
         }
+    }
+
+    /// What the txns that are not handed over yet may take in the log.
+    fn gathering_bytes(&self) -> u64 {
+        if self.current.is_empty() {
+            return 0;
+        }
+        log_room::bytes_max(self.current.len() as u64, self.current.bytes.len() as u64)
+    }
+
+    /// Whether a txn of about so many bytes may go to the log.
+    fn log_allows(&mut self, spend: Spend, bytes: usize) -> bool {
+        let estimate = log_room::bytes_max(1, bytes as u64 + TXN_BYTES_BESIDE);
+        self.log_budget.allows(spend, self.gathering_bytes(), estimate)
+    }
+
+    /// No txn and no zxid: the log could not take it.
+    fn refuse_for_log_space(&mut self, to: Attachment, xid: Xid) {
+        self.prep.excesses_mut().count_no_log_space();
+        self.pending.push_back(Pending::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None });
     }
 
     /// Gives the next zxid to the txn that `write` encodes.

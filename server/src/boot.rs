@@ -15,7 +15,8 @@ use crate::limits::Limits;
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Desk;
-use crate::preflight::{self, cpu::CpuBudget};
+use crate::memory;
+use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
 use crate::shard::{FourLetterCall, HostedCore, ShardHandler};
@@ -167,6 +168,9 @@ impl Server {
             Err(error) => {
                 tracing::warn!(path = %control_socket.display(), %error, "there is no control socket: rkctl cannot reach this server")
             }
+        }
+        if let Some(limit) = MemoryBudget::probe().limit(config.ring.memory_max) {
+            memory::start(&hub, limit)?;
         }
         if let Some(limit) = config.ring.watchdog {
             watchdog::start(&hub, limit)?;

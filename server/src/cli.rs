@@ -18,9 +18,16 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit code where the machine lacks something, or the server had to stop.
 pub const EXIT_FAILURE: u8 = 1;
 
+/// What `--version` shows: a build that can be told to fail says so.
+const VERSION: &str = if cfg!(feature = "fault-injection") {
+    concat!(env!("CARGO_PKG_VERSION"), " (fault-injection: for tests only)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// RingKeeper: a drop-in Apache ZooKeeper server.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "ringkeeper", version, about, long_about = None, after_help = EXAMPLES)]
+#[command(name = "ringkeeper", version = VERSION, about, long_about = None, after_help = EXAMPLES)]
 pub struct Cli {
     /// ZooKeeper configuration file. Without it: 127.0.0.1:2181, data in ./ringkeeper-data, ticks of 2000 ms
     #[arg(value_name = "ZOO.CFG")]

@@ -17,6 +17,7 @@ use crate::measured::micros;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
+use engine::log_room::LogRoom;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
@@ -122,6 +123,7 @@ impl<D: Disk> Core<D> {
         stats::add(&stats.core_beats, 1);
         stats::set(&stats.core_idle, 0);
         let now = now(&self.hub);
+        self.replica.set_memory_short(self.hub.memory.is_short());
         let mut progress = self.take_requests(now);
         for noted in self.replica.take_excesses() {
             self.excess_log.note(&noted, Instant::now());
@@ -190,9 +192,32 @@ impl<D: Disk> Core<D> {
 
     fn hear_from_log(&mut self) -> bool {
         let durable = Zxid(self.hub.log_queue.durable());
+        let (bytes, is_full) = self.hub.log_queue.room();
         let before = self.replica.can_apply();
         self.replica.durable(durable);
+        self.replica.log_room(LogRoom { bytes, is_full });
+        self.tell_of_log_space();
         self.replica.can_apply() && !before
+    }
+
+    /// A word to the operator when the log's space begins to matter, and one when that ends.
+    fn tell_of_log_space(&self) {
+        let refuses = self.replica.log_budget().refuses_writes();
+        let was = &self.hub.core_stats.log_refuses_writes;
+        if (stats::get(was) == 1) == refuses {
+            return;
+        }
+        stats::set(was, u64::from(refuses));
+        if refuses {
+            tracing::error!(
+                left_bytes = self.replica.log_budget().room().bytes,
+                "the disk of the log is full: writes are refused with SystemError and no session expires, until there is space for the \
+                 next segment. Reads go on, nothing acknowledged is lost. Make room in dataLogDir; no restart is needed"
+            );
+        } else {
+            let refused = self.replica.excess_counts().no_log_space;
+            tracing::info!(refused, "the log has its next segment: writes are taken again, and sessions expire");
+        }
     }
 
     /// Takes at most one queue's worth from each shard, starting with another one each time.

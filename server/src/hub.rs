@@ -9,12 +9,13 @@
 //! | shard → core | [`ShardLink::inbox`] | the shard stops decoding requests, then reading sockets |
 //! | core → shard | [`ShardLink::stream`] | the core stops applying, and with it taking requests |
 //! | core → log | [`Hub::log_queue`] | the core stops taking requests |
-//! | log → core | [`LogQueue::durable`] | (one number) |
+//! | log → core | [`LogQueue::durable`], [`LogQueue::room`] | (one number each) |
 #![forbid(unsafe_code)]
 
 use crate::ask::{QUESTIONS_MAX, Question};
 use crate::mailbox::{LogQueue, Mailbox, ShardStream};
 use crate::measured::Measured;
+use crate::memory::Memory;
 use crate::rt::{Doorbell, ThreadBell};
 use crate::stats::{CoreStats, ShardStats, add, set};
 use crossbeam::queue::{ArrayQueue, SegQueue};
@@ -136,6 +137,8 @@ pub struct Hub {
     pub core_stats: CachePadded<CoreStats>,
     /// What core, log and image thread measure.
     pub measured: CachePadded<Measured>,
+    /// Whether memory is short.
+    pub memory: CachePadded<Memory>,
     /// Txns up to here may be purged from the log: an image holds them.
     pub purge_below: AtomicU64,
     core_bell: CoreBell,
@@ -160,6 +163,7 @@ impl Hub {
             core_questions: ArrayQueue::new(QUESTIONS_MAX),
             core_stats,
             measured: CachePadded::default(),
+            memory: CachePadded::default(),
             purge_below: AtomicU64::new(0),
             core_bell,
             log_bell,

@@ -3,7 +3,8 @@
 //! Owns the rule, the frozen tree on its way, and what follows a published image: the control file, retention, and the point below which the log may
 //! be purged. Freezing puts the tree's top layer aside under the lock; the rest happens on a thread of low priority, which opens the new image and
 //! hands it to the core. That puts it below the tree in place of what was frozen, and gives back what it replaced, to be dropped where that
-//! holds up nobody. An image that fails is tried again with what was frozen: the log has everything. `tests/tests/images.rs` would catch a mistake.
+//! holds up nobody. An image that fails (a full disk, say) is given up and tried again with what was frozen, at growing
+//! intervals: the log has everything. `tests/tests/durability/image.rs` fills the disk.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
@@ -15,7 +16,7 @@ use proto::Zxid;
 use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, PublishedBase};
 use snapshot::control::Control;
 use snapshot::image::{ImageTotals, SessionRecord};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,7 +162,7 @@ pub struct ImageThread {
 }
 
 impl ImageThread {
-    /// `retain`: how many images are kept; `None`: all.
+    /// `retain`: how many images are kept; `None`: all. `request`: how an image that was given up is asked for again.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
@@ -178,31 +179,33 @@ impl ImageThread {
     pub fn run(mut self) {
         // Below everything else; where that is not allowed it runs like everybody.
         let _best_effort = rustix::process::nice(IMAGE_NICE);
-        let mut failed = None;
+        // What was given up, and how long to wait until it is tried again.
+        let mut given_up: Option<(FrozenTree, Duration)> = None;
         loop {
-            let work = match failed {
+            let work = match &given_up {
                 None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(_) => self.work.recv_timeout(TRY_AGAIN_AFTER),
+                Some((_, pause)) => self.work.recv_timeout(*pause),
             };
-            let frozen = match (work, failed.take()) {
+            let (frozen, paused) = match (work, given_up.take()) {
                 (Err(RecvTimeoutError::Disconnected), _) => return,
-                (Ok(ImageWork::Drop(replaced)), again) => {
+                (Ok(ImageWork::Drop(replaced)), still) => {
                     drop(replaced);
-                    failed = again;
+                    given_up = still;
                     continue;
                 }
-                (Ok(ImageWork::Write(frozen)), _) => frozen,
-                (Err(RecvTimeoutError::Timeout), Some(frozen)) => frozen,
+                (Ok(ImageWork::Write(frozen)), _) => (frozen, None),
+                (Err(RecvTimeoutError::Timeout), Some((frozen, paused))) => (frozen, Some(paused)),
                 (Err(RecvTimeoutError::Timeout), None) => continue,
             };
-            if !self.make(&frozen) {
-                failed = Some(frozen);
+            let pause = paused.map_or(RETRY_AFTER_MIN, |paused| (paused * 2).min(RETRY_AFTER_MAX));
+            if !self.make(&frozen, pause) {
+                given_up = Some((frozen, pause));
             }
         }
     }
 
-    /// Makes an image of it and tells the core. False: it failed, or the server stops.
-    fn make(&mut self, frozen: &FrozenTree) -> bool {
+    /// Makes an image of it and tells the core. False: it failed, and is to be tried again after `pause`, or the server stops.
+    fn make(&mut self, frozen: &FrozenTree, pause: Duration) -> bool {
         let started = Instant::now();
         match self.write(frozen) {
             Ok(base) => {
@@ -221,18 +224,27 @@ impl ImageThread {
             Err(WriteError::Image(error @ snapshot::Error::Damaged { .. })) => {
                 self.hub.fail(format!("the image in use is damaged: {error}. The server stops"));
             }
-            Err(WriteError::Control(error) | WriteError::Image(error)) => tracing::error!(
-                "the image at {} was not written: {error}. Nothing is lost, the log has everything; it is tried again in {} s",
-                frozen.zxid,
-                TRY_AGAIN_AFTER.as_secs(),
-            ),
+            Err(WriteError::Control(error) | WriteError::Image(error)) => {
+                stats::add(&self.hub.core_stats.images_failed, 1);
+                tracing::error!(
+                    "the image at {} was not written: {error}. Nothing is lost, the log has everything; it is tried again in {} s",
+                    frozen.zxid,
+                    pause.as_secs(),
+                );
+            }
         }
         false
     }
 
     fn write(&mut self, frozen: &FrozenTree) -> Result<Arc<Base>, WriteError> {
         let started = Instant::now();
-        let published = self.write_image(frozen)?;
+        let hub = &self.hub;
+        let go_on = || {
+            stats::add(&hub.core_stats.image_beats, 1);
+            !hub.is_stopping()
+        };
+        let published = write_image(&self.data_dir, frozen, go_on).map_err(WriteError::Image)?;
+        let published = published.ok_or(WriteError::Stopping)?;
         let former = frozen.base().map(|base| &**base);
         let opened = match former {
             Some(former) => Base::open_after(&self.data_dir, &published.image, former),
@@ -261,45 +273,6 @@ impl ImageThread {
         }
         Ok(base)
     }
-
-    /// Merges what was frozen into its base, beating as it goes.
-    fn write_image(&self, frozen: &FrozenTree) -> Result<PublishedBase, WriteError> {
-        let beats = &self.hub.core_stats.image_beats;
-        let changes = frozen.changes().map_err(WriteError::Image)?;
-        let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
-        changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
-        changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
-        let mut writer =
-            BaseWriter::create(&self.data_dir, frozen.zxid, BaseOptions::default(), plan).map_err(WriteError::Image)?;
-        for (number, change) in changes.nodes.iter().enumerate() {
-            if number % CHANGES_IN_BEAT == 0 {
-                stats::add(beats, 1);
-                if self.hub.is_stopping() {
-                    return Err(WriteError::Stopping);
-                }
-            }
-            writer.node(*change).map_err(WriteError::Image)?;
-        }
-        for entry in &changes.entries {
-            writer.entry(entry.run, entry.key, entry.path, entry.presence).map_err(WriteError::Image)?;
-        }
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let totals = ImageTotals {
-            zxid: frozen.zxid,
-            time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
-            node_count: frozen.node_count as u64,
-            data_bytes: frozen.data_bytes,
-            ephemeral_count: frozen.ephemeral_count as u64,
-            tree_digest: frozen.digest,
-        };
-        let session = |(id, timeout_ms): &(_, _)| SessionRecord { id: *id, timeout_ms: *timeout_ms };
-        let tables = BaseTables {
-            acls: frozen.acls().iter().map(|(id, acl)| (id.0, &**acl)).collect(),
-            sessions: frozen.sessions().iter().map(session).collect(),
-            quotas: frozen.quotas().iter().map(|path| &**path).collect(),
-        };
-        writer.finish(&tables, totals).map_err(WriteError::Image)
-    }
 }
 
 /// Which part of an image's way failed.
@@ -315,8 +288,47 @@ enum WriteError {
 
 const IMAGE_NICE: i32 = 10;
 
-/// After an image has failed: the disk may have room by then.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// When an image that was given up is tried again, first and at last: each try on a full disk fills what is left of it for a while.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(5);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Changes after which the watchdog sees that an image goes on.
-const CHANGES_IN_BEAT: usize = 1_024;
+/// Changes after which it is asked whether an image shall go on.
+const CHANGES_IN_LOOK: usize = 1_024;
+
+/// Merges what was frozen into its base and publishes that; the control file is the caller's. `go_on` is asked now and then; `None`: it said no.
+pub(crate) fn write_image(
+    dir: &Path,
+    frozen: &FrozenTree,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Option<PublishedBase>, snapshot::Error> {
+    let changes = frozen.changes()?;
+    let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
+    changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
+    changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
+    let mut writer = BaseWriter::create(dir, frozen.zxid, BaseOptions::default(), plan)?;
+    for (number, change) in changes.nodes.iter().enumerate() {
+        if number % CHANGES_IN_LOOK == 0 && !go_on() {
+            return Ok(None);
+        }
+        writer.node(*change)?;
+    }
+    for entry in &changes.entries {
+        writer.entry(entry.run, entry.key, entry.path, entry.presence)?;
+    }
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let totals = ImageTotals {
+        zxid: frozen.zxid,
+        time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
+        node_count: frozen.node_count as u64,
+        data_bytes: frozen.data_bytes,
+        ephemeral_count: frozen.ephemeral_count as u64,
+        tree_digest: frozen.digest,
+    };
+    let session = |(id, timeout_ms): &(_, _)| SessionRecord { id: *id, timeout_ms: *timeout_ms };
+    let tables = BaseTables {
+        acls: frozen.acls().iter().map(|(id, acl)| (id.0, &**acl)).collect(),
+        sessions: frozen.sessions().iter().map(session).collect(),
+        quotas: frozen.quotas().iter().map(|path| &**path).collect(),
+    };
+    writer.finish(&tables, totals).map(Some)
+}

@@ -63,6 +63,11 @@ impl<D: Disk> LogThread<D> {
             if self.hub.log_queue.is_closed() {
                 // What was pushed between the last look and the end.
                 while writer.write()? {}
+                if writer.waits_for_space() {
+                    tracing::warn!(
+                        "the disk of the log is full: what waited for space is not written; none of it was acknowledged"
+                    );
+                }
                 return writer.seal();
             }
             if writer.tidy()? {

@@ -12,12 +12,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use wal::{Disk, Gathered, Log, Started};
+use wal::{Disk, Gathered, Log, Prepared, Started};
 
 /// Bytes of the next segment that are zeroed at a time, between two looks at the queue.
 const PREPARE_BYTES: u64 = 1 << 20;
 /// How long a disk that was full is left alone.
-const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The log is sealed when nothing has come for so long.
 pub const SEAL_AFTER: Duration = Duration::from_millis(200);
 
@@ -60,6 +60,7 @@ impl<D: Disk> LogWriter<D> {
     /// A writer over an opened and replayed log. `warn_after`: a group that takes longer is warned of.
     pub fn new(hub: Arc<Hub>, log: Log<D>, warn_after: Duration) -> LogWriter<D> {
         let started = Instant::now();
+        hub.log_queue.set_room(log.room_bytes(), false);
         LogWriter {
             hub,
             log,
@@ -76,12 +77,13 @@ impl<D: Disk> LogWriter<D> {
         }
     }
 
-    /// Gathers what waits, up to a full group, and makes it durable, blocking. False if nothing waited.
+    /// Gathers what waits, up to a full group, and makes it durable, blocking. False if nothing waited, or if what did has to wait on for
+    /// space on the disk.
     ///
     /// # Errors
     /// The log failed.
     pub fn write(&mut self) -> Result<bool, wal::Error> {
-        if !self.gather()? {
+        if !self.gather()? || !self.make_room()? {
             return Ok(false);
         }
         self.depart();
@@ -124,6 +126,10 @@ impl<D: Disk> LogWriter<D> {
         if self.is_short_of_space() {
             return Ok(Pumped::Blocks);
         }
+        if self.log.needs_segment() && !self.may_prepare() {
+            // It waits for space on the disk, and every reader goes on meanwhile.
+            return Ok(if progress { Pumped::Progress } else { Pumped::Nothing });
+        }
         match self.log.start_commit()? {
             Started::InFlight => {
                 self.depart();
@@ -138,9 +144,13 @@ impl<D: Disk> LogWriter<D> {
         }
     }
 
-    /// When [`LogWriter::pump`] wants to be called again although nothing has come.
+    /// When [`LogWriter::pump`] wants to be called again although nothing has come. `None`: whenever.
     #[must_use]
     pub fn next_look(&self) -> Option<Duration> {
+        if self.waits_for_space() {
+            let since = self.disk_full_since.map_or(Duration::ZERO, |since| since.elapsed());
+            return Some((PREPARE_AGAIN_AFTER + Duration::from_millis(1)).saturating_sub(since));
+        }
         let idle = !self.log.is_in_flight() && self.is_untidy();
         idle.then(|| (SEAL_AFTER + Duration::from_millis(1)).saturating_sub(self.started.elapsed()))
     }
@@ -179,6 +189,9 @@ impl<D: Disk> LogWriter<D> {
             self.purged_below = purge_below;
             let segments = self.log.purge_below(purge_below)?;
             tracing::debug!(segments, below = %proto::Zxid(purge_below), "purged the log");
+            if self.log.has_spare() {
+                self.found_space();
+            }
         }
         if self.log.has_spare() || !self.may_prepare() {
             return Ok(false);
@@ -187,16 +200,23 @@ impl<D: Disk> LogWriter<D> {
         Ok(true)
     }
 
-    /// Writes a seal unless the log ends with one, blocking.
+    /// Writes a seal unless the log ends with one, blocking. Not while something waits for space on the disk.
     ///
     /// # Errors
     /// The log failed.
     pub fn seal(&mut self) -> Result<(), wal::Error> {
-        if !self.sealed {
+        if !self.sealed && !self.waits_for_space() {
             self.log.seal()?;
             self.sealed = true;
+            self.tell_room();
         }
         Ok(())
+    }
+
+    /// Whether something waits for space on the disk.
+    #[must_use]
+    pub fn waits_for_space(&self) -> bool {
+        self.log.needs_segment()
     }
 
     /// Whether the log ends with a seal.
@@ -211,23 +231,71 @@ impl<D: Disk> LogWriter<D> {
         self.log.reserved_bytes() < self.log.segment_bytes() / 2 && self.may_prepare()
     }
 
-    /// A full disk was met a while ago at the earliest: nothing is lost by that as long as the segment in use has room.
+    /// A full disk is left alone for a while.
     fn may_prepare(&self) -> bool {
         self.disk_full_since.is_none_or(|since| since.elapsed() > PREPARE_AGAIN_AFTER)
     }
 
     fn prepare(&mut self) -> Result<(), wal::Error> {
         match self.log.prepare_step(PREPARE_BYTES) {
-            Err(error) if error.is_no_space() => {
-                tracing::warn!(%error, "no space for the next log segment; make room before the one in use is full, or the server stops");
-                self.disk_full_since = Some(Instant::now());
-            }
+            Err(error) if error.is_no_space() => self.met_full_disk(&error),
             step => {
-                step?;
-                self.disk_full_since = None;
+                if step? == Prepared::Ready {
+                    self.found_space();
+                }
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that the gathered group has a place. False if it waits for space on the disk: what is in it was not written, so no write
+    /// has failed, and nobody hears of it.
+    fn make_room(&mut self) -> Result<bool, wal::Error> {
+        if !self.log.needs_segment() {
+            return Ok(true);
+        }
+        if !self.log.has_spare() && !self.may_prepare() {
+            return Ok(false);
+        }
+        match self.log.make_room() {
+            Err(error) if error.is_no_space() => {
+                self.met_full_disk(&error);
+                Ok(false)
+            }
+            made => {
+                made?;
+                self.found_space();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Said once, until there was space again.
+    fn met_full_disk(&mut self, error: &wal::Error) {
+        if self.disk_full_since.is_none() {
+            tracing::warn!(
+                %error,
+                left_bytes = self.log.room_bytes(),
+                "no space for the next log segment; make room in dataLogDir before the one in use is full, or writes are refused"
+            );
+        }
+        self.disk_full_since = Some(Instant::now());
+        self.tell_room();
+        self.hub.ring_core();
+    }
+
+    /// The next segment is there, or was just begun.
+    fn found_space(&mut self) {
+        if self.disk_full_since.take().is_some() {
+            tracing::info!("there is space for the next log segment again");
+        }
+        self.tell_room();
+        // It may wait for more room than there was.
+        self.hub.ring_core();
+    }
+
+    fn tell_room(&self) {
+        self.hub.log_queue.set_room(self.log.room_bytes(), self.disk_full_since.is_some());
     }
 
     /// Moves txns from the queue into the group until that is full. True if the group holds something.
@@ -278,6 +346,7 @@ impl<D: Disk> LogWriter<D> {
         for (since, txns) in self.in_flight.drain(..) {
             measured.log_queue_and_sync_us.add(micros(since.elapsed()), txns);
         }
+        self.tell_room();
         // Last: what is answered from here on has been measured.
         self.hub.log_queue.set_durable(durable);
         if took > self.warn_after {

@@ -130,6 +130,7 @@ impl<T> ShardStream<T> {
 pub struct LogQueue<T> {
     queue: ArrayQueue<T>,
     durable: AtomicU64,
+    room: AtomicU64,
     is_closed: AtomicBool,
 }
 
@@ -140,6 +141,7 @@ impl<T> LogQueue<T> {
         LogQueue {
             queue: ArrayQueue::new(capacity),
             durable: AtomicU64::new(durable),
+            room: AtomicU64::new(ROOM_MAX << 1),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -183,6 +185,19 @@ impl<T> LogQueue<T> {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// For the log, before it tells how far it is durable, and whenever it has more: bytes that certainly fit, and whether there was no
+    /// space for more. Ring the core if it may wait for that.
+    pub fn set_room(&self, bytes: u64, is_full: bool) {
+        self.room.store((bytes.min(ROOM_MAX) << 1) | u64::from(is_full), Ordering::Release);
+    }
+
+    /// For the core, after it has looked how far the log is durable: then whatever is not in the one is in the other.
+    #[must_use]
+    pub fn room(&self) -> (u64, bool) {
+        let room = self.room.load(Ordering::Acquire);
+        (room >> 1, room & 1 == 1)
+    }
+
     /// The core has gone, and nothing comes any more. Ring the log then.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
@@ -194,6 +209,9 @@ impl<T> LogQueue<T> {
         self.is_closed.load(Ordering::Acquire)
     }
 }
+
+/// Half of what a word takes: the lowest bit tells of a full disk.
+const ROOM_MAX: u64 = u64::MAX >> 1;
 
 /// Where the one writer of the log changes hands between the log thread and a core that hosts it. One side has it, or it lies here.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// How often the main thread looks for the end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = logging::init(cli.log_level.as_deref(), cli.log_format) {
         eprintln!("ringkeeper: {error}");

@@ -2,20 +2,18 @@
 //!
 //! Owns the order of reading and the checks between the parts (law 9 and what of law 10 a standalone server needs): an image that
 //! the control file names must be there and whole, the log must reach as far as was known durable. It never repairs or skips anything: what does
-//! not fit stops the start with a name. `tests/tests/crash.rs` and the log's and image's own tests would catch a mistake.
+//! not fit stops the start with a name. A first start beside ZooKeeper's own data imports them ([`crate::import`]). `tests/tests/crash.rs` and the log's and image's own tests would catch a mistake.
 #![forbid(unsafe_code)]
 
 use crate::config::ResolvedConfig;
+use crate::import::{self, ImportFailure};
 use engine::apply;
 use engine::tree::{LoadError, Tree};
 use proto::txn::TxnRecord;
-use proto::{Acl, Epoch, Zxid};
-use snapshot::base::Base;
+use proto::{Epoch, Zxid};
+use snapshot::AnyImage;
 use snapshot::control::{Control, ImageRef};
-use snapshot::image::Image;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::{Generation, Log, Options, UringDisk, UringOptions};
 
@@ -99,19 +97,13 @@ pub enum RecoveryError {
         /// How far it once reached.
         known: Zxid,
     },
-    /// A directory of ZooKeeper's own.
-    #[error(
-        "{dir} holds data of a ZooKeeper server (version-2), which this version cannot import yet. Give RingKeeper a dataDir of its own",
-        dir = dir.display()
-    )]
-    ForeignData {
-        /// The directory.
-        dir: PathBuf,
-    },
+    /// ZooKeeper's own data beside ours, or in their place.
+    #[error(transparent)]
+    Import(#[from] ImportFailure),
 }
 
 /// The subdirectory of `dataLogDir` that has the log.
-const LOG_DIR: &str = "log";
+pub(crate) const LOG_DIR: &str = "log";
 /// While a long replay runs, it says how far it is this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -124,9 +116,6 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
     let storage = &config.storage;
     let found = Control::load(&storage.data_dir)?;
     let first_start = found.is_none();
-    if first_start {
-        refuse_foreign_data(&[&storage.data_dir, &storage.data_log_dir])?;
-    }
     let control = found.unwrap_or_else(|| Control {
         server_id: config.server_id(),
         log_generation: 1,
@@ -134,9 +123,12 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         current_epoch: Epoch(0),
         ..Control::default()
     });
-    let tree = match &control.image {
-        Some(image) => open_image(&storage.data_dir, image)?,
-        None => Tree::new(),
+    let imported = if first_start { import::import(config, &control)? } else { None };
+    let was_imported = imported.is_some();
+    let (tree, control) = match (imported, &control.image) {
+        (Some(imported), _) => imported,
+        (None, Some(image)) => (open_image(&storage.data_dir, image)?, control),
+        (None, None) => (Tree::new(), control),
     };
     let image_took = control.image.is_some().then(|| started.elapsed());
     let dir = storage.data_log_dir.join(LOG_DIR);
@@ -147,7 +139,9 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         let (found, known) = (tree.last_zxid(), control.history_zxid);
         return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
     }
-    if first_start {
+    if !first_start {
+        import::refuse_newer(config, tree.last_zxid())?;
+    } else if !was_imported {
         control.replace(&storage.data_dir)?;
     }
     tracing::info!(
@@ -160,40 +154,11 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
     Ok(Recovered { tree, log, control, replayed, took })
 }
 
-/// The tree of an image, served from where it lies.
 fn open_image(dir: &Path, image: &ImageRef) -> Result<Tree, RecoveryError> {
-    let base = match Base::open(dir, image) {
-        Err(snapshot::Error::OlderFormat { .. }) => return load_image(&dir.join(&image.file_name)),
-        base => Arc::new(base?),
-    };
-    let totals = *base.totals();
     let file = dir.join(&image.file_name);
-    tracing::info!(zxid = %totals.zxid, znodes = totals.node_count, file = %file.display(), "image opened");
-    Tree::on_base(base).map_err(|source| RecoveryError::Tree { file, source })
-}
-
-/// The tree of an image of format version 1, which has no tables to be served from: it is read whole, and the next image is of a newer format.
-fn load_image(file: &Path) -> Result<Tree, RecoveryError> {
-    let image = Image::open(file)?;
-    let totals = *image.totals();
-    let mut acls: HashMap<u32, Vec<Acl>> = HashMap::new();
-    for record in image.acls() {
-        let record = record?;
-        acls.insert(record.id, record.acls);
-    }
-    let mut loader = Tree::loader();
-    for session in image.sessions() {
-        let session = session?;
-        loader.session(session.id, session.timeout_ms);
-    }
-    let tree_error = |source| RecoveryError::Tree { file: file.to_owned(), source };
-    let mut nodes = image.nodes();
-    while let Some(node) = nodes.next_node()? {
-        let acl = acls.get(&node.acl_id).ok_or_else(|| tree_error(LoadError::NoAcl(node.path.to_owned())))?;
-        loader.node(node.path, node.data, acl, node.stat).map_err(tree_error)?;
-    }
-    let tree = loader.finish(totals.zxid, totals.tree_digest).map_err(tree_error)?;
-    tracing::info!(zxid = %totals.zxid, znodes = totals.node_count, file = %file.display(), "image loaded");
+    let opened = AnyImage::open(dir, image)?;
+    let tree = Tree::of_image(opened).map_err(|source| RecoveryError::Tree { file: file.clone(), source })?;
+    tracing::info!(zxid = %tree.last_zxid(), znodes = tree.node_count(), file = %file.display(), "image opened");
     Ok(tree)
 }
 
@@ -229,16 +194,4 @@ fn replay(
     }
     tracing::debug!(txns = count, "replayed the log");
     Ok((tree, log, count))
-}
-
-/// ZooKeeper's own data is neither ignored nor started beside: that would look like an empty server.
-fn refuse_foreign_data(dirs: &[&Path]) -> Result<(), RecoveryError> {
-    for dir in dirs {
-        let version_2 = dir.join("version-2");
-        let has_any = std::fs::read_dir(&version_2).is_ok_and(|mut entries| entries.next().is_some());
-        if has_any {
-            return Err(RecoveryError::ForeignData { dir: version_2 });
-        }
-    }
-    Ok(())
 }

@@ -59,8 +59,12 @@ counters! {
         txns_applied,
         /// Times the log was made durable.
         log_syncs,
+        /// 1 while writes are refused because the log's disk is full.
+        log_refuses_writes,
         /// Images written.
         images_written,
+        /// Images given up.
+        images_failed,
         /// Pieces of an image that were written, while one is.
         image_beats,
         /// Four-letter words answered.

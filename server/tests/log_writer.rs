@@ -3,11 +3,31 @@
 
 mod log_support;
 
-use log_support::{HeldDisk, Rig};
+use engine::log_room;
+use log_support::{BLOCK, HeldDisk, Rig, options};
 use ringkeeper_server::log_writer::{LogWriter, Pumped, SEAL_AFTER};
+use std::time::{Duration, Instant};
 
 /// EIO.
 const EIO: i32 = 5;
+/// Longer than it takes until the writer looks for space again.
+const LOOKS_AGAIN: Duration = Duration::from_secs(20);
+
+/// A log whose disk has no space but for the segment in use, filled until what was pushed last waits.
+fn fill(rig: &mut Rig, writer: &mut LogWriter<HeldDisk>, is_hosted: bool) {
+    rig.disk.sim.set_capacity(Some(rig.disk.sim.files().values().map(Vec::len).sum()));
+    for _ in 0..100 {
+        rig.push(1);
+        // The log thread writes, and tidies up where there is nothing to write.
+        while if is_hosted { writer.pump(None).unwrap() == Pumped::Progress } else { writer.write().unwrap() } {}
+        while writer.tidy().unwrap() {}
+        while writer.write().unwrap() {}
+        if writer.waits_for_space() {
+            return;
+        }
+    }
+    panic!("a segment of 16 blocks never ends");
+}
 
 /// Pumps until nothing moves.
 fn pump_on(writer: &mut LogWriter<HeldDisk>) -> Pumped {
@@ -184,4 +204,57 @@ fn settling_waits_for_the_group_on_its_way() {
     assert!(!writer.is_in_flight());
     assert_eq!((rig.durable(), rig.groups()), (last, 1));
     rig.assert_holds_up_to(last);
+}
+
+#[test]
+fn what_finds_no_space_waits_unwritten_and_unsealed_and_is_written_once_there_is_some() {
+    for is_hosted in [false, true] {
+        let mut rig = Rig::new();
+        let mut writer = rig.writer();
+        fill(&mut rig, &mut writer, is_hosted);
+        let (durable, last) = (rig.durable(), rig.last());
+        assert!(durable > 0 && durable < last, "{durable} of {last}");
+        assert!(rig.hub.log_queue.room().1, "a full disk is told");
+        for _ in 0..3 {
+            assert!(!writer.write().unwrap(), "it waits");
+            assert_eq!(writer.pump(None).unwrap(), Pumped::Nothing, "nor does it go to and fro between the threads");
+            writer.seal().unwrap();
+            assert!(writer.next_look().is_some_and(|look| look > Duration::ZERO), "it does not spin");
+        }
+        assert_eq!(rig.durable(), durable);
+        rig.assert_holds_up_to(durable);
+        rig.disk.sim.set_capacity(None);
+        let begun = Instant::now();
+        while rig.durable() < last {
+            assert!(begun.elapsed() < LOOKS_AGAIN);
+            writer.write().unwrap();
+            std::thread::yield_now();
+        }
+        assert!(!rig.hub.log_queue.room().1);
+        rig.assert_holds_up_to(last);
+    }
+}
+
+#[test]
+fn no_batch_takes_more_room_than_is_reckoned_for_it() {
+    let mut rig = Rig::new();
+    let mut writer = rig.writer();
+    tidy_up(&mut writer);
+    let (mut left, mut looks) = (rig.hub.log_queue.room().0, 0);
+    assert!(left > 0 && left < options().segment_bytes * 2);
+    for count in [1, 1, 30, 2, 1, 55, 1, 1, 1, 1, 1, 1] {
+        let before = rig.pushed.len();
+        rig.push(count);
+        while writer.write().unwrap() {}
+        writer.seal().unwrap();
+        let payload: usize = rig.pushed[before..].iter().map(|(_, bytes)| bytes.len()).sum();
+        // Groups here are full after a block, not after a MiB: more of them, so more headers and padding.
+        let groups = 1 + payload / BLOCK;
+        let reckoned = log_room::bytes_max(count as u64, payload as u64) * groups as u64;
+        let now = rig.hub.log_queue.room().0;
+        assert!(left.saturating_sub(now) <= reckoned, "{count} txns: {left} to {now}, {reckoned} reckoned");
+        assert!(now != left, "{count} txns: it is told anew");
+        (left, looks) = (now, looks + 1);
+    }
+    assert_eq!(looks, 12);
 }

@@ -6,6 +6,8 @@
 //! | `control.tmp` | one being written |
 //! | `image.<zxid, 16 hex digits>` | a published image |
 //! | `image.<zxid, 16 hex digits>.tmp` | one being written |
+//! | `ringkeeper.lock` | locked by who uses the directory |
+//! | `version-2.imported` | up to which zxid ZooKeeper's `version-2` is known: 16 hex digits, a blank, their crc32c as 8 hex digits |
 //!
 //! Owns these names. It must never touch a file with any other name: a data directory also holds `myid`, ZooKeeper's own
 //! `version-2`, and what an operator put there. It fails with [`Error::Io`]; the tests below would catch a mistake.
@@ -15,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use proto::Zxid;
 
-use crate::disk::{Disk as _, RealDisk};
-use crate::{Error, Result};
+use crate::disk::{Disk as _, RealDisk, publish};
+use crate::{Damage, Error, Result};
 
 /// A data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,7 @@ impl DataDir {
         let mut removed = Vec::new();
         for name in self.names()? {
             let is_ours = name == CONTROL_TEMP
+                || name == IMPORTED_TEMP
                 || name.strip_suffix(TEMP_SUFFIX).is_some_and(|name| parse_image_name(name).is_some());
             if is_ours {
                 let path = self.path.join(&name);
@@ -100,6 +103,34 @@ impl DataDir {
             }
         }
         Ok(removed)
+    }
+
+    /// Up to which txn ZooKeeper's data in this directory are known: what was imported from them or exported to them. `None`: never.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn imported(&self) -> Result<Option<Zxid>> {
+        let path = self.path.join(IMPORTED);
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::io("read", &path, source)),
+        };
+        let zxid = text.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(Zxid);
+        let whole = zxid.filter(|zxid| imported_line(*zxid) == text);
+        whole.map(Some).ok_or_else(|| Error::damaged(&path, 0, None, Damage::Field("the line")))
+    }
+
+    /// Says up to which txn ZooKeeper's data are known. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NoSpace`].
+    pub fn set_imported(&self, zxid: Zxid) -> Result<()> {
+        let (path, temp) = (self.path.join(IMPORTED), self.path.join(IMPORTED_TEMP));
+        let mut file = RealDisk.create(&temp).map_err(|source| Error::io("make", &temp, source))?;
+        let written = file.append(imported_line(zxid).as_bytes());
+        written.map_err(|source| Error::io("write", &temp, source))?;
+        publish(&RealDisk, file, &temp, &path, &self.path)
     }
 
     /// The names of the plain files in it, sorted. A name that is not UTF-8 is none of ours.
@@ -133,6 +164,17 @@ pub fn parse_image_name(name: &str) -> Option<Zxid> {
     (image_name(zxid) == name).then_some(zxid)
 }
 
+/// The file that is locked while a server or a tool uses the directory.
+pub const LOCK_FILE: &str = "ringkeeper.lock";
+
+fn imported_line(zxid: Zxid) -> String {
+    let digits = format!("{:016x}", zxid.0);
+    let sum = crc32c::crc32c(digits.as_bytes());
+    format!("{digits} {sum:08x}\n")
+}
+
+const IMPORTED: &str = "version-2.imported";
+const IMPORTED_TEMP: &str = "version-2.imported.tmp";
 const CONTROL: &str = "control";
 const CONTROL_TEMP: &str = "control.tmp";
 const IMAGE_PREFIX: &str = "image.";
@@ -158,6 +200,27 @@ mod tests {
         ] {
             assert_eq!(parse_image_name(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_zookeepers_data_is_kept_and_every_flipped_bit_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path());
+        assert_eq!(data.imported().unwrap(), None);
+        data.set_imported(Zxid(0x1_0000_00ff)).unwrap();
+        assert_eq!(data.imported().unwrap(), Some(Zxid(0x1_0000_00ff)));
+        let path = dir.path().join(IMPORTED);
+        let good = fs::read(&path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            if let Some(byte) = bad.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+            fs::write(&path, bad).unwrap();
+            assert!(data.imported().is_err(), "bit {bit}");
+        }
+        data.set_imported(Zxid(7)).unwrap();
+        assert_eq!(data.imported().unwrap(), Some(Zxid(7)));
     }
 
     #[test]

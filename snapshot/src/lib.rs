@@ -19,6 +19,7 @@ mod error;
 pub mod fault;
 mod growing;
 pub mod image;
+pub mod version_2;
 
 pub use control::{Control, ImageRef};
 pub use dirs::DataDir;
@@ -27,3 +28,25 @@ pub use image::{
     AclRecord, Image, ImageCounts, ImageOptions, ImageTotals, ImageWriter, NodeRecord, PublishedImage, SessionRecord,
     purge, verify,
 };
+
+/// An image of a format that this program reads.
+#[derive(Debug)]
+pub enum AnyImage {
+    /// Of version 1: to be read whole.
+    Whole(Image),
+    /// Of version 2: served from where it lies.
+    Mapped(std::sync::Arc<base::Base>),
+}
+
+impl AnyImage {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// As [`base::Base::open`] and [`Image::open`].
+    pub fn open(dir: &std::path::Path, image: &ImageRef) -> Result<AnyImage> {
+        match base::Base::open(dir, image) {
+            Err(Error::OlderFormat { .. }) => Image::open(&dir.join(&image.file_name)).map(AnyImage::Whole),
+            base => base.map(|base| AnyImage::Mapped(std::sync::Arc::new(base))),
+        }
+    }
+}

@@ -41,7 +41,11 @@ pub fn binary(name: &str) -> PathBuf {
     let dir = test.parent().expect("a program lies in a directory");
     let profile = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
     let path = profile.join(name);
-    assert!(path.exists(), "{} is not built: cargo build --profile ci -p ringkeeper -p rkbench", path.display());
+    let line = match name {
+        "ringkeeper-faults" => "--bin ringkeeper-faults --features ringkeeper/fault-injection",
+        _ => "--bins",
+    };
+    assert!(path.exists(), "{} is not built: cargo build --profile ci --workspace {line}", path.display());
     path
 }
 
@@ -86,6 +90,7 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     container: Option<Vec<(String, String)>>,
     wrapper: Vec<String>,
+    program: &'static str,
 }
 
 /// A running server, ended when it is dropped.
@@ -105,7 +110,8 @@ impl Server {
     #[must_use]
     pub fn builder() -> Builder {
         let dir = Arc::new(tempfile::Builder::new().prefix("rk-e2e-").tempdir().expect("a temporary directory"));
-        let builder = Builder { dir, settings: Vec::new(), container: None, wrapper: Vec::new() };
+        let builder =
+            Builder { dir, settings: Vec::new(), container: None, wrapper: Vec::new(), program: "ringkeeper" };
         let builder = match Core::of_environment() {
             Some(core) => builder.core(core),
             None => builder,
@@ -236,6 +242,12 @@ impl Builder {
         self
     }
 
+    /// Another program than `ringkeeper`, built beside it.
+    #[must_use]
+    pub fn program(self, program: &'static str) -> Builder {
+        Builder { program, ..self }
+    }
+
     /// Starts it as in a container: by the environment, with these variables besides, and with its settings in `ZOO_CFG_EXTRA` (which has room
     /// for values without blanks). `/conf`, `/data` and `/datalog` are `conf`, `data` and `log` beside each other.
     ///
@@ -292,7 +304,7 @@ impl Builder {
     /// The server's command line.
     #[must_use]
     pub fn command(&self) -> Command {
-        let binary = binary("ringkeeper");
+        let binary = binary(self.program);
         let mut command = match self.wrapper.split_first() {
             None => Command::new(binary),
             Some((program, words)) => {

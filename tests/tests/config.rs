@@ -115,6 +115,25 @@ fn a_directory_in_use_is_refused_and_its_server_named() {
 }
 
 #[test]
+fn the_directory_of_the_log_is_locked_too_whatever_the_other_server_uses_it_for() {
+    let log_dir = tempfile::tempdir().unwrap();
+    let log_dir = log_dir.path().to_str().expect("a temporary path is text");
+    let server = Server::builder().set("dataLogDir", log_dir).start();
+    let process = format!("(process {})", server.pid());
+    for key in ["dataLogDir", "dataDir"] {
+        let said = refused(&Server::builder().set(key, log_dir));
+        assert_says(&said, &[&format!("{key}: {log_dir} is already in use by another server {process}")]);
+    }
+    drop(server);
+    // One directory under two names is no other server.
+    let builder = Server::builder();
+    std::fs::create_dir_all(builder.data_dir()).unwrap();
+    let link = format!("{log_dir}/link");
+    std::os::unix::fs::symlink(builder.data_dir(), &link).unwrap();
+    drop(builder.set("dataLogDir", &link).start());
+}
+
+#[test]
 fn a_port_in_use_is_refused_and_named() {
     for shards in [1, 2] {
         let server = Server::builder().shards(shards).start();
@@ -127,13 +146,13 @@ fn a_port_in_use_is_refused_and_named() {
 }
 
 #[test]
-fn a_directory_of_zookeeper_is_refused_and_left_as_it_is() {
+fn a_directory_of_zookeeper_that_does_not_read_is_refused_and_left_as_it_is() {
     let builder = Server::builder();
     let version_2 = builder.data_dir().join("version-2");
     std::fs::create_dir_all(&version_2).unwrap();
     std::fs::write(version_2.join("snapshot.0"), b"ZKSN").unwrap();
     let said = refused(&builder);
-    assert_says(&said, &["version-2", "cannot import yet", "dataDir of its own"]);
+    assert_says(&said, &["version-2/snapshot.0", "in the middle of a record", "none could be read"]);
     assert_eq!(std::fs::read(version_2.join("snapshot.0")).unwrap(), b"ZKSN");
 }
 

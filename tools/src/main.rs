@@ -1,17 +1,27 @@
-//! `rkctl`: inspection and control of a RingKeeper server. So far it speaks to the control socket; the rest comes with the storage
-//! engine and operations issues.
+//! `rkctl`: inspection and control of a RingKeeper server.
+//!
+//! Owns the command line. What reads files needs no server and writes nothing, but for `repair`, which copies the directory first. Exit codes: 0 done and
+//! all is well, 1 not, 2 a wrong command line. `docs/inspection.md` has each command with an example.
 #![forbid(unsafe_code)]
 
-use clap::{Parser, Subcommand};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+mod control_socket;
+mod export;
+mod failure;
+mod log;
+mod repair;
+mod stored;
+mod table;
+mod units;
+mod verify;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+
+use clap::{Parser, Subcommand};
 
 /// Inspects and controls a RingKeeper server on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "rkctl", version, about, after_help = "Example:\n  rkctl --data-dir ./ringkeeper-data status")]
+#[command(name = "rkctl", version, about, after_help = EXAMPLES)]
 struct Cli {
     /// The server's data directory: its control socket lies there
     #[arg(long, value_name = "DIR", default_value = "./ringkeeper-data")]
@@ -20,7 +30,12 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+const EXAMPLES: &str = "Examples:
+  rkctl --data-dir /var/lib/ringkeeper status
+  rkctl log dump --follow /var/lib/ringkeeper
+  rkctl verify /var/lib/ringkeeper";
+
+#[derive(Debug, Subcommand)]
 enum Command {
     /// How the server stands: positions and counts, as JSON
     #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper status")]
@@ -28,38 +43,44 @@ enum Command {
     /// Has the server write an image of its tree now
     #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper snapshot")]
     Snapshot,
+    /// What is in a log: segments, txns, counts, checks. A server may be writing it
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Checks a whole data directory without a server: control file, images, log, and that they fit together
+    #[command(after_help = "Exit code 0 if all is well, 1 with the file and the place in it if not.\n\n\
+                      Examples:\n  rkctl verify /var/lib/ringkeeper\n  rkctl verify --data-log-dir /fast/log --json /var/lib/ringkeeper")]
+    Verify {
+        #[command(flatten)]
+        place: verify::Place,
+        /// JSON instead of words
+        #[arg(long)]
+        json: bool,
+    },
+    /// Cuts a damaged log before the damage, after copying the directory. The txns behind the damage are lost
+    #[command(after_help = "Restore a backup rather than this, if there is one. The server must be stopped.\n\n\
+                      Example:\n  rkctl repair --cut-damaged-log --backup-to /backup/before-repair /var/lib/ringkeeper")]
+    Repair(repair::Repair),
+    /// Writes the data of a stopped server as ZooKeeper's own `version-2`
+    #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper export /var/lib/zookeeper")]
+    Export(export::ExportArgs),
 }
-
-/// How long the server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let name = match cli.command {
-        Command::Status => "status",
-        Command::Snapshot => "snapshot",
+    let outcome = match &cli.command {
+        Command::Status => Ok(control_socket::run(&cli.data_dir, "status")),
+        Command::Snapshot => Ok(control_socket::run(&cli.data_dir, "snapshot")),
+        Command::Log(command) => log::run(command),
+        Command::Verify { place, json } => verify::run(place, *json),
+        Command::Repair(repair) => repair::run(repair),
+        Command::Export(args) => export::run(&cli.data_dir, args),
     };
-    match ask(&cli.data_dir, name) {
-        Ok(answer) => {
-            print!("{answer}");
-            // The server says itself whether it could.
-            let ok = serde_json::from_str::<serde_json::Value>(&answer)
-                .is_ok_and(|value| value.get("ok") == Some(&true.into()));
-            ExitCode::from(u8::from(!ok))
-        }
-        Err(error) => {
-            let socket = cli.data_dir.join("control.sock");
-            eprintln!("rkctl: no answer from {}: {error}. Does a server run on this directory?", socket.display());
+    match outcome {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rkctl: {failure}");
             ExitCode::from(1)
         }
     }
-}
-
-fn ask(data_dir: &Path, command: &str) -> std::io::Result<String> {
-    let mut socket = UnixStream::connect(data_dir.join("control.sock"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.write_all(format!("{}\n", serde_json::json!({ "command": command })).as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer)?;
-    Ok(answer)
 }

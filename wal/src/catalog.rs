@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Error, Options, ReadDisk, Reader, TornTail,
     format::{Generation, HEADER_BYTES, HeaderFault, SegmentHeader, SegmentIdentity, SegmentSeq},
-    scan::scan_head,
+    scan::{GroupWalk, Tail, scan_head},
 };
 
 /// What the segment files say. Made by [`inspect`], which writes nothing.
@@ -45,18 +45,28 @@ pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Erro
     if segments.is_empty() {
         return Ok(history);
     }
-    let path = walk_back(&segments, options)?;
+    let path = walk_back(&segments, options.generation).map_err(|obstacle| obstacle.explain(disk, &segments))?;
     check_owner(&path, options)?;
-    let Some(head) = path.last() else { return Ok(history) };
-    let (head_end, torn_tail) = scan_head(disk, head)?;
-    history.torn_tail = torn_tail;
+    let on_path = |segment: &Arc<Segment>| path.iter().any(|live| Arc::ptr_eq(live, segment));
+    history.dead = segments.values().flatten().filter(|s| !on_path(s)).cloned().collect();
+    let (path, tail) = find_ends(disk, path)?;
+    history.path = path;
+    match tail {
+        Tail::Clean => {}
+        Tail::Torn(torn) => history.torn_tail = Some(torn),
+        Tail::Damaged(error) => return Err(error),
+    }
+    Ok(history)
+}
+
+/// Gives each segment its end: by the next one's header, and the last one's by reading it.
+pub(crate) fn find_ends<R: ReadDisk>(disk: &R, path: Vec<Arc<Segment>>) -> Result<(Vec<PathEntry>, Tail), Error> {
+    let Some(head) = path.last() else { return Ok((Vec::new(), Tail::Clean)) };
+    let (head_end, tail) = scan_head(disk, head)?;
     let mut ends: Vec<End> = path.iter().skip(1).filter_map(|next| End::before(&next.header)).collect();
     ends.push(head_end);
     assert!(ends.len() == path.len(), "every segment but the first is linked to the one before");
-    let on_path = |segment: &Arc<Segment>| path.iter().any(|live| Arc::ptr_eq(live, segment));
-    history.dead = segments.values().flatten().filter(|s| !on_path(s)).cloned().collect();
-    history.path = path.into_iter().zip(ends).map(|(segment, end)| PathEntry { segment, end }).collect();
-    Ok(history)
+    Ok((path.into_iter().zip(ends).map(|(segment, end)| PathEntry { segment, end }).collect(), tail))
 }
 
 impl History {
@@ -150,15 +160,15 @@ fn number_in(name: &str, prefix: &str) -> Option<u64> {
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
-type Headers = BTreeMap<SegmentSeq, Result<Arc<Segment>, Error>>;
+pub(crate) type Headers = BTreeMap<SegmentSeq, Result<Arc<Segment>, Error>>;
 
 /// Reads every segment's header; one that does not read keeps its error until it is known whether it matters.
-fn read_headers<R: ReadDisk>(disk: &R) -> Result<(Headers, Vec<String>), Error> {
+pub(crate) fn read_headers<R: ReadDisk>(disk: &R) -> Result<(Headers, Vec<String>), Error> {
     let names = disk.list().map_err(|e| Error::io("list", "the log directory", e))?;
     let (mut segments, mut spares) = (Headers::new(), Vec::new());
     for name in names {
         if let Some(seq) = number_in(&name, SEGMENT_PREFIX) {
-            segments.insert(SegmentSeq(seq), read_header(disk, name, SegmentSeq(seq)));
+            segments.insert(SegmentSeq(seq), read_header(disk, name, Some(SegmentSeq(seq))));
         } else if spare_number(&name).is_some() {
             spares.push(name);
         }
@@ -167,7 +177,8 @@ fn read_headers<R: ReadDisk>(disk: &R) -> Result<(Headers, Vec<String>), Error> 
     Ok((segments, spares))
 }
 
-fn read_header<R: ReadDisk>(disk: &R, name: String, seq: SegmentSeq) -> Result<Arc<Segment>, Error> {
+/// Reads a segment's header; `seq` is the number that its name says, if it is to be held to it.
+pub(crate) fn read_header<R: ReadDisk>(disk: &R, name: String, seq: Option<SegmentSeq>) -> Result<Arc<Segment>, Error> {
     let damage = |what, offset| Error::Damage { file: name.clone(), offset, after_zxid: 0, what };
     let file = disk.open_read(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut block = vec![0; HEADER_BYTES];
@@ -179,45 +190,83 @@ fn read_header<R: ReadDisk>(disk: &R, name: String, seq: SegmentSeq) -> Result<A
             Error::NewerFormat { file: name.clone(), found, supported: crate::format::FORMAT_VERSION }
         }
     })?;
-    if header.seq != seq {
+    if seq.is_some_and(|seq| header.seq != seq) {
         return Err(damage("the segment header is another segment's", 0));
     }
     let bytes = disk.file_bytes(&file).map_err(|e| Error::io("read the size of", &name, e))?;
-    if bytes < header.segment_bytes {
-        return Err(damage("the file has been cut short", bytes));
+    let segment = Arc::new(Segment { name, header, crc });
+    if bytes < segment.header.segment_bytes {
+        let after_zxid = last_good_zxid(disk, &segment);
+        let (file, what) = (segment.name.clone(), "the file has been cut short");
+        return Err(Error::Damage { file, offset: bytes, after_zxid, what });
     }
-    Ok(Arc::new(Segment { name, header, crc }))
+    Ok(segment)
+}
+
+/// The last zxid before the first fault of a segment; for errors only.
+fn last_good_zxid<R: ReadDisk>(disk: &R, segment: &Arc<Segment>) -> u64 {
+    let Ok(mut walk) = GroupWalk::open(disk, segment) else { return segment.header.base_zxid };
+    while let Ok(Ok(_)) = walk.step() {}
+    walk.at.zxid
+}
+
+/// What the walk back along the links met.
+#[derive(Debug)]
+pub(crate) struct Obstacle {
+    /// The segment that is in the way, if it is one.
+    pub(crate) at: Option<SegmentSeq>,
+    /// What is wrong.
+    pub(crate) error: Error,
+}
+
+impl Obstacle {
+    /// The error, with the last zxid before the segment in the way if its header did not tell: it stands in the segment before.
+    pub(crate) fn explain<R: ReadDisk>(self, disk: &R, segments: &Headers) -> Error {
+        let Some(at) = self.at else { return self.error };
+        let before = segments.range(..at).rev().find_map(|(_, segment)| segment.as_ref().ok());
+        match self.error {
+            Error::Damage { file, offset, after_zxid: 0, what } => {
+                let after_zxid = before.map_or(0, |before| last_good_zxid(disk, before));
+                Error::Damage { file, offset, after_zxid, what }
+            }
+            other => other,
+        }
+    }
 }
 
 /// From the newest segment of the generation back along the links; oldest first.
-fn walk_back(segments: &Headers, options: &Options) -> Result<Vec<Arc<Segment>>, Error> {
+pub(crate) fn walk_back(segments: &Headers, generation: Generation) -> Result<Vec<Arc<Segment>>, Obstacle> {
+    let readable = |(seq, entry): (&SegmentSeq, &Result<Arc<Segment>, Error>)| {
+        entry.clone().map_err(|error| Obstacle { at: Some(*seq), error })
+    };
     let mut path: Vec<Arc<Segment>> = Vec::new();
-    for entry in segments.values().rev() {
+    for entry in segments.iter().rev() {
         // A newer segment that does not read could have been the head.
-        let segment = entry.as_ref().map_err(Error::clone)?;
-        if segment.header.generation == options.generation {
-            path.push(segment.clone());
+        let segment = readable(entry)?;
+        if segment.header.generation == generation {
+            path.push(segment);
             break;
         }
     }
     let Some(mut current) = path.last().cloned() else {
         let mut found: Vec<Generation> = segments.values().flatten().map(|s| s.header.generation).collect();
         found.dedup();
-        return Err(Error::GenerationMissing { expected: options.generation, found });
+        return Err(Obstacle { at: None, error: Error::GenerationMissing { expected: generation, found } });
     };
     while let Some(link) = current.header.previous {
         // A segment that is gone was purged: whether too much is gone, `check_owner` sees.
-        let Some(previous) = segments.get(&link.end.segment) else { break };
-        let previous = previous.as_ref().map_err(Error::clone)?.clone();
+        let Some(previous) = segments.get_key_value(&link.end.segment) else { break };
+        let previous = readable(previous)?;
         let block = u64::from(previous.header.block_bytes);
         let in_file = (block..=previous.header.segment_bytes).contains(&link.end.offset);
         if link.end.segment >= current.header.seq || !in_file || !link.end.offset.is_multiple_of(block) {
-            return Err(Error::Damage {
+            let error = Error::Damage {
                 file: current.name.clone(),
                 offset: 0,
                 after_zxid: current.header.base_zxid,
                 what: "the header's link to the segment before is impossible",
-            });
+            };
+            return Err(Obstacle { at: Some(current.header.seq), error });
         }
         path.push(previous.clone());
         current = previous;

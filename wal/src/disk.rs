@@ -77,6 +77,11 @@ pub trait Disk: Send + Debug {
     fn finish_durable(&mut self, buf: &mut AlignedBuf, wait: Wait) -> Option<io::Result<()>>;
     /// From now on this eventfd is written whenever a started write has come to its end, besides other times.
     fn notify(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()>;
+    /// Bytes that new files may take, where that is known: asked before a segment is made, so that a disk that is nearly full is not
+    /// filled to the brim for nothing. A quota may still allow less.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
     /// Writes `bytes` zeroes at `offset`, extending the file. Durable only after [`Disk::sync_file`].
     fn write_zeroes(&mut self, file: &mut Self::File, offset: u64, bytes: u64) -> io::Result<()>;
     /// Makes the file's data and size durable.

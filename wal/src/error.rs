@@ -41,6 +41,14 @@ pub enum Error {
         /// What was wrong.
         what: &'static str,
     },
+    /// A tool was reading a segment that the server, which runs, has recycled or cut since: no damage. Open the log again.
+    #[error("log: {file} was recycled by the server while it was read (up to zxid {after_zxid:#x}): begin again")]
+    Recycled {
+        /// The segment file.
+        file: String,
+        /// The last zxid that was read.
+        after_zxid: u64,
+    },
     /// A segment was written by a newer version.
     #[error(
         "log: {file} has format version {found}, this program reads up to {supported}: start the newer version again, \

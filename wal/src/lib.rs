@@ -14,6 +14,7 @@
 //!
 //! **Tests that catch a mistake here**: `tests/crash_at_every_step_keeps_what_was_acknowledged.rs` (freeze at every
 //! write and sync, torn and reordered sectors), `tests/damage_is_named_and_a_torn_tail_is_cut.rs` (every byte flipped),
+//! `tests/random_flips_are_named.rs` (in a large log), `tests/a_log_is_looked_at_without_touching_it.rs` (tools, beside a writer),
 //! `tests/segments_are_recycled_and_purged.rs`, `tests/any_script_reads_back.rs` (property test),
 //! `tests/real_disks.rs` (io_uring, O_DIRECT and its fallback) and `tests/format_version_1_is_still_read.rs`.
 //!
@@ -37,25 +38,31 @@ mod aligned;
 mod catalog;
 mod disk;
 mod error;
+mod faults;
+mod follow;
 pub mod format;
 mod group;
 mod log;
 mod options;
 mod reader;
+pub mod repair;
 mod ring;
 mod scan;
 pub mod sim_disk;
 mod spares;
 mod uring_disk;
+mod view;
 
 pub use aligned::AlignedBuf;
 pub use catalog::{History, inspect};
 pub use disk::{Disk, ReadDisk, Wait};
 pub use error::Error;
+pub use follow::Follower;
 pub use format::{Generation, LogPosition, SegmentSeq};
 pub use log::{Gathered, Log, Started};
 pub use options::{GROUP_BYTES_DEFAULT, MAX_RECORD_BYTES_DEFAULT, Options, SEGMENT_BYTES_DEFAULT};
-pub use reader::Reader;
+pub use reader::{GroupView, Reader};
 pub use scan::TornTail;
 pub use spares::Prepared;
 pub use uring_disk::{DirReadDisk, RefuseDirect, UringDisk, UringFile, UringOptions};
+pub use view::{LogView, SegmentView, Standing};

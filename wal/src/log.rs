@@ -144,14 +144,18 @@ impl<D: Disk> Log<D> {
     /// [`Error::NoSpace`] while the next segment could not be made leaves the group gathered and the log usable: call
     /// again when space has returned. Every other error, and every error of the write itself, poisons the log.
     pub fn commit(&mut self) -> Result<u64, Error> {
-        self.settle()?;
+        self.make_room()?;
         if !self.group.is_empty() {
-            if !self.group_fits() {
-                self.roll()?;
-            }
             self.write_group()?;
         }
         Ok(self.durable_zxid())
+    }
+
+    /// Begins the next segment if the gathered group does not fit into this one: the part of [`Log::commit`] that may meet
+    /// [`Error::NoSpace`] without harm, for whoever goes on otherwise then.
+    pub fn make_room(&mut self) -> Result<(), Error> {
+        self.settle()?;
+        if self.needs_segment() { self.roll() } else { Ok(()) }
     }
 
     /// Starts to write what was gathered as one group, without waiting for the disk. Records that are appended from
@@ -317,6 +321,22 @@ impl<D: Disk> Log<D> {
     /// Bytes that can be written without asking the file system for space: the rest of the head and the spares.
     pub fn reserved_bytes(&self) -> u64 {
         self.head().segment.header.segment_bytes.saturating_sub(self.head().end.offset) + self.spares.ready_bytes()
+    }
+
+    /// Bytes of groups, padding and seals included, that certainly fit without asking the file system for space, however they are cut:
+    /// a group that does not fit the rest of a segment leaves that unused. As of the last group that is known to be durable.
+    pub fn room_bytes(&self) -> u64 {
+        let head = &self.head().segment.header;
+        // The last block is kept for a seal.
+        let rest = head.segment_bytes.saturating_sub(self.head().end.offset + u64::from(head.block_bytes));
+        let unusable = self.options.group_capacity() as u64 + 3 * u64::from(self.options.block_bytes);
+        let spare = self.options.segment_bytes.saturating_sub(unusable);
+        rest.saturating_add(spare.saturating_mul(self.spares.ready_count()))
+    }
+
+    /// Whether the gathered group waits for the next segment.
+    pub fn needs_segment(&self) -> bool {
+        !self.group.is_empty() && !self.group_fits()
     }
 
     /// Bytes of a segment.

@@ -7,10 +7,12 @@
 //!
 //! `tests/damage_is_named_and_a_torn_tail_is_cut.rs` flips every byte and cuts the last group at every sector.
 
+use std::sync::Arc;
+
 use crate::{
     Error, ReadDisk,
     catalog::{End, Segment},
-    format::{Group, GroupFault, GroupHeader, LogPosition, decode_group, to_usize},
+    format::{Group, GroupFault, GroupHeader, GroupKind, LogPosition, decode_group, to_usize},
 };
 
 /// A group that was in flight when the log ended, and does not count.
@@ -24,80 +26,153 @@ pub struct TornTail {
     pub after_zxid: u64,
 }
 
-/// Walks all groups of the newest segment.
-pub(crate) fn scan_head<R: ReadDisk>(disk: &R, segment: &Segment) -> Result<(End, Option<TornTail>), Error> {
-    let file = disk.open_read(&segment.name).map_err(|e| Error::io("open", &segment.name, e))?;
-    let mut end = segment.begin();
-    let mut buf = Vec::new();
-    let fault = loop {
-        if end.offset >= segment.header.segment_bytes {
-            return Ok((end, None));
+/// What stands behind the last group that reads well.
+#[derive(Debug)]
+pub(crate) enum Tail {
+    /// Nothing.
+    Clean,
+    /// The group that was in flight.
+    Torn(TornTail),
+    /// What had been durable and does not read.
+    Damaged(Error),
+}
+
+/// Walks all groups of the newest segment: where the last good one ends, and what comes then. The error is the disk's.
+///
+/// The segment may be written meanwhile: a group that did not read a moment ago, and reads now that a later one is there, was in flight.
+pub(crate) fn scan_head<R: ReadDisk>(disk: &R, segment: &Arc<Segment>) -> Result<(End, Tail), Error> {
+    let mut walk = GroupWalk::open(disk, segment)?;
+    loop {
+        let fault = match walk.step() {
+            Ok(Ok(_)) => continue,
+            Ok(Err(fault)) => fault,
+            Err(error) if error.is_damage() => return Ok((walk.at, Tail::Damaged(error))),
+            Err(error) => return Err(error),
+        };
+        let Some(witness) = find_witness(&walk)? else {
+            return Ok((walk.at, tail_of(&walk, fault)));
+        };
+        if let Ok(Err(fault)) = walk.step() {
+            tracing::error!(file = segment.name, offset = walk.at.offset, witness, "log: damage below a later group");
+            return Ok((walk.at, Tail::Damaged(walk.damage(fault.what()))));
         }
-        match read_group(disk, &file, segment, end.offset, &mut buf)? {
-            Ok(group) => end = follow(segment, &end, &group)?,
-            Err(fault) => break fault,
+    }
+}
+
+fn tail_of<R: ReadDisk>(walk: &GroupWalk<R>, fault: GroupFault) -> Tail {
+    if fault == GroupFault::Foreign {
+        return Tail::Clean;
+    }
+    Tail::Torn(TornTail {
+        file: walk.segment.name.clone(),
+        position: LogPosition { segment: walk.segment.header.seq, offset: walk.at.offset },
+        after_zxid: walk.at.zxid,
+    })
+}
+
+/// Walks the groups of one segment. Each is checked, and must continue the one before it.
+#[derive(Debug)]
+pub(crate) struct GroupWalk<R: ReadDisk> {
+    disk: R,
+    file: R::File,
+    pub(crate) segment: Arc<Segment>,
+    /// After the last group that was read.
+    pub(crate) at: End,
+    /// The last group that was read.
+    pub(crate) buf: Vec<u8>,
+}
+
+impl<R: ReadDisk> GroupWalk<R> {
+    /// Before the first group.
+    pub(crate) fn open(disk: &R, segment: &Arc<Segment>) -> Result<GroupWalk<R>, Error> {
+        let file = disk.open_read(&segment.name).map_err(|e| Error::io("open", &segment.name, e))?;
+        let (disk, segment) = (disk.clone(), segment.clone());
+        Ok(GroupWalk { disk, file, at: segment.begin(), segment, buf: Vec::new() })
+    }
+
+    /// Reads the next group into `buf`. A fault leaves the walk where it is. The outer error is the disk's, or damage that is none of the
+    /// group's own: it does not continue the one before, or the file ends.
+    pub(crate) fn step(&mut self) -> Result<Result<Group, GroupFault>, Error> {
+        if self.at.offset >= self.segment.header.segment_bytes {
+            return Ok(Err(GroupFault::Foreign));
         }
-    };
-    if let Some(witness) = find_witness(disk, &file, segment, end.offset)? {
-        tracing::error!(file = segment.name, offset = end.offset, witness, "log: damage below a later group");
-        return Err(damage(segment, &end, fault.what()));
+        let mut buf = std::mem::take(&mut self.buf);
+        let read = self.read_group(self.at.offset, &mut buf);
+        self.buf = buf;
+        let group = match read? {
+            Ok(group) => group,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        self.at = self.follow(&group)?;
+        Ok(Ok(group))
     }
-    let torn = matches!(fault, GroupFault::Broken(_)).then(|| TornTail {
-        file: segment.name.clone(),
-        position: LogPosition { segment: segment.header.seq, offset: end.offset },
-        after_zxid: end.zxid,
-    });
-    Ok((end, torn))
+
+    /// The greatest zxid of all groups of the segment that read well by themselves, whatever lies between them.
+    pub(crate) fn greatest_zxid(&self) -> u64 {
+        let block = to_usize(self.segment.header.block_bytes.into());
+        let mut buf = Vec::new();
+        let places = (self.segment.begin().offset..self.segment.header.segment_bytes).step_by(block);
+        let groups = places.filter_map(|offset| self.read_group(offset, &mut buf).ok()?.ok());
+        groups.map(|group| group.header.last_zxid).max().unwrap_or(0)
+    }
+
+    /// Damage where the walk stands.
+    pub(crate) fn damage(&self, what: &'static str) -> Error {
+        self.damage_at(self.at.offset, what)
+    }
+
+    fn damage_at(&self, offset: u64, what: &'static str) -> Error {
+        Error::Damage { file: self.segment.name.clone(), offset, after_zxid: self.at.zxid, what }
+    }
+
+    /// The state after `group`, which must continue the one before.
+    fn follow(&self, group: &Group) -> Result<End, Error> {
+        if group.header.chain != self.at.crc {
+            return Err(self.damage("the group does not continue the one before it"));
+        }
+        let zxid = match group.header.kind {
+            GroupKind::Seal if group.header.last_zxid == self.at.zxid => self.at.zxid,
+            GroupKind::Records if group.header.first_zxid > self.at.zxid => group.header.last_zxid,
+            _ => return Err(self.damage("the group's zxids do not continue those before it")),
+        };
+        Ok(End { offset: self.at.offset + group.padded_bytes as u64, crc: group.crc, zxid })
+    }
+
+    /// Reads and checks the group at `offset` into `buf`. The outer error is the disk's.
+    fn read_group(&self, offset: u64, buf: &mut Vec<u8>) -> Result<Result<Group, GroupFault>, Error> {
+        let identity = self.segment.identity();
+        let block = to_usize(self.segment.header.block_bytes.into());
+        buf.resize(block, 0);
+        self.fill(offset, buf)?;
+        let header = match GroupHeader::parse(buf, &identity, offset) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let bytes = header.padded_bytes(&identity);
+        if bytes as u64 > self.segment.header.segment_bytes - offset {
+            return Ok(Err(GroupFault::Broken("the group reaches beyond the segment")));
+        }
+        if bytes > block {
+            buf.resize(bytes, 0);
+            let (_, rest) = buf.split_at_mut(block);
+            self.fill(offset + block as u64, rest)?;
+        }
+        Ok(decode_group(buf, &identity, offset))
+    }
+
+    /// Fills `into`; a file that ends before is damage, since a segment has its full size from the start.
+    fn fill(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        let got = self.disk.read_at(&self.file, offset, into).map_err(|e| Error::io("read", &self.segment.name, e))?;
+        if got < into.len() {
+            return Err(self.damage_at(offset + got as u64, "the file has been cut short"));
+        }
+        Ok(())
+    }
 }
 
-/// The state after `group`, which must continue `end`.
-pub(crate) fn follow(segment: &Segment, end: &End, group: &Group) -> Result<End, Error> {
-    if group.header.chain != end.crc {
-        return Err(damage(segment, end, "the group does not continue the one before it"));
-    }
-    let zxid = match group.header.kind {
-        crate::format::GroupKind::Seal if group.header.last_zxid == end.zxid => end.zxid,
-        crate::format::GroupKind::Records if group.header.first_zxid > end.zxid => group.header.last_zxid,
-        _ => return Err(damage(segment, end, "the group's zxids do not continue those before it")),
-    };
-    Ok(End { offset: end.offset + group.padded_bytes as u64, crc: group.crc, zxid })
-}
-
-/// Damage at `end`.
-pub(crate) fn damage(segment: &Segment, end: &End, what: &'static str) -> Error {
-    Error::Damage { file: segment.name.clone(), offset: end.offset, after_zxid: end.zxid, what }
-}
-
-/// Reads and checks the group at `offset` into `buf`. The outer error is the disk's.
-pub(crate) fn read_group<R: ReadDisk>(
-    disk: &R,
-    file: &R::File,
-    segment: &Segment,
-    offset: u64,
-    buf: &mut Vec<u8>,
-) -> Result<Result<Group, GroupFault>, Error> {
-    let identity = segment.identity();
-    let block = to_usize(segment.header.block_bytes.into());
-    buf.resize(block, 0);
-    fill(disk, file, segment, offset, buf)?;
-    let header = match GroupHeader::parse(buf, &identity, offset) {
-        Ok(header) => header,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let bytes = header.padded_bytes(&identity);
-    if bytes as u64 > segment.header.segment_bytes - offset {
-        return Ok(Err(GroupFault::Broken("the group reaches beyond the segment")));
-    }
-    if bytes > block {
-        buf.resize(bytes, 0);
-        let (_, rest) = buf.split_at_mut(block);
-        fill(disk, file, segment, offset + block as u64, rest)?;
-    }
-    Ok(decode_group(buf, &identity, offset))
-}
-
-/// Looks for a good group behind `broken` that was issued when `broken` was known to be durable.
-fn find_witness<R: ReadDisk>(disk: &R, file: &R::File, segment: &Segment, broken: u64) -> Result<Option<u64>, Error> {
+/// Looks for a good group behind the one where the walk stands, issued when that one was known to be durable.
+fn find_witness<R: ReadDisk>(walk: &GroupWalk<R>) -> Result<Option<u64>, Error> {
+    let (segment, broken) = (walk.segment.clone(), walk.at.offset);
     let identity = segment.identity();
     let block = to_usize(segment.header.block_bytes.into());
     let mut window = vec![0; SCAN_WINDOW_BYTES.next_multiple_of(block)];
@@ -106,26 +181,16 @@ fn find_witness<R: ReadDisk>(disk: &R, file: &R::File, segment: &Segment, broken
     while at < segment.header.segment_bytes {
         let bytes = window.len().min(to_usize(segment.header.segment_bytes - at));
         window.truncate(bytes);
-        fill(disk, file, segment, at, &mut window)?;
+        walk.fill(at, &mut window)?;
         for (offset, candidate) in (at..).step_by(block).zip(window.chunks_exact(block)) {
             let looks_good = GroupHeader::parse(candidate, &identity, offset).is_ok_and(|h| h.known_durable > broken);
-            if looks_good && read_group(disk, file, segment, offset, &mut group)?.is_ok() {
+            if looks_good && walk.read_group(offset, &mut group)?.is_ok() {
                 return Ok(Some(offset));
             }
         }
         at += bytes as u64;
     }
     Ok(None)
-}
-
-/// Fills `into`; a file that ends before is damage, since a segment has its full size from the start.
-fn fill<R: ReadDisk>(disk: &R, file: &R::File, segment: &Segment, offset: u64, into: &mut [u8]) -> Result<(), Error> {
-    let got = disk.read_at(file, offset, into).map_err(|e| Error::io("read", &segment.name, e))?;
-    if got < into.len() {
-        let end = End { offset: offset + got as u64, ..segment.begin() };
-        return Err(damage(segment, &end, "the file has been cut short"));
-    }
-    Ok(())
 }
 
 /// Bytes read at once when looking for a witness.

@@ -5,7 +5,7 @@
 //! told by salt and checksum, so it is not zeroed again.
 //!
 //! A spare that cannot be made because the disk is full is removed and [`Error::NoSpace`] reported; it can be tried
-//! again, since nothing of the log was in it.
+//! again, since nothing of the log was in it. Where the file system tells how much is free, that is looked at first.
 
 use crate::{
     Disk, Error,
@@ -106,11 +106,19 @@ impl<F> Spares<F> {
 
     /// Bytes of the segments that are ready.
     pub(crate) fn ready_bytes(&self) -> u64 {
-        self.ready.len() as u64 * self.segment_bytes
+        self.ready_count() * self.segment_bytes
+    }
+
+    /// How many segments are ready.
+    pub(crate) fn ready_count(&self) -> u64 {
+        self.ready.len() as u64
     }
 
     fn create<D: Disk<File = F>>(&mut self, disk: &mut D) -> Result<Spare<F>, Error> {
         let name = self.next_name();
+        if disk.free_bytes().is_some_and(|free| free < self.segment_bytes) {
+            return Err(Error::NoSpace { action: "prepare", file: name });
+        }
         let file = disk.create(&name).map_err(|e| Error::io("create", &name, e))?;
         Ok(Spare { name, file })
     }

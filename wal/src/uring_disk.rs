@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use crate::{
     AlignedBuf, Disk, ReadDisk, Wait,
+    faults::Faults,
     format::to_usize,
     ring::{Durability, Ring},
 };
@@ -34,6 +35,7 @@ pub struct UringDisk {
     refuse_direct: Option<RefuseDirect>,
     zeroes: AlignedBuf,
     started: Started,
+    faults: Faults,
 }
 
 /// A write that was started.
@@ -92,6 +94,7 @@ impl UringDisk {
             refuse_direct: options.refuse_direct,
             zeroes: AlignedBuf::zeroed(ZEROES_BYTES),
             started: Started::None,
+            faults: Faults::of_environment()?,
         })
     }
 
@@ -209,7 +212,9 @@ impl Disk for UringDisk {
         buf: &mut AlignedBuf,
         bytes: usize,
     ) -> io::Result<()> {
-        self.write(file, offset, Write::Durable(buf, bytes))
+        self.faults.write_begins(bytes)?;
+        self.write(file, offset, Write::Durable(buf, bytes))?;
+        self.faults.write_ended()
     }
 
     fn start_durable(
@@ -220,6 +225,7 @@ impl Disk for UringDisk {
         bytes: usize,
     ) -> io::Result<()> {
         assert!(matches!(self.started, Started::None), "one started write at a time");
+        self.faults.write_begins(bytes)?;
         if self.mode == (Mode::Direct { proven: false }) {
             // Whether O_DIRECT is taken shows in the outcome: the first write is waited for.
             self.write(file, offset, Write::Durable(buf, bytes))?;
@@ -240,20 +246,26 @@ impl Disk for UringDisk {
             Started::None => panic!("no write was started"),
             Started::Done(done) => {
                 *buf = done;
-                Some(Ok(()))
+                Some(self.faults.write_ended())
             }
             Started::OnRing => {
                 let outcome = self.ring.finish(buf, wait);
                 if outcome.is_none() {
                     self.started = Started::OnRing;
                 }
-                outcome
+                outcome.map(|outcome| outcome.and_then(|()| self.faults.write_ended()))
             }
         }
     }
 
     fn notify(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         self.ring.notify(eventfd)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::fstatvfs(&self.dir).ok()?;
+        // File systems that keep no count show none.
+        (space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     fn write_zeroes(&mut self, file: &mut UringFile, offset: u64, bytes: u64) -> io::Result<()> {
@@ -267,11 +279,13 @@ impl Disk for UringDisk {
     }
 
     fn sync_file(&mut self, file: &mut UringFile) -> io::Result<()> {
-        file.file.sync_all()
+        file.file.sync_all()?;
+        self.faults.sync_ended()
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {
-        self.dir.sync_all()
+        self.dir.sync_all()?;
+        self.faults.sync_ended()
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{Record, commit_one, data, open, read_all, small};
-use ringkeeper_wal::{Error, Log, Options, inspect, sim_disk::SimDisk};
+use ringkeeper_wal::{Error, Log, LogView, Options, inspect, sim_disk::SimDisk};
 
 /// Segments of six blocks: small enough to damage every byte.
 fn tiny(salt: u64) -> Options {
@@ -17,53 +19,97 @@ fn read(disk: &SimDisk, options: &Options) -> Result<Vec<Record>, Error> {
     read_all(&mut history.reader(disk.clone(), options.replay_after)?)
 }
 
-/// Two and a half segments, ending with a seal.
-fn sealed_log() -> (SimDisk, Vec<Record>) {
+/// Every byte is tried; only under AddressSanitizer, which looks for other mistakes and is slow, every `RK_FLIP_STRIDE`th.
+fn stride() -> usize {
+    std::env::var("RK_FLIP_STRIDE").map_or(1, |text| text.parse().unwrap())
+}
+
+/// One segment of 72 KiB.
+fn large(salt: u64) -> Options {
+    Options { segment_bytes: 72 << 10, group_bytes: 12 << 10, ..tiny(salt) }
+}
+
+/// As many segments as asked for, the last one full but for a block, ending with a seal.
+fn sealed_log_of(options: Options, segments: usize) -> (SimDisk, Vec<Record>) {
     let disk = SimDisk::new();
-    let (mut log, mut records) = open(disk.clone(), tiny(1)).unwrap();
-    while log.segment_count() < 3 {
+    let (mut log, mut records) = open(disk.clone(), options).unwrap();
+    while log.segment_count() < segments || log.position().offset + (12 << 10) <= options.segment_bytes {
         let zxid = records.len() as u64 + 1;
         records.push(commit_one(&mut log, zxid, if zxid.is_multiple_of(2) { 50 } else { 5000 }));
     }
+    assert_eq!(log.segment_count(), segments);
     log.seal().unwrap();
     (disk, records)
 }
 
-/// Where the groups of a segment end: after the last block that is not all zeroes.
-fn used_bytes(segment: &[u8]) -> usize {
-    segment.rchunks(4096).position(|block| block.iter().any(|b| *b != 0)).map_or(0, |zero| segment.len() - zero * 4096)
+/// Three segments, ending with a seal.
+fn sealed_log() -> (SimDisk, Vec<Record>) {
+    sealed_log_of(tiny(1), 3)
+}
+
+/// Where a header or group begins, and the last zxid before it.
+type Part = (u64, u64);
+
+/// The parts of each segment, in order, and where its last group ends.
+fn parts(disk: &SimDisk) -> BTreeMap<String, (Vec<Part>, u64)> {
+    let view = LogView::open(disk.clone(), None).unwrap();
+    let mut parts = BTreeMap::new();
+    for segment in view.segments() {
+        let mut last = segment.header.unwrap().base_zxid;
+        let mut places = vec![(0, last)];
+        let mut reader = view.segment_reader(segment.seq).unwrap();
+        while let Some(group) = reader.next_group().unwrap() {
+            places.push((group.position.offset, last));
+            last = group.header.last_zxid;
+        }
+        parts.insert(segment.file, (places, segment.end_offset.unwrap()));
+    }
+    parts
+}
+
+/// Flips a bit of each byte in turn; gives how many were named, each with its file, the offset of its header or group, and the last zxid before
+/// that. The last seal holds no record, and what lies behind the end of a segment is not read.
+fn flip_every_byte(disk: &SimDisk, options: &Options, records: &[Record]) -> usize {
+    let parts = parts(disk);
+    let last_file = parts.keys().next_back().unwrap().clone();
+    let mut named = 0;
+    for (name, bytes) in disk.files().into_iter().filter(|(name, _)| name.starts_with("segment")) {
+        let (places, end) = &parts[&name];
+        let last_seal = if name == last_file { 4096 } else { 0 };
+        let covered = usize::try_from(*end).unwrap() - last_seal;
+        for at in (0..bytes.len()).step_by(stride()) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            disk.put_file(&name, &damaged);
+            let result = read(disk, options);
+            if at < covered {
+                let (begin, before) = places.iter().rev().find(|(begin, _)| *begin <= at as u64).unwrap();
+                let error = result.expect_err("damage is never skipped");
+                let Error::Damage { file, offset, after_zxid, .. } = &error else { panic!("{at} in {name}: {error}") };
+                assert_eq!((file, offset, after_zxid), (&name, begin, before), "{at}: {error}");
+                named += 1;
+            } else {
+                assert!(result.unwrap() == records, "{at} in {name}");
+            }
+        }
+        disk.put_file(&name, &bytes);
+    }
+    named
 }
 
 #[test]
 fn every_flipped_byte_below_the_last_seal_is_named() {
     let (disk, records) = sealed_log();
     assert!(read(&disk, &tiny(2)).unwrap() == records);
-    let files: Vec<(String, Vec<u8>)> =
-        disk.files().into_iter().filter(|(name, _)| name.starts_with("segment")).collect();
-    assert_eq!(files.len(), 3);
-    let mut named = 0;
-    for (index, (name, bytes)) in files.iter().enumerate() {
-        let used = used_bytes(bytes);
-        let sealed = if index == 2 { used - 4096 } else { used };
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << (at % 8);
-            disk.put_file(name, &damaged);
-            let result = read(&disk, &tiny(2));
-            if at < sealed {
-                let error = result.expect_err("damage is never skipped");
-                let Error::Damage { file, offset, .. } = &error else { panic!("{at} in {name}: {error}") };
-                let distance = at as u64 - offset;
-                assert!(file == name && distance < 8192, "{at} in {name}: {error}");
-                named += 1;
-            } else {
-                // The last seal holds no record, and what lies behind the end is not read.
-                assert!(result.unwrap() == records, "{at} in {name}");
-            }
-        }
-        disk.put_file(name, bytes);
-    }
-    assert!(named > 40_000, "{named}");
+    let named = flip_every_byte(&disk, &tiny(2), &records);
+    assert!(named * stride() > 40_000, "{named}");
+}
+
+#[test]
+fn every_flipped_byte_of_a_segment_of_64_kib_is_named() {
+    let (disk, records) = sealed_log_of(large(1), 1);
+    let named = flip_every_byte(&disk, &large(2), &records);
+    assert!(named * stride() >= 64 << 10, "{named}");
 }
 
 #[test]
@@ -128,6 +174,36 @@ fn a_group_torn_at_any_byte_is_cut_and_the_log_goes_on() {
         records.push(commit_one(&mut log, 3, 600));
         assert!(open(disk, tiny(3)).unwrap().1 == records);
         records.pop();
+    }
+}
+
+#[test]
+fn each_of_several_groups_torn_at_any_byte_loses_nothing_that_was_acknowledged() {
+    // Groups of one, two, three and one blocks, each of them in turn the one that was in flight.
+    let disk = SimDisk::new();
+    let (mut log, _) = open(disk.clone(), large(1)).unwrap();
+    let mut records = vec![commit_one(&mut log, 1, 10)];
+    let name = "segment-0000000000000001.log";
+    for sizes in [&[10][..], &[5000], &[5000, 5000], &[900, 900, 900]] {
+        let before = disk.files()[name].clone();
+        let begin = usize::try_from(log.position().offset).unwrap();
+        let acknowledged = records.clone();
+        for bytes in sizes {
+            let zxid = log.last_appended_zxid() + 1;
+            records.push((zxid, data(zxid, *bytes)));
+            log.append(zxid, &data(zxid, *bytes)).unwrap();
+        }
+        log.commit().unwrap();
+        let after = disk.files()[name].clone();
+        let end = usize::try_from(log.position().offset).unwrap();
+        let torn_disk = SimDisk::new();
+        for cut in (begin..end).step_by(stride()) {
+            let mut torn = after.clone();
+            torn[cut..].copy_from_slice(&before[cut..]);
+            torn_disk.put_file(name, &torn);
+            let expected = if torn == after { &records } else { &acknowledged };
+            assert!(&read(&torn_disk, &large(2)).unwrap() == expected, "cut at {cut} of {begin}..{end}");
+        }
     }
 }
 
@@ -217,11 +293,17 @@ fn a_good_group_that_does_not_continue_the_one_before_is_damage() {
 #[test]
 fn a_segment_that_was_cut_short_or_lost_is_named() {
     let (disk, _) = sealed_log();
+    let parts = parts(&disk);
     for name in ["segment-0000000000000001.log", "segment-0000000000000002.log", "segment-0000000000000003.log"] {
         let bytes = disk.files()[name].clone();
         disk.put_file(name, &bytes[..8192]);
         let error = read(&disk, &tiny(2)).unwrap_err();
-        assert!(matches!(&error, Error::Damage { file, .. } if file == name), "{error}");
+        let (places, _) = &parts[name];
+        let last = places.iter().rev().find(|(begin, _)| *begin < 8192).unwrap().1;
+        assert!(
+            matches!(&error, Error::Damage { file, offset: 8192, after_zxid, .. } if file == name && *after_zxid == last),
+            "{error}, {last} is the last zxid before it"
+        );
         disk.put_file(name, &bytes);
     }
     let lost = SimDisk::new();

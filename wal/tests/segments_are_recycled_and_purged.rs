@@ -259,3 +259,40 @@ fn another_ensembles_log_is_refused_and_an_unknown_one_is_not() {
     let refused = Log::open(disk, with_id(8)).unwrap_err();
     assert!(matches!(refused, Error::ForeignEnsemble { found: 7, expected: 8, .. }), "{refused}");
 }
+
+#[test]
+fn what_the_log_says_it_has_room_for_fits_on_a_full_disk_however_it_is_cut() {
+    for bytes in [1, 3_000, 4_000] {
+        let disk = SimDisk::new();
+        let (mut log, _) = open(disk.clone(), small(1, bytes)).unwrap();
+        while log.prepare_step(1 << 20).unwrap() == Prepared::More {}
+        disk.set_capacity(Some(disk.files().values().map(Vec::len).sum()));
+        // Each group with a seal behind it, as when every write finds the log idle.
+        let room = log.room_bytes();
+        let mut groups = 0;
+        while log.room_bytes() >= 3 * 4096 {
+            let zxid = log.last_appended_zxid() + 1;
+            commit_one(&mut log, zxid, usize::try_from(bytes).unwrap());
+            log.seal().unwrap();
+            groups += 1;
+        }
+        assert!(groups >= room / (3 * 4096) - 1, "{groups} groups of {bytes} bytes in {room} bytes of room");
+        assert_eq!(log.segment_count(), 2, "the spare was counted");
+        // What does not fit waits, and the log is as before.
+        loop {
+            let zxid = log.last_appended_zxid() + 1;
+            log.append(zxid, &data(zxid, 3_000)).unwrap();
+            if log.needs_segment() {
+                break;
+            }
+            log.commit().unwrap();
+        }
+        let durable = log.durable_zxid();
+        assert!(log.make_room().unwrap_err().is_no_space() && log.make_room().unwrap_err().is_no_space());
+        assert_eq!((log.durable_zxid(), log.room_bytes() < 2 * 4096), (durable, true));
+        disk.set_capacity(None);
+        log.make_room().unwrap();
+        assert!(!log.needs_segment());
+        assert_eq!(log.commit().unwrap(), durable + 1);
+    }
+}

@@ -1,13 +1,11 @@
-//! A tree out of time: frozen at one zxid for an image or a learner, put on the image when that is there, and loaded from parts.
+//! A tree out of time: frozen at one zxid for an image or a learner, and put on the image when that is there.
 //!
-//! Freezing puts the top layer aside: it copies nothing but the tables of ACLs and sessions. A loader trusts nothing: what does not make a
-//! whole tree with the recorded digest is a [`LoadError`].
+//! Freezing puts the top layer aside: it copies nothing but the tables of ACLs and sessions. What changed between base and frozen layer is told in
+//! the order in which an image takes it.
 
-use super::acl_table::AclTable;
 use super::layer::{Entry, Layer, Record, Traits};
-use super::{AclId, AclList, RESERVED_PATHS, Tree, unbroken};
-use crate::digest::ContentCrc;
-use proto::{Acl, SessionId, StatPersisted, Zxid, path};
+use super::{AclId, AclList, Tree, unbroken};
+use proto::{SessionId, Zxid};
 use snapshot::base::{Base, NodeChange, NodeEntry, Place, Presence, Run};
 use std::sync::Arc;
 
@@ -54,55 +52,6 @@ impl Tree {
     #[must_use]
     pub fn is_on_image(&self) -> bool {
         self.base.as_ref().is_some_and(|base| base.totals().zxid == self.last_zxid)
-    }
-
-    /// The tree of an image, which is read where it lies. Takes time in proportion to its tables of ACLs, sessions and quotas.
-    ///
-    /// # Errors
-    /// [`LoadError`]; [`LoadError::Base`] where a reserved znode cannot be read.
-    pub fn on_base(base: Arc<Base>) -> Result<Tree, LoadError> {
-        let mut tree = Tree::empty();
-        let acls = base.acls().iter().map(|acl| (AclId(acl.id), acl.uses, &*acl.entries));
-        tree.acls = AclTable::load(acls).ok_or(LoadError::AclTable)?;
-        for path in RESERVED_PATHS {
-            let found = base.find(path).map_err(|error| LoadError::Base(error.to_string()))?;
-            found.ok_or(LoadError::Missing(path))?;
-        }
-        let totals = *base.totals();
-        let count = |count: u64| usize::try_from(count).map_err(|_| LoadError::TooLarge);
-        tree.node_count = count(totals.node_count)?;
-        tree.ephemeral_count = count(totals.ephemeral_count)?;
-        for owner in base.ephemeral_owners() {
-            tree.ephemeral_owners.insert(owner.session, count(owner.count)?);
-        }
-        tree.quotas.extend(base.quotas().iter().map(|path| Arc::from(&**path)));
-        tree.sessions.extend(base.sessions().iter().map(|session| (session.id, session.timeout_ms)));
-        (tree.last_zxid, tree.digest, tree.data_bytes) = (totals.zxid, totals.tree_digest, totals.data_bytes);
-        tree.base = Some(base);
-        Ok(tree)
-    }
-
-    /// A loader for a tree from its parts.
-    #[must_use]
-    pub fn loader() -> TreeLoader {
-        TreeLoader { tree: Tree::empty() }
-    }
-
-    pub(super) fn load_node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) {
-        let acl = self.acls.acquire(acl);
-        let crc = ContentCrc::of(path, data);
-        let record = Record { path: path.into(), data: data.map(Into::into), acl, crc, child_count: 0, stat };
-        self.count_new(&record);
-        self.top.load(record);
-    }
-
-    /// Hangs every loaded znode under its parent. `Err`: the path of one that has none.
-    fn try_link_loaded(&mut self) -> Result<(), Arc<str>> {
-        self.top.link_loaded(|path| path::split(path).map(|(parent, _)| parent))
-    }
-
-    pub(super) fn link_loaded(&mut self) {
-        self.try_link_loaded().expect("the reserved paths have their parents");
     }
 }
 
@@ -261,81 +210,5 @@ fn entry_of(record: &Record) -> NodeEntry<'_> {
         acl_id: record.acl.0,
         content_crc: record.crc.stored(),
         child_count: record.child_count,
-    }
-}
-
-/// Builds a tree from what a [`FrozenTree`] held.
-#[derive(Debug)]
-pub struct TreeLoader {
-    tree: Tree,
-}
-
-/// Why what was loaded is not a tree.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LoadError {
-    /// A znode without its parent.
-    #[error("the znode {0} has no parent")]
-    Orphan(String),
-    /// The same path twice.
-    #[error("the znode {0} is there twice")]
-    Twice(String),
-    /// A base whose ACLs are not a table.
-    #[error("the ACLs are not a table: a number or an ACL is there twice, or number 0 is not the open one")]
-    AclTable,
-    /// A base that cannot be read.
-    #[error("{0}")]
-    Base(String),
-    /// More than this machine's addresses count.
-    #[error("more znodes than this machine can count")]
-    TooLarge,
-    /// A znode whose ACL is not there.
-    #[error("the znode {0} names an ACL that is not there")]
-    NoAcl(String),
-    /// A reserved znode is missing.
-    #[error("the znode {0} is missing, which every tree has")]
-    Missing(&'static str),
-    /// The sum over all znodes is not what was recorded.
-    #[error("the digest of the znodes is {found:#x}, the recorded one {recorded:#x}")]
-    Digest {
-        /// Over what was loaded.
-        found: u64,
-        /// What was recorded.
-        recorded: u64,
-    },
-}
-
-impl TreeLoader {
-    /// A znode. In any order.
-    ///
-    /// # Errors
-    /// [`LoadError::Twice`].
-    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl], stat: StatPersisted) -> Result<(), LoadError> {
-        if self.tree.get(path).is_some() {
-            return Err(LoadError::Twice(path.to_owned()));
-        }
-        self.tree.load_node(path, data, acl, stat);
-        Ok(())
-    }
-
-    /// A session with its timeout in ms.
-    pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.tree.put_session(session, timeout_ms);
-    }
-
-    /// The tree, if it is whole and has this digest.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn finish(mut self, zxid: Zxid, recorded_digest: u64) -> Result<Tree, LoadError> {
-        for path in RESERVED_PATHS {
-            self.tree.get(path).ok_or(LoadError::Missing(path))?;
-        }
-        self.tree.try_link_loaded().map_err(|path| LoadError::Orphan(path.to_string()))?;
-        if self.tree.digest != recorded_digest {
-            return Err(LoadError::Digest { found: self.tree.digest, recorded: recorded_digest });
-        }
-        self.tree.find_quotas();
-        self.tree.last_zxid = zxid;
-        Ok(self.tree)
     }
 }

@@ -12,13 +12,15 @@ mod acl_table;
 mod cold;
 mod frozen;
 mod layer;
+mod load;
 mod node;
 mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
-pub use frozen::{Changes, EntryChange, FrozenTree, LoadError, Replaced, TreeLoader};
+pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
+pub use load::{LoadError, TreeLoader};
 pub use node::{Children, Node};
 
 use crate::digest::{self, ContentCrc};
@@ -170,6 +172,11 @@ impl Tree {
         self.ephemerals_behind(session, None)
     }
 
+    /// Sessions that own ephemerals and are not open: there are none but in what was imported.
+    pub(crate) fn lost_owners(&self) -> Vec<SessionId> {
+        self.ephemeral_owners.keys().filter(|session| !self.sessions.contains_key(session)).copied().collect()
+    }
+
     /// Count of sessions that own ephemerals.
     #[must_use]
     pub fn ephemeral_owner_count(&self) -> usize {
@@ -288,6 +295,14 @@ impl Tree {
         let acl = Arc::clone(self.acls.get(record.acl));
         self.acls.release(record.acl);
         Deleted { data_bytes: record.data_len(), path: record.path, acl }
+    }
+
+    /// A child of `parent` that is not here was deleted: for [`crate::tolerant`] alone.
+    pub(crate) fn child_went(&mut self, parent: &str, zxid: Zxid) {
+        if self.get(parent).is_some_and(|node| node.persisted().pzxid < zxid) {
+            let id = self.bring_up(parent);
+            self.change(id, |record| record.stat.pzxid = zxid);
+        }
     }
 
     /// Replaces a znode's data.

@@ -94,6 +94,17 @@ impl Tree {
         self.quotas.extend(found);
     }
 
+    /// Finds the quotas anew and counts their subtrees, as ZooKeeper does at each start: for [`crate::tolerant`] alone, which does not keep totals.
+    pub(crate) fn recount_quotas(&mut self) {
+        self.quotas.clear();
+        self.find_quotas();
+        for subject in self.quota_subjects(usize::MAX) {
+            let totals = self.count_subtree(&subject);
+            self.subtrees_counted += 1;
+            self.set_local_data(&quota::stats_path(&subject), totals.to_string().as_bytes());
+        }
+    }
+
     /// What a quota that begins on a subtree counts: the once that it is counted.
     fn count_subtree(&self, subject: &str) -> QuotaRecord {
         let mut totals = QuotaRecord::totals(0, 0);

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostics::{ConfigError, ConfigErrors, ConfigWarning, Origin};
 pub use resolved::{CorePlace, EnsemblesComeLater, FourLetterWords, Listen, Pin, ResolvedConfig, RingConfig};
-pub use value::Secret;
+pub use value::{MemoryMax, Secret};
 
 use crate::docker::Docker;
 use raw::RawConfig;

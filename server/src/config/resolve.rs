@@ -17,7 +17,7 @@ use super::resolved::{
     RingConfig, SessionConfig, StorageConfig, TreeConfig,
 };
 use super::settings::Settings;
-use super::value::Value;
+use super::value::{MemoryMax, Value};
 
 /// The four-letter words of ZooKeeper 3.9.
 pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
@@ -88,6 +88,9 @@ impl Resolver<'_> {
             log_record_bytes_max,
             fsync_warning: self.millis("fsync.warningthresholdms"),
             autopurge: self.autopurge(),
+            trust_empty: self.settings.bool("snapshot.trust.empty"),
+            import_353_ttls: self.settings.bool("emulate353TTLNodes"),
+            import_in_doubt: self.settings.bool("ringkeeper.importInDoubt"),
         }
     }
 
@@ -274,6 +277,10 @@ impl Resolver<'_> {
             connection_output_bytes_max: self.settings.int("ringkeeper.connectionOutputBytesMax"),
             connection_requests_max: self.settings.int("ringkeeper.connectionRequestsMax"),
             reply_bytes_max: self.settings.int("ringkeeper.replyBytesMax"),
+            memory_max: match self.settings.value("ringkeeper.memoryMax") {
+                Some(Value::Memory(max)) => max,
+                _ => MemoryMax::Off,
+            },
             watchdog: (!watchdog.is_zero()).then_some(watchdog),
         }
     }

@@ -16,6 +16,7 @@ use proto::ServerId;
 
 use super::members::{Member, Role};
 use super::settings::Settings;
+use super::value::MemoryMax;
 
 /// Everything that the server wants to know.
 #[derive(Debug, Clone)]
@@ -67,6 +68,12 @@ pub struct StorageConfig {
     pub fsync_warning: Duration,
     /// Removal of old images and logs; `None` is off.
     pub autopurge: Option<Autopurge>,
+    /// `snapshot.trust.empty`: ZooKeeper's logs are imported without a snapshot.
+    pub trust_empty: bool,
+    /// `emulate353TTLNodes`: TTL nodes are imported in the form that 3.5.3 gave them.
+    pub import_353_ttls: bool,
+    /// Whether ZooKeeper's data are imported that cannot be proved to be what the server had.
+    pub import_in_doubt: bool,
 }
 
 /// Removal of old images and logs.
@@ -211,6 +218,8 @@ pub struct RingConfig {
     pub connection_requests_max: u32,
     /// Largest reply.
     pub reply_bytes_max: u32,
+    /// Memory above which new data is refused.
+    pub memory_max: MemoryMax,
     /// Time without progress after which the watchdog ends the process; `None` is off.
     pub watchdog: Option<Duration>,
 }

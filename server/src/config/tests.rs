@@ -358,6 +358,7 @@ fn other_value(spec: &KeySpec) -> String {
         Kind::Float { min, .. } => vec![min.to_string(), (min + 0.5).to_string()],
         Kind::Choice(words) => words.iter().map(|word| (*word).to_owned()).collect(),
         Kind::Interval => vec!["7".into()],
+        Kind::BytesOrShare => vec!["7%".into()],
         Kind::List => vec!["ruok".into()],
         Kind::Path | Kind::Host | Kind::Text => vec!["127.0.0.1".into()],
         Kind::Secret => vec!["super:x".into()],

@@ -47,6 +47,8 @@ pub enum Kind {
     Text,
     /// Any text; never shown.
     Secret,
+    /// Bytes as a plain number or with `K`, `M`, `G` or `T`, or percent with `%`; 0 switches off.
+    BytesOrShare,
     /// Hours as a plain number, or a number with `s`, `m`, `h` or `d`; 0 and negative numbers switch off.
     Interval,
 }
@@ -70,8 +72,21 @@ pub enum Value {
     Text(String),
     /// Of [`Kind::Secret`].
     Secret(Secret),
+    /// Of [`Kind::BytesOrShare`].
+    Memory(MemoryMax),
     /// Of [`Kind::Interval`]; `None` is off.
     Interval(Option<Duration>),
+}
+
+/// A bound of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryMax {
+    /// None.
+    Off,
+    /// So many bytes.
+    Bytes(u64),
+    /// So many percent of what there is, 1 to 100.
+    Share(u8),
 }
 
 /// A password or a digest: it has no `Display`, and its `Debug` form does not show it.
@@ -112,6 +127,7 @@ impl Kind {
                 (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_owned()))
             }
             Kind::Secret => Some(Value::Secret(Secret::new(text))),
+            Kind::BytesOrShare => read_memory(text).map(Value::Memory),
             Kind::Interval => read_interval(text).map(Value::Interval),
         }
     }
@@ -134,6 +150,9 @@ impl Kind {
             Kind::Path => "a path".into(),
             Kind::Host => "a host name, an IPv4 or an IPv6 address".into(),
             Kind::Text | Kind::Secret => "a text".into(),
+            Kind::BytesOrShare => {
+                "a number of bytes, plain or with K, M, G or T, or a share from 1% to 100%; 0 switches off".into()
+            }
             Kind::Interval => "a whole number of hours, or a number with s, m, h or d; 0 switches off".into(),
         }
     }
@@ -168,6 +187,24 @@ fn read_int(text: &str, min: i64, max: i64) -> Option<i64> {
 
 fn read_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn read_memory(text: &str) -> Option<MemoryMax> {
+    let digits =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent = digits(percent).and_then(|percent| u8::try_from(percent).ok());
+        return percent.filter(|percent| (1..=100).contains(percent)).map(MemoryMax::Share);
+    }
+    let (number, shift) = match text.char_indices().next_back()? {
+        (at, 'k' | 'K') => (text.get(..at)?, 10),
+        (at, 'm' | 'M') => (text.get(..at)?, 20),
+        (at, 'g' | 'G') => (text.get(..at)?, 30),
+        (at, 't' | 'T') => (text.get(..at)?, 40),
+        _ => (text, 0),
+    };
+    let bytes = digits(number)?.checked_mul(1 << shift)?;
+    Some(if bytes == 0 { MemoryMax::Off } else { MemoryMax::Bytes(bytes) })
 }
 
 fn read_interval(text: &str) -> Option<Option<Duration>> {
@@ -220,6 +257,21 @@ mod tests {
             (Kind::List, " a, b ,,c", Some(Value::List(vec!["a".into(), "b".into(), "c".into()]))),
             (Kind::Path, "", None),
             (Kind::Path, "a\0b", None),
+            (Kind::BytesOrShare, "80%", Some(Value::Memory(MemoryMax::Share(80)))),
+            (Kind::BytesOrShare, "100%", Some(Value::Memory(MemoryMax::Share(100)))),
+            (Kind::BytesOrShare, "101%", None),
+            (Kind::BytesOrShare, "0%", None),
+            (Kind::BytesOrShare, "%", None),
+            (Kind::BytesOrShare, "1073741824", Some(Value::Memory(MemoryMax::Bytes(1 << 30)))),
+            (Kind::BytesOrShare, "512m", Some(Value::Memory(MemoryMax::Bytes(512 << 20)))),
+            (Kind::BytesOrShare, "2G", Some(Value::Memory(MemoryMax::Bytes(2 << 30)))),
+            (Kind::BytesOrShare, "0", Some(Value::Memory(MemoryMax::Off))),
+            (Kind::BytesOrShare, "0k", Some(Value::Memory(MemoryMax::Off))),
+            (Kind::BytesOrShare, "-1", None),
+            (Kind::BytesOrShare, "1.5g", None),
+            (Kind::BytesOrShare, "g", None),
+            (Kind::BytesOrShare, "99999999999t", None),
+            (Kind::BytesOrShare, "", None),
             (Kind::Interval, "1", minutes(60)),
             (Kind::Interval, "90m", minutes(90)),
             (Kind::Interval, "2d", minutes(2_880)),

@@ -5,10 +5,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file in each data directory that is locked while a server uses it.
-pub const LOCK_FILE: &str = "ringkeeper.lock";
+pub use snapshot::dirs::LOCK_FILE;
+
 /// The file that shows whether the directory can be written to; gone again at once.
 const PROBE_FILE: &str = "ringkeeper.probe";
 
@@ -90,6 +91,12 @@ impl DirLock {
     }
 }
 
+/// Whether two paths lead to one directory.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    one == other || identity(one).is_some_and(|found| identity(other) == Some(found))
+}
+
 /// Creates the directory where it is missing and may be, sees that it can be written to, and locks it.
 pub fn prepare(key: &'static str, dir: &Path, autocreate: bool) -> Result<DirLock, DataDirError> {
     let path = || dir.to_owned();
@@ -104,7 +111,7 @@ pub fn prepare(key: &'static str, dir: &Path, autocreate: bool) -> Result<DirLoc
     }
     let lock = lock(key, dir)?;
     let probe = dir.join(PROBE_FILE);
-    let tried = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
+    let tried = unless_full(std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
     tried.map_err(|error| DataDirError::NotWritable { key, path: probe, error })?;
     Ok(lock)
 }
@@ -122,8 +129,19 @@ fn lock(key: &'static str, dir: &Path) -> Result<DirLock, DataDirError> {
         Err(TryLockError::Error(error)) => return Err(DataDirError::NotLockable { key, path, error }),
     }
     let noted = write_holder(&mut file);
-    noted.map_err(|error| DataDirError::NotWritable { key, path: path.clone(), error })?;
+    unless_full(noted).map_err(|error| DataDirError::NotWritable { key, path: path.clone(), error })?;
     Ok(DirLock { _file: file, path })
+}
+
+/// A full disk keeps nobody from starting who needs no more of it: what is there can be read, and the log has room in its last segment.
+fn unless_full(tried: io::Result<()>) -> io::Result<()> {
+    match tried {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            tracing::warn!(%error, "the disk of a data directory is full");
+            Ok(())
+        }
+        tried => tried,
+    }
 }
 
 fn read_holder(file: &mut File) -> Option<u32> {
@@ -162,6 +180,17 @@ mod tests {
         assert!(error.contains("already in use by another server") && error.contains(&pid.to_string()), "{error}");
         drop(first);
         prepare("dataDir", dir.path(), true).expect("free again");
+    }
+
+    #[test]
+    fn a_directory_is_the_same_by_whatever_name() {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let (dir, link, other) = (top.path().join("d"), top.path().join("l"), top.path().join("o"));
+        std::fs::create_dir(&dir).and_then(|()| std::fs::create_dir(&other)).expect("created");
+        std::os::unix::fs::symlink(&dir, &link).expect("linked");
+        assert!(is_same(&dir, &link) && is_same(&dir, &dir) && !is_same(&dir, &other));
+        let absent = (top.path().join("x"), top.path().join("y"));
+        assert!(!is_same(&absent.0, &absent.1) && is_same(&absent.0, &absent.0));
     }
 
     #[test]

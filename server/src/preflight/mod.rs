@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod data_dir;
 pub mod kernel;
 pub mod limits;
+pub mod memory;
 pub mod uring;
 
 use std::fmt;
@@ -85,12 +86,11 @@ pub fn run(config: &ResolvedConfig, needs: Needs) -> Result<Ready, PreflightErro
     let mut locks = Vec::new();
     if errors.is_empty() {
         let storage = &config.storage;
-        let mut directories = vec![("dataDir", &storage.data_dir)];
-        if storage.data_log_dir != storage.data_dir {
-            directories.push(("dataLogDir", &storage.data_log_dir));
-        }
-        for (key, path) in directories {
-            locks.extend(check(data_dir::prepare(key, path, storage.autocreate), &mut errors));
+        let prepare = |key, path| data_dir::prepare(key, path, storage.autocreate);
+        locks.extend(check(prepare("dataDir", &storage.data_dir), &mut errors));
+        // Another name may lead to the same directory, whose lock this server has by now.
+        if !data_dir::is_same(&storage.data_dir, &storage.data_log_dir) {
+            locks.extend(check(prepare("dataLogDir", &storage.data_log_dir), &mut errors));
         }
     }
     match kernel {

@@ -17,6 +17,7 @@ mod bell;
 mod conns;
 mod driver;
 mod flag;
+pub mod heap;
 mod io;
 mod listener;
 mod on_glommio;

@@ -155,6 +155,17 @@ const SUITES: &[Suite] = &[
         }],
     },
     Suite {
+        name: "corruption",
+        about: "10,000 random flips to a round in 104 MiB of log: each named with file, offset and zxid, no wrong record",
+        rounds: 10,
+        prepare: &[],
+        steps: &[Line {
+            words: "cargo test --profile ci --package ringkeeper-wal --test random_flips_are_named --locked -- --nocapture",
+            env: &[("RK_FLIPS", "10000"), ("RK_FLIP_LOG_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+            reading: Libtest,
+        }],
+    },
+    Suite {
         name: "fuzz",
         about: "each decoder under cargo-fuzz for 5 minutes to a round (needs: cargo install cargo-fuzz)",
         rounds: 1,

@@ -2,11 +2,11 @@
 //!
 //! A new suite takes its minutes from here, or goes to `cargo xtask long`. The budgets are for 2 cores and an empty target
 //! directory; together they stay below [`CI_BUDGET_S_MAX`], and a test holds them to it. All building is done in the profile
-//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash` and `durability` together to every
+//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash`, `durability` and `version-2` together to every
 //! file in `tests/tests/`.
 //!
 //! What starts servers does so for both places where the consensus core can live ([`CORE_IN_THREAD`], [`CORE_IN_SHARD`]), since a
-//! machine with two processors would choose only the one; `durability` chooses for itself.
+//! machine with two processors would choose only the one; `durability` and `version-2` choose for themselves.
 
 use crate::count::Reading::{self, ExitCode, Figures, LastLine, Libtest};
 
@@ -95,11 +95,17 @@ const INSTALL: Stage = Stage {
 
 const BUILD: Stage = Stage {
     name: "build",
-    about: "binaries and tests compile, once",
-    budget_s: 480,
+    about: "binaries and tests compile, once, and the server that can be told to fail",
+    budget_s: 540,
     // With the tests come the binaries that they start. The later stages name the whole workspace too (only `ringkeeper-tests`
     // may be left out): with fewer packages cargo would choose other features and build everything a second time.
-    steps: &[run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked")],
+    steps: &[
+        run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked"),
+        run(
+            ExitCode,
+            "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked",
+        ),
+    ],
     needed: true,
 };
 
@@ -107,7 +113,10 @@ const CLIPPY: Stage = Stage {
     name: "clippy",
     about: "no lint has anything to say, tests included",
     budget_s: 120,
-    steps: &[run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings")],
+    steps: &[
+        run(ExitCode, "cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings"),
+        run(ExitCode, "cargo clippy --profile ci -p ringkeeper-wal --features fault-injection --locked -- -D warnings"),
+    ],
     needed: false,
 };
 
@@ -143,7 +152,7 @@ const BENCH_SMOKE: Stage = Stage {
 
 const DURABILITY: Stage = Stage {
     name: "durability",
-    about: "a reply leaves only after a durable write that covers it",
+    about: "a reply leaves only after a durable write that covers it; what happens when the disk is full or fails",
     budget_s: 60,
     steps: &[run(Libtest, "cargo test --profile ci --workspace --test durability --locked")],
     needed: false,
@@ -174,7 +183,7 @@ const E2E: Stage = Stage {
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --test inspection --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
@@ -183,6 +192,14 @@ const E2E: Stage = Stage {
              --test watchdog --no-fail-fast --locked",
         ),
     ],
+    needed: false,
+};
+
+const VERSION_2: Stage = Stage {
+    name: "version-2",
+    about: "what real servers leave is imported, what is exported real servers start on: the same tree",
+    budget_s: 60,
+    steps: &[run(Libtest, "cargo test --profile ci --workspace --test version_2 --locked")],
     needed: false,
 };
 
@@ -319,8 +336,13 @@ const ASAN: Stage = Stage {
 };
 
 /// These runs look for wrong accesses; leaks are not looked for.
-const ASAN_ENV: &[(&str, &str)] =
-    &[("RUSTC_BOOTSTRAP", "1"), ("RUSTFLAGS", "-Zsanitizer=address"), ("ASAN_OPTIONS", "detect_leaks=0")];
+const ASAN_ENV: &[(&str, &str)] = &[
+    ("RUSTC_BOOTSTRAP", "1"),
+    ("RUSTFLAGS", "-Zsanitizer=address"),
+    ("ASAN_OPTIONS", "detect_leaks=0"),
+    ("RK_FLIP_STRIDE", "16"),
+    ("RK_FLIPS", "30"),
+];
 
 /// `cargo xtask check`.
 pub(crate) const CHECK: &[Stage] = &[FMT, CLIPPY, UNIT];
@@ -335,6 +357,7 @@ pub(crate) const CI: &[Stage] = &[
     BENCH_SMOKE,
     DURABILITY,
     CRASH,
+    VERSION_2,
     DIFFERENTIAL,
     E2E,
     CLIENTS_1,

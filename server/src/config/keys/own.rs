@@ -1,7 +1,7 @@
 //! Keys that only RingKeeper has. All begin with `ringkeeper.`, which ZooKeeper ignores, so that one file can serve
 //! both.
 
-use super::super::value::Kind;
+use super::super::value::Kind::{self, Bool};
 use super::{Effect::Now, INT_MAX, KeySpec, int, keys};
 
 pub(super) const OWN: &[KeySpec] = keys! {
@@ -17,6 +17,10 @@ pub(super) const OWN: &[KeySpec] = keys! {
         "Unanswered requests of one connection. Past it the server stops reading from that connection until replies have left.";
     "ringkeeper.replyBytesMax" => int(1_048_576, INT_MAX), "67108864", Now,
         "Largest reply that the server builds; a larger one becomes an error.";
+    "ringkeeper.memoryMax" => Kind::BytesOrShare, "80%", Now,
+        "Memory of the process above which new data is refused with SystemError, until some is deleted: bytes, or a share of the machine's memory or of the cgroup's limit, whichever is less.";
     "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
         "The process ends, with the stacks of its threads in the log, when the consensus core, the log thread or a shard makes no progress for so long, or a stop takes four times as long. 0 switches the watchdog off.";
+    "ringkeeper.importInDoubt" => Bool, "false", Now,
+        "Import ZooKeeper's data at the first start even if the digests in them say that the tree is another, or if the log ends before the snapshot was complete.";
 };

@@ -36,7 +36,7 @@ pub(super) const STORAGE: &[KeySpec] = keys! {
         "Keep a running digest of the tree and compare it.";
     "snapshot.compression.method" => Kind::Choice(&["", "gz", "snappy"]), "", Never("images are mapped into memory and not compressed"),
         "Compression of ZooKeeper's snapshots.";
-    "snapshot.trust.empty" => Bool, "false", LaterMind("data of ZooKeeper cannot be imported yet"),
+    "snapshot.trust.empty" => Bool, "false", Now,
         "Import a ZooKeeper directory that has logs and no snapshot.";
     "serializeLastProcessedZxid.enabled" => Bool, "true", Never("an image always holds its zxid"),
         "Write the last zxid into snapshots.";
@@ -129,8 +129,8 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
 pub(super) const TREE: &[KeySpec] = keys! {
     "extendedTypesEnabled" => Bool, "false", Now,
         "Allow nodes with a time to live.";
-    "emulate353TTLNodes" => Bool, "false", LaterMind("data of ZooKeeper 3.5.3 cannot be imported yet; nodes made here need nothing"),
-        "Read TTL nodes of ZooKeeper 3.5.3.";
+    "emulate353TTLNodes" => Bool, "false", Now,
+        "Import TTL nodes of ZooKeeper 3.5.3. Without it they count as ephemerals of sessions that are gone, as in ZooKeeper. After the import it means nothing.";
     "znode.container.checkIntervalMs" => int(1, INT_MAX), "60000", Now,
         "How often containers and TTL nodes are looked through, in milliseconds.";
     "znode.container.maxPerMinute" => int(1, INT_MAX), "10000", Now,

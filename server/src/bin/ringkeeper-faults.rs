@@ -1,0 +1,12 @@
+//! The server with faults of the disk on demand (feature `fault-injection`), under a name of its own so that it never passes for the server:
+//! for `tests/tests/durability/eio.rs` alone.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+#[path = "../main.rs"]
+mod ringkeeper;
+
+fn main() -> ExitCode {
+    ringkeeper::main()
+}

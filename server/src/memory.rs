@@ -1,0 +1,221 @@
+//! The memory watch: above a limit new data is refused, before the kernel kills the process.
+//!
+//! Owns the thread `rk-memory`, which reads how much memory the process has (anonymous pages, those that were swapped out included) and says
+//! whether it is short ([`Memory::is_short`]). The core asks that once a turn; what counts as new data is prep's affair
+//! ([`engine::replica::Replica::set_memory_short`]). Reads, deletes, ends of sessions go on. Short memory is over only well below the limit
+//! ([`Gauge`]), so that it does not flutter; the word to the operator comes once at each end.
+//!
+//! It must never be on a request's way, nor end anything. It looks the more often the nearer the limit is. What it does not see is growth
+//! within one look, which the share that the limit leaves free has to bear. Where `/proc` cannot be read it says so once and refuses nothing.
+//! Since an allocator keeps what was freed, it is asked to give back what it can before memory counts as short, and again while it is.
+//! Tests: below, and `tests/tests/memory_limit.rs` with a limit in bytes and in a cgroup.
+#![forbid(unsafe_code)]
+
+use crate::hub::Hub;
+use crate::preflight::memory::MemoryLimit;
+use crate::rt::{self, heap, spawn_pinned};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What the memory watch has found; all threads may look.
+#[derive(Debug, Default)]
+pub struct Memory {
+    limit_bytes: AtomicU64,
+    used_bytes: AtomicU64,
+    is_short: AtomicBool,
+}
+
+impl Memory {
+    /// Whether new data is refused.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Above this it is; 0: there is no limit.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the process had at the last look; 0 without a limit.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts the watch. It goes on until the server ends.
+///
+/// # Errors
+/// [`rt::Error::Thread`] if the kernel gives no thread.
+pub fn start(hub: &Arc<Hub>, limit: MemoryLimit) -> Result<(), rt::Error> {
+    hub.memory.limit_bytes.store(limit.bytes, Ordering::Relaxed);
+    tracing::info!("new data is refused while the server has more than {limit} of memory (ringkeeper.memoryMax)");
+    let hub = Arc::clone(hub);
+    spawn_pinned("rk-memory", None, move || watch(&hub, limit.bytes)).map(drop)
+}
+
+fn watch(hub: &Hub, limit_bytes: u64) {
+    let mut gauge = Gauge::new(limit_bytes);
+    let mut trim = Trim::default();
+    while !hub.has_ended() {
+        let Some(mut used) = used_bytes() else {
+            tracing::warn!("/proc/self/status tells no RssAnon: ringkeeper.memoryMax is without effect");
+            return;
+        };
+        if (used > limit_bytes || gauge.is_short) && trim.is_due(Instant::now()) {
+            let started = Instant::now();
+            heap::give_back();
+            let after = used_bytes().unwrap_or(used);
+            tracing::debug!(
+                used,
+                after,
+                took_us = started.elapsed().as_micros(),
+                "asked the allocator to give back memory"
+            );
+            trim.done(Instant::now(), used.saturating_sub(after) > limit_bytes / TRIM_WORTH);
+            used = after;
+        }
+        hub.memory.used_bytes.store(used, Ordering::Relaxed);
+        if gauge.look(used) {
+            hub.memory.is_short.store(gauge.is_short, Ordering::Relaxed);
+            tell(&gauge, used);
+        }
+        std::thread::sleep(gauge.next_look(used));
+    }
+}
+
+fn tell(gauge: &Gauge, used: u64) {
+    let (used_mib, limit_mib) = (used >> 20, gauge.limit_bytes >> 20);
+    if gauge.is_short {
+        tracing::error!(
+            used_mib,
+            limit_mib,
+            "memory is short: new data (create, setData and setACL that grow a znode, a multi with one of them) is refused with SystemError. \
+             Reads, deletes and ends of sessions go on. Delete data, or raise ringkeeper.memoryMax and what it is a share of"
+        );
+    } else {
+        tracing::info!(used_mib, limit_mib, "memory suffices again: new data is taken");
+    }
+}
+
+/// Anonymous memory of this process, what is swapped out included.
+fn used_bytes() -> Option<u64> {
+    anonymous_bytes(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn anonymous_bytes(status: &str) -> Option<u64> {
+    let kib = |key: &str| -> Option<u64> {
+        let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+        value.split_whitespace().next()?.parse().ok()
+    };
+    // A kernel without swap has no such line.
+    Some((kib("RssAnon:")? + kib("VmSwap:").unwrap_or(0)) << 10)
+}
+
+/// Decides when memory is short, and when that is over.
+#[derive(Debug)]
+struct Gauge {
+    limit_bytes: u64,
+    is_short: bool,
+}
+
+impl Gauge {
+    const fn new(limit_bytes: u64) -> Gauge {
+        Gauge { limit_bytes, is_short: false }
+    }
+
+    /// True if that has changed.
+    fn look(&mut self, used: u64) -> bool {
+        let enough = self.limit_bytes - self.limit_bytes / HYSTERESIS;
+        let is_short = if self.is_short { used > enough } else { used > self.limit_bytes };
+        std::mem::replace(&mut self.is_short, is_short) != is_short
+    }
+
+    /// When to look again: before the limit can be reached at the fastest growth that is reckoned with.
+    fn next_look(&self, used: u64) -> Duration {
+        if self.is_short {
+            return LOOK_WHEN_SHORT;
+        }
+        let left = self.limit_bytes.saturating_sub(used);
+        Duration::from_millis(left / GROWTH_BYTES_PER_MS_MAX).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
+    }
+}
+
+/// When the allocator is asked to give back: not too often, since others wait meanwhile, and less often where it does not help.
+#[derive(Debug, Default)]
+struct Trim {
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Trim {
+    fn is_due(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.duration_since(last) >= self.pause)
+    }
+
+    fn done(&mut self, now: Instant, was_worth_it: bool) {
+        self.last = Some(now);
+        self.pause = if was_worth_it { TRIM_EVERY_MIN } else { (self.pause * 2).clamp(TRIM_EVERY_MIN, TRIM_EVERY_MAX) };
+    }
+}
+
+/// Short memory is over a sixteenth below the limit.
+const HYSTERESIS: u64 = 16;
+/// 1 GiB a second: more than the log can be written at.
+const GROWTH_BYTES_PER_MS_MAX: u64 = (1 << 30) / 1_000;
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(10);
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
+const LOOK_WHEN_SHORT: Duration = Duration::from_millis(100);
+const TRIM_EVERY_MIN: Duration = Duration::from_secs(1);
+const TRIM_EVERY_MAX: Duration = Duration::from_secs(10);
+/// A sixty-fourth of the limit.
+const TRIM_WORTH: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_memory_begins_above_the_limit_and_ends_well_below_it() {
+        let mut gauge = Gauge::new(1_600);
+        assert!(!gauge.look(1_600) && !gauge.is_short);
+        assert!(gauge.look(1_601) && gauge.is_short);
+        assert!(!gauge.look(1_501) && gauge.is_short);
+        assert!(gauge.look(1_500) && !gauge.is_short);
+        assert!(!gauge.look(1_600));
+    }
+
+    #[test]
+    fn it_looks_the_more_often_the_nearer_the_limit_is() {
+        let mut gauge = Gauge::new(4 << 30);
+        let looks = [0, 3 << 30, (4 << 30) - (100 << 20), 4 << 30].map(|used| gauge.next_look(used).as_millis());
+        assert_eq!(looks, [500, 500, 97, 10]);
+        gauge.look(u64::MAX);
+        assert_eq!(gauge.next_look(u64::MAX), LOOK_WHEN_SHORT);
+    }
+
+    #[test]
+    fn the_allocator_is_asked_less_often_where_that_does_not_help() {
+        let (mut trim, start) = (Trim::default(), Instant::now());
+        assert!(trim.is_due(start));
+        for pause_s in [1, 2, 4, 8, 10, 10] {
+            trim.done(start, false);
+            assert_eq!(trim.pause, Duration::from_secs(pause_s));
+        }
+        assert!(!trim.is_due(start + Duration::from_secs(9)) && trim.is_due(start + Duration::from_secs(10)));
+        trim.done(start, true);
+        assert!(trim.is_due(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn swapped_out_memory_counts_and_files_do_not() {
+        let status = "Name:\tx\nVmRSS:\t  900 kB\nRssAnon:\t     300 kB\nRssFile:\t 600 kB\nVmSwap:\t      50 kB\n";
+        assert_eq!(anonymous_bytes(status), Some(350 << 10));
+        assert_eq!(anonymous_bytes("RssAnon:\t 3 kB\n"), Some(3 << 10));
+        assert_eq!(anonymous_bytes("VmSwap:\t 3 kB\n"), None);
+        assert!(used_bytes().is_some_and(|bytes| bytes > 0));
+    }
+}
