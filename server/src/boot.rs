@@ -19,6 +19,7 @@ use crate::memory;
 use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
+use crate::scrub;
 use crate::shard::{FourLetterCall, HostedCore, ShardHandler};
 use crate::watchdog;
 use engine::prep::PrepOptions;
@@ -169,6 +170,7 @@ impl Server {
                 tracing::warn!(path = %control_socket.display(), %error, "there is no control socket: rkctl cannot reach this server")
             }
         }
+        scrub::start(&hub)?;
         if let Some(limit) = MemoryBudget::probe().limit(config.ring.memory_max) {
             memory::start(&hub, limit)?;
         }

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod preflight;
 pub mod recovery;
 pub mod rt;
+pub mod scrub;
 pub mod shard;
 pub mod stats;
 pub mod watchdog;

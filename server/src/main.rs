@@ -52,6 +52,10 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     }
+    // Without it a disk that cannot read under a mapped image ends the process all the same, and does not say where.
+    if let Err(error) = snapshot::fault::install() {
+        tracing::warn!("a read error of the disk under a mapped image will not be named: {error}");
+    }
     let data_dir = std::path::absolute(&config.storage.data_dir).unwrap_or_else(|_| config.storage.data_dir.clone());
     let server = match Server::start(config) {
         Ok(server) => server,

@@ -65,6 +65,8 @@ counters! {
         images_written,
         /// Images given up.
         images_failed,
+        /// Images that the scrub has read whole.
+        images_scrubbed,
         /// Pieces of an image that were written, while one is.
         image_beats,
         /// Four-letter words answered.

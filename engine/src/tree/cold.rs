@@ -119,6 +119,6 @@ impl Look<'_> {
     }
 
     fn is_warm(&self, extent: &Extent) -> bool {
-        unbroken(self.base.is_resident(extent))
+        unbroken(self.base.is_warm(extent))
     }
 }

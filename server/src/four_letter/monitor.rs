@@ -209,10 +209,12 @@ impl Words<'_> {
         for (key, value) in [
             ("acl_limit_error_count", core.acls),
             ("auth_required_close_count", shards.sum(|c| c.auth_required_closes)),
+            ("cold_wait_count", shards.sum(|c| c.cold_waits)),
             ("connection_requests_wait_count", shards.sum(|c| c.in_flight_waits)),
             ("frame_length_close_count", shards.sum(|c| c.frame_length_closes)),
             ("identities_refused_count", shards.sum(|c| c.ids_refused)),
             ("images_failed_count", get(&self.hub.core_stats.images_failed)),
+            ("images_scrubbed_count", get(&self.hub.core_stats.images_scrubbed)),
             ("log_room_bytes", self.hub.log_queue.room().0),
             ("log_space_refused_count", core.no_log_space),
             ("log_space_short", get(&self.hub.core_stats.log_refuses_writes)),

@@ -26,6 +26,7 @@ mod tables;
 #[allow(unsafe_code, reason = "it compares with what is not checked")]
 mod tests;
 mod verify;
+mod warm;
 mod writer;
 
 pub use cursor::{Children, Entries, Nodes};

@@ -20,6 +20,7 @@ use super::record::{ArchivedNodeRow, Block};
 use super::resident;
 use super::segment::{Record, RowRef, SegmentView};
 use super::tables::{self, BaseAcl, EphemeralOwnerCount};
+use super::warm::Warm;
 use crate::dirs::DataDir;
 use crate::image::{ImageTotals, SessionRecord};
 use crate::{Damage, Error, ImageRef, Result};
@@ -36,6 +37,7 @@ pub struct Base {
     quotas: Vec<Box<str>>,
     owners: Vec<EphemeralOwnerCount>,
     footer: Footer,
+    warm: Warm,
 }
 
 /// An image file that a [`Base`] refers to.
@@ -60,6 +62,8 @@ pub struct Extent {
     pub offset: u64,
     /// Its length in bytes.
     pub bytes: u64,
+    /// Which segment of the znodes' run it is.
+    pub(crate) segment: usize,
 }
 
 impl Base {
@@ -97,6 +101,7 @@ impl Base {
         let runs = open_directory(&own, &mapped)?;
         let files = mapped.iter().enumerate().map(|(number, file)| base_file(file, number, &runs)).collect();
         Ok(Base {
+            warm: Warm::new(runs.first().map_or(0, |nodes| nodes.segments().len())),
             files,
             runs,
             acls: table(&own, Part::Acls, tables::decode_acls)?,
@@ -262,6 +267,26 @@ impl Base {
         resident::pages(file, extent.offset, extent.bytes).map(|pages| pages.iter().all(|&page| page))
     }
 
+    /// As [`Base::is_resident`], without asking the kernel again about what was in memory since [`Base::forget_warm`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_warm(&self, extent: &Extent) -> Result<bool> {
+        if self.warm.was_seen(extent.segment) {
+            return Ok(true);
+        }
+        let is_warm = self.is_resident(extent)?;
+        if is_warm {
+            self.warm.see(extent.segment);
+        }
+        Ok(is_warm)
+    }
+
+    /// What was in memory may not be any more: to be called once in a while.
+    pub fn forget_warm(&self) {
+        self.warm.forget();
+    }
+
     /// Reads an extent into the page cache, without touching the mapping; a read error is an error and no fault.
     ///
     /// # Errors
@@ -311,7 +336,12 @@ impl Base {
 
     fn extent_of(&self, number: usize) -> Option<Extent> {
         let segment = self.run(Run::Nodes).segments().get(number)?;
-        Some(Extent { file: segment.file, offset: segment.shape.offset, bytes: segment.shape.frame_bytes() })
+        Some(Extent {
+            file: segment.file,
+            offset: segment.shape.offset,
+            bytes: segment.shape.frame_bytes(),
+            segment: number,
+        })
     }
 }
 

@@ -43,7 +43,7 @@ fn an_image_without_space_is_given_up_and_written_once_there_is_some() {
     std::fs::remove_file(ballast).unwrap();
     until("it is written without another write", || server.log().contains("image written"));
     server.restart();
-    assert!(server.log().contains("image loaded"), "{}", server.log());
+    assert!(server.log().contains("image opened"), "{}", server.log());
     let mut client = Connection::connect(server.address(), &ConnectOptions::default()).unwrap();
     assert_eq!(client.children("/", false).unwrap().len(), ZNODES + 10 + 1);
 }
