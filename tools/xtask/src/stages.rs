@@ -97,10 +97,11 @@ const BUILD: Stage = Stage {
     name: "build",
     about: "binaries and tests compile, once, and the server that can be told to fail",
     budget_s: 540,
-    // With the tests come the binaries that they start. The later stages name the whole workspace too (only `ringkeeper-tests`
+    // With a package's tests come its own binaries, but `rkctl` has none: so all of them are named. The later stages name the whole workspace too (only `ringkeeper-tests`
     // may be left out): with fewer packages cargo would choose other features and build everything a second time.
     steps: &[
         run(ExitCode, "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked"),
+        run(ExitCode, "cargo build --profile ci --workspace --bins --locked"),
         run(
             ExitCode,
             "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked",
