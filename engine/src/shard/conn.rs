@@ -75,6 +75,8 @@ pub(super) struct Conn {
     pub(super) is_woken: bool,
     /// Does its next request wait for something to be read from the disk?
     pub(super) is_cold: bool,
+    /// How often its next request has waited so.
+    pub(super) cold_waits: u8,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -107,6 +109,7 @@ impl Conn {
             ticket: None,
             is_woken: false,
             is_cold: false,
+            cold_waits: 0,
             is_paused: false,
             is_queued: false,
             is_dirty: false,

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Requests of one connection that one visit serves, so that a busy one does not keep the others waiting.
 const REQUESTS_PER_VISIT: usize = 64;
+/// How often a request waits for what it needs to be read in. What is larger than memory would otherwise be read in for ever; after that many
+/// times it is served, and whoever serves it waits for the disk.
+const COLD_WAITS_MAX: u8 = 3;
 /// Bytes of replies that one call of [`ShardState::serve`] produces before it lets go of the lock.
 const SERVE_BYTES_MAX: usize = 1 << 20;
 /// Requests that one call of [`ShardState::serve`] deals with before it lets go of the lock.
@@ -108,6 +111,7 @@ impl ShardState {
                 }
                 Ok(frame) => match self.deal_with(conn, frame, tree, has_room, now_us) {
                     Step::Done => {
+                        conn.cold_waits = 0;
                         conn.counts.packets_received += 1;
                         self.counts.bytes_received += 4 + frame.len() as u64;
                         start += 4 + frame.len();
@@ -186,9 +190,10 @@ impl ShardState {
             None => false,
         };
         if let Some(Ok(request)) = &request
+            && conn.cold_waits < COLD_WAITS_MAX
             && let Some(cold) = tree.cold_for(request)
         {
-            conn.is_cold = true;
+            (conn.is_cold, conn.cold_waits) = (true, conn.cold_waits + 1);
             self.counts.cold_waits += 1;
             self.cold.push((conn.id, cold));
             return Step::Stop(Visit::Waits);
