@@ -3,7 +3,6 @@ package clients;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -40,23 +39,21 @@ final class Frameworks {
     }
 
     private static CuratorFramework open(Context context, String hosts, int timeoutMs, RetryPolicy retry) throws Exception {
-        CuratorFramework curator = context.track(CuratorFrameworkFactory.newClient(hosts, timeoutMs, 10_000, retry));
         // Recipes take CONNECTED for a reason to begin anew (discovery deletes and creates its nodes): it must not come late to them.
-        CountDownLatch connected = new CountDownLatch(1);
-        curator.getConnectionStateListenable().addListener((client, state) -> connected.countDown());
+        ToldStates states = new ToldStates();
+        CuratorFramework curator = context.track(CuratorFrameworkFactory.builder()
+                .connectString(hosts).sessionTimeoutMs(timeoutMs).connectionTimeoutMs(10_000).retryPolicy(retry)
+                .connectionStateListenerManagerFactory(client -> states)
+                .build());
         curator.start();
-        Suite.expectTrue(connected.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "curator is connected");
+        Suite.expectTrue(states.first.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "curator is connected");
         return curator;
     }
 
-    /** The states of the connection from now on, without CONNECTED: the first one may still be on its way to the listeners. */
+    /** The states of the connection from now on. */
     static Replies<ConnectionState> states(CuratorFramework curator) {
         Replies<ConnectionState> states = new Replies<>();
-        curator.getConnectionStateListenable().addListener((client, state) -> {
-            if (state != ConnectionState.CONNECTED) {
-                states.add(state);
-            }
-        });
+        curator.getConnectionStateListenable().addListener((client, state) -> states.add(state));
         return states;
     }
 
