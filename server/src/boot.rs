@@ -20,7 +20,7 @@ use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
 use crate::recovery::{self, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
 use crate::scrub;
-use crate::shard::{FourLetterCall, HostedCore, ShardHandler};
+use crate::shard::{Aides, HostedCore, ShardHandler};
 use crate::watchdog;
 use engine::prep::PrepOptions;
 use engine::replica::{Replica, ReplicaOptions};
@@ -29,7 +29,7 @@ use engine::stream::ShardId;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -150,8 +150,7 @@ impl Server {
             config: &config,
             hub: &hub,
             limits: &limits,
-            calls,
-            cold_reads,
+            aides: Aides { words: calls, cold_reads },
             position,
             backend: Backend::Ring,
             guest: Arc::new(Mutex::new(guest)),
@@ -231,8 +230,7 @@ struct ShardStarts<'a> {
     config: &'a Arc<ResolvedConfig>,
     hub: &'a Arc<Hub>,
     limits: &'a Arc<Limits>,
-    calls: SyncSender<FourLetterCall>,
-    cold_reads: ColdReads,
+    aides: Aides,
     position: proto::Zxid,
     backend: Backend,
     /// The core, for the shard that hosts it. It stays here if that one does not come up and is tried again in another way.
@@ -291,27 +289,17 @@ impl ShardStarts<'_> {
         shard.cpu = places.shard(number);
         let mut options = shard_options(self.config, self.limits, number);
         getrandom::fill(&mut options.nonce_secret)?;
-        let (hub, limits, calls) = (Arc::clone(self.hub), Arc::clone(self.limits), self.calls.clone());
+        let (hub, limits, aides) = (Arc::clone(self.hub), Arc::clone(self.limits), self.aides.clone());
         let tick = Duration::from_millis(u64::from(self.config.sessions.tick_ms) / TICK_PARTS).max(TICK_MIN);
         let stall = Duration::from_millis(self.config.settings.int("request_throttle_stall_time"));
         let position = self.position;
-        let cold_reads = self.cold_reads.clone();
         let guest = (number == HOST).then(|| Arc::clone(&self.guest));
         let handle = spawn_shard(shard, self.backend, move |bell| {
             let guest = guest.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(link) = hub.shards.get(number) {
                 link.set_bell(bell.clone());
             }
-            let shard = ShardHandler::new(
-                ShardState::new(options, position),
-                hub,
-                number,
-                limits,
-                calls,
-                cold_reads,
-                tick,
-                stall,
-            );
+            let shard = ShardHandler::new(ShardState::new(options, position), hub, number, limits, aides, tick, stall);
             match guest {
                 Some(guest) => shard.hosting(guest, bell),
                 None => shard,

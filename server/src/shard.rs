@@ -45,8 +45,7 @@ pub struct ShardHandler {
     hub: Arc<Hub>,
     number: usize,
     limits: Arc<Limits>,
-    control: SyncSender<FourLetterCall>,
-    cold_reads: ColdReads,
+    aides: Aides,
     /// Where each connection comes from, by slot: for the limits.
     peers: Vec<Option<SocketAddr>>,
     /// Connections whose socket had not taken everything when they were last looked at.
@@ -63,6 +62,15 @@ pub struct ShardHandler {
     /// How often requests that the throttler holds back are looked at, and when next.
     stall: Duration,
     next_look: Instant,
+}
+
+/// The threads to which a shard hands what may wait for a disk or would take long.
+#[derive(Clone, Debug)]
+pub struct Aides {
+    /// Takes the four-letter words.
+    pub words: SyncSender<FourLetterCall>,
+    /// Bring parts of the image into memory.
+    pub cold_reads: ColdReads,
 }
 
 /// The consensus core, where it has no thread of its own.
@@ -83,8 +91,7 @@ impl ShardHandler {
         hub: Arc<Hub>,
         number: usize,
         limits: Arc<Limits>,
-        control: SyncSender<FourLetterCall>,
-        cold_reads: ColdReads,
+        aides: Aides,
         tick: Duration,
         stall: Duration,
     ) -> ShardHandler {
@@ -94,8 +101,7 @@ impl ShardHandler {
             hub,
             number,
             limits,
-            control,
-            cold_reads,
+            aides,
             peers: Vec::new(),
             lagging: Vec::new(),
             tick,
@@ -194,7 +200,7 @@ impl ShardHandler {
 
     fn perform(&mut self, io: &mut Io<'_>, now_us: u64) {
         for (id, cold) in self.state.take_cold() {
-            self.cold_reads.ask(self.number, id, cold);
+            self.aides.cold_reads.ask(self.number, id, cold);
         }
         for action in self.state.take_actions() {
             match action {
@@ -239,7 +245,7 @@ impl ShardHandler {
                     self.publish_counts();
                     if let Some(socket) = socket {
                         // A control plane that is not keeping up sheds load: the socket closes unanswered.
-                        let shed = self.control.try_send(FourLetterCall { socket, word, argument }).is_err();
+                        let shed = self.aides.words.try_send(FourLetterCall { socket, word, argument }).is_err();
                         if let Some(peer) = peer.filter(|_| shed) {
                             stats::add(&self.hub.core_stats.words_refused, 1);
                             self.limits.tell(LimitKind::Words, peer, now_us, "too many wait: closed unanswered");

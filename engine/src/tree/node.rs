@@ -186,7 +186,7 @@ struct Added<'t> {
 #[derive(Debug)]
 enum BaseStage<'t> {
     NotYet,
-    Open(BaseChildren<'t>),
+    Open(Box<BaseChildren<'t>>),
     /// The znode was gone, or has not been there, before the layers.
     Nothing,
 }
@@ -231,7 +231,7 @@ impl<'t> ChildNodes<'t> {
         if matches!(self.base, BaseStage::NotYet) {
             self.base = match &self.tree.base {
                 None => BaseStage::Nothing,
-                Some(base) => BaseStage::Open(unbroken(base.children(self.dir))),
+                Some(base) => BaseStage::Open(Box::new(unbroken(base.children(self.dir)))),
             };
         }
         loop {
