@@ -173,6 +173,12 @@ impl Base {
         &self.files
     }
 
+    /// Bytes of all its segments, wherever they lie.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.live_bytes).sum()
+    }
+
     /// The znode at this path, if there is one.
     ///
     /// # Errors
