@@ -10,6 +10,7 @@
 use crate::config::{SnapLogBytes, StorageConfig};
 use crate::hub::Hub;
 use crate::measured::millis;
+use crate::memory::Memory;
 use crate::recovery::Replayed;
 use crate::stats;
 use engine::replica::TxnBatch;
@@ -155,8 +156,9 @@ impl ImageStarter {
         self.asked.load(Ordering::Acquire) && !self.is_busy || self.built.is_there.load(Ordering::Acquire)
     }
 
-    /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way.
-    pub fn consider(&mut self, tree: &mut Tree) {
+    /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way. One is due by the rule, where somebody has
+    /// asked, and where memory runs short: what changed since the last image is what takes it.
+    pub fn consider(&mut self, tree: &mut Tree, memory: &Memory) {
         if let Some(base) = self.built.take() {
             self.is_busy = false;
             // The thread has room for it: what it was given before, it has taken.
@@ -164,7 +166,8 @@ impl ImageStarter {
         }
         let asked = self.asked.load(Ordering::Acquire);
         let image_bytes = tree.base().map_or(0, |base| base.live_bytes());
-        if self.is_busy || !(asked || self.rule.is_due(self.txns, self.bytes, image_bytes)) {
+        let due = asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || memory.wants_image(self.bytes);
+        if self.is_busy || !due {
             return;
         }
         self.asked.store(false, Ordering::Release);
