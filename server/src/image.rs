@@ -37,6 +37,9 @@ pub struct ImageRule {
 /// Txns after which an image is due where the configuration does not say: a start replays some 500,000 in a second.
 const TXNS_MAX: u64 = 2_000_000;
 
+/// What an image has given back is seen by then: a second in the allocator, and half a second until somebody looks.
+const GIVES_BACK_AFTER: Duration = Duration::from_secs(2);
+
 /// Bytes of log that are worth an image of any size.
 const LOG_BYTES_MIN: u64 = 64 << 20;
 
@@ -68,6 +71,8 @@ pub struct ImageStarter {
     bytes: u64,
     /// Something is frozen and no image yet.
     is_busy: bool,
+    /// When the tree was put onto the last image.
+    last_built: Option<Instant>,
     asked: Arc<AtomicBool>,
     built: Arc<Built>,
     work: SyncSender<ImageWork>,
@@ -131,6 +136,7 @@ impl ImageStarter {
             txns: replayed.txns,
             bytes: replayed.bytes,
             is_busy: false,
+            last_built: None,
             asked: Arc::default(),
             built: Arc::clone(&built),
             work,
@@ -161,13 +167,17 @@ impl ImageStarter {
     pub fn consider(&mut self, tree: &mut Tree, memory: &Memory) {
         if let Some(base) = self.built.take() {
             self.is_busy = false;
+            self.last_built = Some(Instant::now());
             // The thread has room for it: what it was given before, it has taken.
             let _unless_it_ended = self.work.try_send(ImageWork::Drop(tree.rebase(base)));
         }
         let asked = self.asked.load(Ordering::Acquire);
         let image_bytes = tree.base().map_or(0, |base| base.live_bytes());
-        let due = asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || memory.wants_image(self.bytes);
-        if self.is_busy || !due {
+        let for_memory = || {
+            let has_given_back = self.last_built.is_none_or(|at| at.elapsed() >= GIVES_BACK_AFTER);
+            has_given_back && memory.wants_image(self.bytes)
+        };
+        if self.is_busy || !(asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || for_memory()) {
             return;
         }
         self.asked.store(false, Ordering::Release);
