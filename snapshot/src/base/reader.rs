@@ -66,6 +66,9 @@ pub struct Extent {
     pub(crate) node_segment: Option<usize>,
 }
 
+/// About a MiB.
+const SEGMENTS_AHEAD: usize = 16;
+
 impl Base {
     /// Maps an image and every file it refers to; checks headers, footers, directory and small tables. Records are checked
     /// when they are read. Constant time but for directory and tables.
@@ -347,6 +350,18 @@ impl Base {
         SegmentView::new(file, segment, run, number, self.zxid())
     }
 
+    /// As [`Base::view`], for who goes through all of a run: asks the disk for what comes next.
+    pub(crate) fn view_in_turn(&self, run: Run, number: usize) -> Result<SegmentView<'_>> {
+        if number.is_multiple_of(SEGMENTS_AHEAD) {
+            for segment in self.run(run).segments().iter().skip(number).take(SEGMENTS_AHEAD) {
+                if let Some(file) = self.mapped.get(segment.file) {
+                    file.will_need(segment.shape.offset, segment.shape.frame_bytes());
+                }
+            }
+        }
+        self.view(run, number)
+    }
+
     /// How many records a run has.
     pub(crate) fn count(&self, run: Run) -> u64 {
         self.run(run).segments().iter().map(|segment| u64::from(segment.shape.records)).sum()
@@ -481,6 +496,7 @@ fn base_file(file: &MappedFile, number: usize, runs: &[RunSegments; 4]) -> BaseF
 /// A part after the segments, checked.
 fn part(file: &MappedFile, part: Part) -> Result<&[u8]> {
     let place = part_place(file, part);
+    file.will_need(place.offset, place.bytes);
     let check = || {
         let bytes = bytes_at(file.map(), place.offset, padded(place.bytes))?;
         let computed = crc32c::crc32c(bytes);
