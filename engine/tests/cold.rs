@@ -37,7 +37,7 @@ fn load(digest: u64) -> Result<Tree, LoadError> {
         loader.node(&format!("/d{dir:02}"), None, &[Acl::open()], stat_of_dir)?;
         for child in 0..CHILDREN {
             let owner = if child == 5 { EphemeralOwner::session_of(SESSION) } else { EphemeralOwner::NONE };
-            loader.node(&format!("/d{dir:02}/n{child:03}"), Some(&[7; 1_500]), &[Acl::open()], stat(owner))?;
+            loader.node(&format!("/d{dir:02}/n{child:010}"), Some(&[7; 1_500]), &[Acl::open()], stat(owner))?;
         }
     }
     loader.finish(Zxid(1), digest)
@@ -93,7 +93,7 @@ fn what_a_request_touches_is_in_memory_once_it_was_brought_in() {
         writer.strings(paths.iter().copied());
         bytes
     };
-    let (data, exist) = (strings(&["/d01/n001", "/d02/n002"]), strings(&["/d03/missing"]));
+    let (data, exist) = (strings(&["/d01/n0000000001", "/d02/n0000000002"]), strings(&["/d03/missing"]));
     let watches = SetWatchesRequest {
         relative_zxid: Zxid(1),
         data: StrVec::read_or_null(&mut Reader::new(&data)).unwrap().unwrap(),
@@ -105,28 +105,36 @@ fn what_a_request_touches_is_in_memory_once_it_was_brought_in() {
     let multi = MultiRequest {
         ops: vec![
             MultiOp::Create(OpCode::Create, plain),
-            MultiOp::Delete(PathVersion { path: "/d06/n006", version: -1 }),
-            MultiOp::Check(PathVersion { path: "/d07/n007", version: -1 }),
+            MultiOp::Delete(PathVersion { path: "/d06/n0000000006", version: -1 }),
+            MultiOp::Check(PathVersion { path: "/d07/n0000000007", version: -1 }),
         ],
     };
-    let mine: Vec<String> = (0..DIRS).map(|dir| format!("/d{dir:02}/n005")).collect();
+    let mine: Vec<String> = (0..DIRS).map(|dir| format!("/d{dir:02}/n0000000005")).collect();
     let with_parents = |paths: &[&str]| -> Vec<String> {
         paths.iter().flat_map(|path| [*path, path::split(path).unwrap().0]).map(str::to_owned).collect()
     };
     let cases: Vec<(Request<'_>, Vec<String>, Option<&str>)> = vec![
-        (Request::GetData(read("/d01/n017")), vec!["/d01/n017".into()], None),
+        (Request::GetData(read("/d01/n0000000017")), vec!["/d01/n0000000017".into()], None),
         (Request::Exists(read("/d01/missing")), vec!["/d01/missing".into()], None),
         (Request::GetChildren(read("/d02")), vec!["/d02".into()], Some("/d02")),
         (Request::Create(OpCode::Create, plain), with_parents(&["/d04/new"]), None),
         (Request::Create(OpCode::Create, sequential), with_parents(&["/d05/n0000000060"]), None),
-        (Request::Delete(PathVersion { path: "/d08/n008", version: -1 }), with_parents(&["/d08/n008"]), None),
         (
-            Request::SetData(SetDataRequest { path: "/d09/n009", data: None, version: -1 }),
-            vec!["/d09/n009".into()],
+            Request::Delete(PathVersion { path: "/d08/n0000000008", version: -1 }),
+            with_parents(&["/d08/n0000000008"]),
             None,
         ),
-        (Request::Multi(multi), with_parents(&["/d04/new", "/d06/n006", "/d07/n007"]), None),
-        (Request::SetWatches(watches), vec!["/d01/n001".into(), "/d02/n002".into(), "/d03/missing".into()], None),
+        (
+            Request::SetData(SetDataRequest { path: "/d09/n0000000009", data: None, version: -1 }),
+            vec!["/d09/n0000000009".into()],
+            None,
+        ),
+        (Request::Multi(multi), with_parents(&["/d04/new", "/d06/n0000000006", "/d07/n0000000007"]), None),
+        (
+            Request::SetWatches(watches),
+            vec!["/d01/n0000000001".into(), "/d02/n0000000002".into(), "/d03/missing".into()],
+            None,
+        ),
         (Request::GetEphemerals(None), Vec::new(), None),
         (Request::CloseSession, mine, None),
     ];
@@ -162,7 +170,7 @@ fn what_has_changed_since_the_image_is_never_cold() {
     let dir = tempfile::tempdir().unwrap();
     let image = image(dir.path());
     let tree = cold_tree(dir.path(), &image);
-    let request = Request::GetData(ReadRequest { path: "/d01/n017", watch: false });
+    let request = Request::GetData(ReadRequest { path: "/d01/n0000000017", watch: false });
     tree.cold_for(SESSION, &request).expect("cold").bring_in().unwrap();
     assert!(tree.cold_for(SESSION, &request).is_none());
     assert!(Tree::new().cold_for(SESSION, &request).is_none(), "without an image");
