@@ -310,6 +310,29 @@ impl Base {
         Ok(is_warm)
     }
 
+    /// Whether all of the files that it refers to is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_all_resident(&self) -> Result<bool> {
+        for file in &self.mapped {
+            if !resident::pages(file, 0, file.footer().file_bytes)?.iter().all(|&page| page) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks the disk for an extent, once until [`Base::forget_warm`], and does not wait for it. Best effort.
+    pub fn ask_for(&self, extent: &Extent) {
+        if let (Some(file), Some(segment)) = (self.mapped.get(extent.file), extent.node_segment)
+            && !self.warm.was_seen(segment)
+        {
+            self.warm.see(segment);
+            file.will_need(extent.offset, extent.bytes);
+        }
+    }
+
     /// What was in memory may not be any more: to be called once in a while.
     pub fn forget_warm(&self) {
         self.warm.forget();
