@@ -81,7 +81,7 @@ fn write_image(server: &Server) {
     let dir = server.data_dir();
     let newest = || names(&dir).into_iter().filter(|name| name.starts_with("image.") && !name.ends_with(".tmp")).max();
     let before = newest();
-    rkctl_ok(&["--data-dir", path(&dir), "snapshot"]);
+    rkctl_ok(&["--data-dir", path(&dir), "snapshot", "take"]);
     until("an image", || newest() > before);
 }
 
