@@ -1,9 +1,12 @@
-//! `rkctl` looks into the directory of a real server: of one that has ended, and of one that runs; it names damage, and repairs only when told to.
+//! `rkctl` looks into the directory of a real server: of one that has ended, and of one that runs; into ZooKeeper's own files; it names damage, and
+//! repairs only when told to.
 
 mod damage;
 mod dump;
 mod page;
 mod running;
+mod snapshots;
+mod zookeeper;
 
 use client::{AclList, ConnectOptions, Connection, Operations};
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, SetDataRequest};

@@ -70,11 +70,6 @@ impl Acls {
     pub(crate) fn get(&self, key: i64) -> Option<&[Acl]> {
         self.0.get(&key).map(Vec::as_slice)
     }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl Place {
@@ -165,7 +160,15 @@ impl Source {
     /// # Errors
     /// [`Failure::NoSnapshot`], or it cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Source, Failure> {
-        Place::base_of(path)?.open()
+        let mut tries = 1;
+        loop {
+            let place = Place::base_of(path)?;
+            match place.open() {
+                // A running server has replaced it, and the former one was purged.
+                Err(_) if path.is_dir() && tries < TRIES_MAX && !place.file().exists() => tries += 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The format, with its version or how it is packed.
@@ -347,3 +350,6 @@ fn scan_zookeepers(file: &SnapshotFile, visit: &mut Visit<'_>) -> Result<Trailer
     }
     Ok(reader.trailer().unwrap_or_default())
 }
+
+/// How often the base of a directory that keeps changing is looked for.
+const TRIES_MAX: u32 = 5;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::io::Write;
 use std::process::ExitCode;
 
-use proto::SessionId;
+use proto::{Acl, SessionId};
 use serde_json::{Value, json};
 
 use super::source::{Source, Tables};
@@ -156,10 +156,19 @@ impl Stats {
         rows
     }
 
-    fn most_used_acls(&self) -> Vec<(i64, u64)> {
-        let mut rows: Vec<(i64, u64)> = self.acls.iter().map(|(acl, uses)| (*acl, *uses)).collect();
+    /// ACLs with their uses, all of them; `None`: those that are not there. ZooKeeper has two numbers for the open one.
+    fn used_acls<'t>(&self, tables: &'t Tables) -> Vec<(Option<&'t [Acl]>, u64)> {
+        let mut rows: Vec<(Option<&[Acl]>, u64)> = Vec::new();
+        let mut places: HashMap<Option<&[Acl]>, usize> = HashMap::new();
+        for (acl, uses) in &self.acls {
+            let entries = tables.acls.get(*acl);
+            let place = *places.entry(entries).or_insert(rows.len());
+            match rows.get_mut(place) {
+                Some((_, sum)) => *sum += uses,
+                None => rows.push((entries, *uses)),
+            }
+        }
         rows.sort_by_key(|(_, uses)| Reverse(*uses));
-        rows.truncate(self.top);
         rows
     }
 
@@ -169,7 +178,7 @@ impl Stats {
         };
         let subtrees = self.largest_subtrees().into_iter();
         let sessions = self.busiest_sessions(tables).into_iter();
-        let acls = self.most_used_acls().into_iter();
+        let acls = self.used_acls(tables);
         json!({
             "file": source.file,
             "format": source.format(),
@@ -183,7 +192,7 @@ impl Stats {
             "ttl_znodes": self.tally.ttls,
             "containers": self.tally.containers,
             "session_count": tables.sessions.len(),
-            "acl_count": tables.acls.len(),
+            "acl_count": acls.len(),
             "subtree_depth": self.depth,
             "subtree_count": self.subtrees.len(),
             "subtrees": subtrees.map(|(path, subtree)| json!({ "path": path, "znodes": subtree.znodes, "data_bytes": subtree.bytes })).collect::<Vec<_>>(),
@@ -191,7 +200,7 @@ impl Stats {
             "by_children": tops(&self.by_children, "children"),
             "by_version": tops(&self.by_version, "version"),
             "sessions": sessions.map(|(session, timeout_ms, count)| json!({ "session": session.to_string(), "timeout_ms": timeout_ms, "ephemerals": count })).collect::<Vec<_>>(),
-            "acls": acls.map(|(acl, uses)| json!({ "acl": tables.acls.get(acl).map(acl_json), "znodes": uses })).collect::<Vec<_>>(),
+            "acls": acls.iter().take(self.top).map(|(acl, uses)| json!({ "acl": acl.map(acl_json), "znodes": uses })).collect::<Vec<_>>(),
         })
     }
 
@@ -222,11 +231,11 @@ impl Stats {
             table.add_row([session.to_string(), timeout, count.to_string()]);
         }
         table::print(out, &title, &table)?;
-        let acls = self.most_used_acls();
-        let title = format!("ACLs ({} of {})", acls.len(), self.acls.len());
+        let acls = self.used_acls(tables);
+        let title = format!("ACLs ({} of {})", acls.len().min(self.top), acls.len());
         let mut table = table::with_heads(&["ACL", ">ZNODES"]);
-        for (acl, uses) in acls {
-            let text = tables.acls.get(acl).map_or_else(|| "missing".to_owned(), acl_text);
+        for (acl, uses) in acls.into_iter().take(self.top) {
+            let text = acl.map_or_else(|| "missing".to_owned(), acl_text);
             table.add_row([text, uses.to_string()]);
         }
         Ok(table::print(out, &title, &table)?)
