@@ -173,7 +173,8 @@ pub(crate) fn show(out: &mut dyn Write, logs: &Logs, rows: &[LogRow]) -> Result<
             row.end.unwrap_or("DAMAGED").to_owned(),
         ]);
     }
-    writeln!(out, "{}: ZooKeeper's, {} files", logs.name(), rows.len())?;
+    let files = if rows.len() == 1 { "file" } else { "files" };
+    writeln!(out, "{}: ZooKeeper's, {} {files}", logs.name(), rows.len())?;
     table::print(out, "", &table)?;
     for damage in rows.iter().filter_map(|row| row.damage.as_ref()) {
         writeln!(out, "{damage}")?;

@@ -223,20 +223,27 @@ impl Stats {
         show_top(out, "Most bytes", ">DATA", &self.by_bytes, show_bytes)?;
         show_top(out, "Most children", ">CHILDREN", &self.by_children, |count| count.to_string())?;
         show_top(out, "Most changes of data", ">VERSION", &self.by_version, |count| count.to_string())?;
-        let sessions = self.busiest_sessions(tables);
-        let title = format!("Sessions ({} of {})", sessions.len(), tables.sessions.len().max(sessions.len()));
-        let mut table = table::with_heads(&["SESSION", ">TIMEOUT MS", ">EPHEMERALS"]);
-        for (session, timeout_ms, count) in sessions {
-            let timeout = timeout_ms.map_or_else(|| "not open".to_owned(), |timeout_ms| timeout_ms.to_string());
-            table.add_row([session.to_string(), timeout, count.to_string()]);
-        }
-        table::print(out, &title, &table)?;
+        self.show_sessions(out, tables)?;
         let acls = self.used_acls(tables);
         let title = format!("ACLs ({} of {})", acls.len().min(self.top), acls.len());
         let mut table = table::with_heads(&["ACL", ">ZNODES"]);
         for (acl, uses) in acls.into_iter().take(self.top) {
             let text = acl.map_or_else(|| "missing".to_owned(), acl_text);
             table.add_row([text, uses.to_string()]);
+        }
+        Ok(table::print(out, &title, &table)?)
+    }
+
+    fn show_sessions(&self, out: &mut dyn Write, tables: &Tables) -> Result<(), Failure> {
+        let sessions = self.busiest_sessions(tables);
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let title = format!("Sessions ({} of {})", sessions.len(), tables.sessions.len().max(sessions.len()));
+        let mut table = table::with_heads(&["SESSION", ">TIMEOUT MS", ">EPHEMERALS"]);
+        for (session, timeout_ms, count) in sessions {
+            let timeout = timeout_ms.map_or_else(|| "not open".to_owned(), |timeout_ms| timeout_ms.to_string());
+            table.add_row([session.to_string(), timeout, count.to_string()]);
         }
         Ok(table::print(out, &title, &table)?)
     }
