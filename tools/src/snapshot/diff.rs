@@ -25,20 +25,23 @@ use crate::log::source::Go;
 /// # Errors
 /// What cannot be read, once what lies before it is printed.
 pub(crate) fn run(former: &Source, latter: &Source, top: &str, json: bool) -> Result<ExitCode, Failure> {
-    let (of_former, of_latter) = (former.tables()?, latter.tables()?);
-    let out = BufWriter::new(std::io::stdout().lock());
-    let mut diff = Diff { former: &of_former.acls, latter: &of_latter.acls, json, out, found: Found::default() };
-    if !json {
-        writeln!(diff.out, "--- {} ({}, zxid {})", former.file.display(), former.format(), former.zxid())?;
-        writeln!(diff.out, "+++ {} ({}, zxid {})", latter.file.display(), latter.format(), latter.zxid())?;
-    }
-    let sessions = diff.sessions(&of_former.sessions, &of_latter.sessions);
-    let outcome = sessions.and_then(|()| diff.znodes(&mut Sorted::new(former, top)?, &mut Sorted::new(latter, top)?));
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let outcome = write(&mut out, former, latter, top, json);
     // What was read before an error stands before its words.
-    diff.out.flush()?;
-    outcome?;
-    diff.end()?;
-    Ok(ExitCode::SUCCESS)
+    out.flush()?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn write(out: &mut impl Write, former: &Source, latter: &Source, top: &str, json: bool) -> Result<(), Failure> {
+    let (of_former, of_latter) = (former.tables()?, latter.tables()?);
+    if !json {
+        writeln!(out, "--- {} ({}, zxid {})", former.file.display(), former.format(), former.zxid())?;
+        writeln!(out, "+++ {} ({}, zxid {})", latter.file.display(), latter.format(), latter.zxid())?;
+    }
+    let mut diff = Diff { former: &of_former.acls, latter: &of_latter.acls, json, out, found: Found::default() };
+    diff.sessions(&of_former.sessions, &of_latter.sessions)?;
+    diff.znodes(&mut Sorted::new(former, top)?, &mut Sorted::new(latter, top)?)?;
+    diff.end()
 }
 
 /// How much differs.
@@ -56,20 +59,20 @@ struct Diff<'t, W: Write> {
     former: &'t Acls,
     latter: &'t Acls,
     json: bool,
-    out: W,
+    out: &'t mut W,
     found: Found,
 }
 
 impl<W: Write> Diff<'_, W> {
     fn sessions(&mut self, former: &[(SessionId, i32)], latter: &[(SessionId, i32)]) -> Result<(), Failure> {
-        let mut all: BTreeMap<SessionId, [Option<i32>; 2]> = BTreeMap::new();
+        let mut all: BTreeMap<SessionId, (Option<i32>, Option<i32>)> = BTreeMap::new();
         for (session, timeout_ms) in former {
-            all.entry(*session).or_default()[0] = Some(*timeout_ms);
+            all.entry(*session).or_default().0 = Some(*timeout_ms);
         }
         for (session, timeout_ms) in latter {
-            all.entry(*session).or_default()[1] = Some(*timeout_ms);
+            all.entry(*session).or_default().1 = Some(*timeout_ms);
         }
-        for (session, [before, after]) in all.into_iter().filter(|(_, [before, after])| before != after) {
+        for (session, (before, after)) in all.into_iter().filter(|(_, (before, after))| before != after) {
             self.found.sessions += 1;
             let (sign, change) = match (before, after) {
                 (None, _) => ('+', "session_added"),
@@ -118,7 +121,7 @@ impl<W: Write> Diff<'_, W> {
 
     fn only(&mut self, sign: char, change: &str, acls: &Acls, facts: &Facts<'_>) -> Result<(), Failure> {
         if self.json {
-            let object = json!({ "change": change, "path": facts.path, "znode": facts.to_json(acls, None) });
+            let object = json!({ "change": change, "path": facts.path, "znode": facts.json(acls, None) });
             writeln!(self.out, "{object}")?;
         } else {
             writeln!(self.out, "{sign} {} ({} bytes)", facts.path.escape_debug(), facts.data_len)?;
@@ -147,7 +150,7 @@ impl<W: Write> Diff<'_, W> {
         let path = before.path();
         if self.json {
             let what: Vec<&str> = changes.iter().map(|change| change.what).collect();
-            let (before, after) = (before.facts().to_json(self.former, None), after.facts().to_json(self.latter, None));
+            let (before, after) = (before.facts().json(self.former, None), after.facts().json(self.latter, None));
             let object = json!({ "change": "changed", "path": path, "what": what, "before": before, "after": after });
             writeln!(self.out, "{object}")?;
         } else {
@@ -169,7 +172,7 @@ impl<W: Write> Diff<'_, W> {
                 "{added} znodes added, {removed} removed, {changed} changed, {same} the same; {sessions} sessions differ"
             )?;
         }
-        Ok(self.out.flush()?)
+        Ok(())
     }
 }
 
@@ -314,4 +317,47 @@ fn load(source: &Source, top: &str) -> Result<Vec<Loaded>, Failure> {
     })?;
     all.sort_unstable_by(|a, b| Place::of_node(&a.path).cmp(&Place::of_node(&b.path)));
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::{self, Row};
+    use super::*;
+    use proto::Zxid;
+
+    fn compared(former: &[Row<'_>], latter: &[Row<'_>], top: &str, json: bool) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (former, latter) =
+            (images::source(dir.path(), Zxid(5), 1, former), images::source(dir.path(), Zxid(6), 1, latter));
+        let mut out = Vec::new();
+        write(&mut out, &former, &latter, top, json).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_differs_is_told_once_and_null_is_not_empty() {
+        let former: [Row<'_>; 5] =
+            [("/", None, 0), ("/b", Some(b""), 2), ("/a", Some(b"1"), 1), ("/a/x", None, 3), ("/c", Some(b"12"), 4)];
+        let latter: [Row<'_>; 5] =
+            [("/", None, 0), ("/a", Some(b"1"), 1), ("/b", None, 2), ("/c", Some(b"13"), 4), ("/d", Some(b"d"), 5)];
+        let mut lines = compared(&former, &latter, "/", false).split_off(2);
+        let counts = lines.pop().unwrap();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "+ /d (1 bytes)",
+                "- /a/x (0 bytes)",
+                "~ /: children 3 -> 4",
+                "~ /a: children 1 -> 0",
+                "~ /b: data 0 -> 0 bytes",
+                "~ /c: data 2 -> 2 bytes"
+            ]
+        );
+        assert_eq!(counts, "1 znodes added, 1 removed, 4 changed, 0 the same; 0 sessions differ");
+        let below = compared(&former, &latter, "/a", true);
+        let kinds: Vec<Value> = below.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(kinds.iter().filter_map(|line| line["change"].as_str()).collect::<Vec<_>>(), ["changed", "removed"]);
+        assert_eq!(compared(&former, &former, "/", true).len(), 1, "only the counts");
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(
     let outcome = walk(source, Subtree { top, depth }, &mut |znode| {
         let data = if with_data { Some(znode.data()?) } else { None };
         if json {
-            writeln!(out, "{}", znode.facts.to_json(&acls, data))?;
+            writeln!(out, "{}", znode.facts.json(&acls, data))?;
         } else {
             writeln!(out, "{}", line(znode, &acls, data))?;
         }

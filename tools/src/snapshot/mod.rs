@@ -5,6 +5,8 @@
 
 mod diff;
 mod dump;
+#[cfg(test)]
+mod images;
 mod ls;
 pub(crate) mod source;
 mod stats;

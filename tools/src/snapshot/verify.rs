@@ -286,7 +286,51 @@ const NODE_BYTES: usize = 76;
 
 #[cfg(test)]
 mod tests {
+    use super::super::images;
     use super::*;
+    use snapshot::dirs::DataDir;
+    use snapshot::image::ImageTotals;
+
+    fn verified(change: impl Fn(&mut ImageTotals)) -> Result<Verified, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let znodes: [images::Row<'_>; 3] = [("/", None, 0), ("/a", Some(b"1"), 2), ("/zookeeper/x", Some(b"2"), 3)];
+        verify(&images::write(dir.path(), Zxid(5), 1, &znodes, change))
+    }
+
+    #[test]
+    fn totals_and_digest_are_summed_up_anew() {
+        let Verified::Whole(whole) = verified(|_| ()).unwrap() else { panic!("it is one file") };
+        assert_eq!((whole.znodes, whole.format, whole.zxid), (3, "image 1", Zxid(5)));
+        type Change = fn(&mut ImageTotals);
+        let wrong: [(Change, &str); 3] = [
+            (|totals| totals.tree_digest ^= 1, "the digest of its znodes is"),
+            (|totals| totals.data_bytes += 1, "it has 17 bytes of paths and data, and 18 are recorded"),
+            (|totals| totals.ephemeral_count = 1, "it has 0 ephemerals, and 1 are recorded"),
+        ];
+        for (change, words) in wrong {
+            let failure = verified(change).unwrap_err();
+            assert!(matches!(failure, Failure::Contradiction { zxid: Zxid(5), .. }), "{failure}");
+            assert!(failure.to_string().contains(words), "{failure}");
+        }
+    }
+
+    /// The committed image has checksums that hold, and content CRCs and a digest that no tree has.
+    #[test]
+    fn a_znode_of_format_2_whose_content_crc_is_not_that_of_its_content_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/fixtures");
+        for (name, zxid) in [("image-v2-old.bin", Zxid(0x2_0000_0003)), ("image-v2.bin", Zxid(0x2_0000_0008))] {
+            std::fs::copy(fixtures.join(name), DataDir::new(dir.path()).image(zxid)).unwrap();
+        }
+        let newest = Place::base_of(dir.path()).unwrap();
+        assert_eq!((newest.zxid(), newest.open().unwrap().carried().len()), (Zxid(0x2_0000_0008), 1));
+        let failure = verify(&newest).unwrap_err();
+        assert!(failure.to_string().contains("the CRC of path and data is not the recorded one"), "{failure}");
+        // Without the older file it is of no use for itself.
+        std::fs::remove_file(DataDir::new(dir.path()).image(Zxid(0x2_0000_0003))).unwrap();
+        assert!(matches!(verify(&newest), Ok(Verified::Parts { zxid: Zxid(0x2_0000_0008), .. })));
+        assert!(verify_whole(&newest).is_err());
+    }
 
     #[test]
     fn a_subtree_is_written_as_a_whole() {

@@ -71,7 +71,7 @@ impl<'a> Znode<'a> {
 
 impl Facts<'_> {
     /// For programs: everything, with `Stat` as a client sees it; the data where they are given.
-    pub(crate) fn to_json(&self, acls: &Acls, data: Option<Option<&[u8]>>) -> Value {
+    pub(crate) fn json(&self, acls: &Acls, data: Option<Option<&[u8]>>) -> Value {
         let stat = self.stat.to_stat(self.data_len, self.children.unwrap_or(0) as usize);
         let kind = self.stat.ephemeral_owner.kind();
         let mut object = json!({
