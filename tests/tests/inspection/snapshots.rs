@@ -208,6 +208,10 @@ fn damage_in_a_carried_over_segment_is_named_with_its_file_offset_and_znode() {
         (&told["ok"], &told["path"], &told["file"]),
         (&json!(false), &json!("/z7/child"), &json!(path(&former)))
     );
+    // Each of a directory is verified, whatever the others are.
+    let all = String::from_utf8(rkctl(&["snapshot", "verify", "--json", path(&dir)]).stdout).unwrap();
+    let all: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(all.iter().filter(|told| told["path"] == "/z7/child").count(), 2, "both use it: {all:?}");
     let offset = told["offset"].as_u64().unwrap();
     assert!(offset < at && offset + 25_000 > at, "the record begins before the damage: {told}");
     flip(&former, at);

@@ -149,6 +149,9 @@ fn a_missing_log_and_a_directory_without_any_are_told() {
     let second = records[1]["group_offset"].as_u64().unwrap();
     let bytes = std::fs::read(version_2.join("log.1")).unwrap();
     let rest = [&bytes[..16], &bytes[usize::try_from(second).unwrap()..]].concat();
+    std::fs::write(version_2.join("currentEpoch"), "four").unwrap();
+    assert!(rkctl_refused(&["verify", path(dir.path())]).contains("currentEpoch is damaged"));
+    std::fs::remove_file(version_2.join("currentEpoch")).unwrap();
     std::fs::remove_file(version_2.join("log.1")).unwrap();
     std::fs::write(version_2.join("log.2"), rest).unwrap();
     let said = rkctl_refused(&["verify", path(dir.path())]);

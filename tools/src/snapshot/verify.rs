@@ -22,34 +22,31 @@ use crate::log::source::Go;
 use crate::log::verify::progress_bar;
 use crate::units::show_bytes;
 
-/// Verifies all that the paths name, and says what was found. Exit code 1 at the first fault.
+/// Verifies all that the paths name, and says what was found. Exit code 1 if there was a fault, after the others were verified too.
 ///
 /// # Errors
-/// The fault, unless it is printed as JSON.
+/// A path that cannot be looked into.
 pub(crate) fn run(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
-    let outcome = paths.iter().try_for_each(|path| {
+    let mut is_damaged = false;
+    for path in paths {
         let places = Place::all_in(path)?;
         if places.is_empty() {
             return Err(Failure::NoSnapshot(path.clone()));
         }
         for place in places {
-            let verified = match verify(&place) {
+            match verify(&place) {
+                Ok(verified) if json => println!("{}", verified.to_json()),
+                Ok(verified) => println!("{}", verified.words()),
                 // A running server has purged it.
-                Err(_) if path.is_dir() && !place.file().exists() => continue,
-                outcome => outcome?,
-            };
-            if json { println!("{}", verified.to_json()) } else { println!("{}", verified.words()) }
+                Err(_) if path.is_dir() && !place.file().exists() => {}
+                Err(failure) => {
+                    is_damaged = true;
+                    if json { println!("{}", failure.to_json()) } else { eprintln!("rkctl: {failure}") }
+                }
+            }
         }
-        Ok(())
-    });
-    match outcome {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(failure) if json => {
-            println!("{}", failure.to_json());
-            Ok(ExitCode::from(1))
-        }
-        Err(failure) => Err(failure),
     }
+    Ok(ExitCode::from(u8::from(is_damaged)))
 }
 
 /// A snapshot that is well.
@@ -87,8 +84,13 @@ enum Recorded {
     Nothing,
     /// The same.
     Same,
-    /// Another: it was written while txns were applied, so that only the log makes it whole. Or it is not what was written.
-    Other(u64),
+    /// Another. As a rule it was written while txns were applied, so that only the log makes it whole.
+    Other {
+        /// As it stands there.
+        digest: u64,
+        /// Whether txns were applied meanwhile; servers before 3.9 do not say it.
+        meanwhile: Option<bool>,
+    },
 }
 
 impl Verified {
@@ -126,10 +128,16 @@ impl Whole {
         let digest = match self.recorded {
             None | Some(Recorded::Same) => String::new(),
             Some(Recorded::Nothing) => "; it has no digest to compare with".to_owned(),
-            Some(Recorded::Other(recorded)) => format!(
-                "; the digest of its znodes is {:#x} and not {recorded:#x}: it was taken while the server was writing, and only the log makes it whole",
-                self.digest
-            ),
+            Some(Recorded::Other { digest, meanwhile }) => {
+                let why = match meanwhile {
+                    Some(true) => "txns were applied while it was written, and only the log makes it whole",
+                    Some(false) => {
+                        "no txn was applied while it was written, so this is not the tree that the server had"
+                    }
+                    None => "if txns were applied while it was written, only the log makes it whole",
+                };
+                format!("; the digest of its znodes is {:#x} and not {digest:#x}: {why}", self.digest)
+            }
         };
         let Whole { znodes, zxid, .. } = self;
         format!("{}: ok, {znodes} znodes at zxid {zxid}{carried}{digest}", self.file.display())
@@ -146,7 +154,7 @@ impl Whole {
             "digest": format!("{:#x}", self.digest),
             "digest_recorded": match self.recorded {
                 None | Some(Recorded::Same) => Some(format!("{:#x}", self.digest)),
-                Some(Recorded::Other(recorded)) => Some(format!("{recorded:#x}")),
+                Some(Recorded::Other { digest, .. }) => Some(format!("{digest:#x}")),
                 Some(Recorded::Nothing) => None,
             },
             "carried": carried.collect::<Vec<_>>(),
@@ -253,14 +261,17 @@ fn verify_zookeepers(source: &Source, tally: &mut Tally, progress: &ProgressBar)
         Ok(Go::On)
     })?;
     contradiction(source, orphan)?;
-    Ok(recorded(&trailer, tally.digest))
+    Ok(recorded(source.zxid(), &trailer, tally.digest))
 }
 
-fn recorded(trailer: &Trailer, computed: u64) -> Recorded {
+/// `begun`: the newest txn when it was begun.
+fn recorded(begun: Zxid, trailer: &Trailer, computed: u64) -> Recorded {
     match trailer.digest.filter(|digest| digest.version == DIGEST_VERSION) {
         None => Recorded::Nothing,
         Some(digest) if digest.digest == computed => Recorded::Same,
-        Some(digest) => Recorded::Other(digest.digest),
+        Some(digest) => {
+            Recorded::Other { digest: digest.digest, meanwhile: trailer.last_zxid.map(|last| last > begun) }
+        }
     }
 }
 

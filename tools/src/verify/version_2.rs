@@ -1,4 +1,5 @@
-//! `rkctl verify` of a directory of ZooKeeper's: its snapshots, its logs, and that the logs go on where the newest snapshot ends.
+//! `rkctl verify` of a directory of ZooKeeper's: its snapshots, its logs, that the logs go on where the newest snapshot ends, and that the epochs are not older
+//! than both.
 //!
 //! A server of ZooKeeper's may be running: what it purges meanwhile is left out. It fails with the first fault; `tests/tests/inspection/zookeeper.rs`
 //! would catch a mistake.
@@ -64,6 +65,7 @@ fn check(files: &Version2) -> Result<Found, Failure> {
         return Err(Failure::Misfit { dir: files.log_dir().to_owned(), what });
     }
     let last_zxid = newest.max(logged.map(|(_, last)| last)).unwrap_or(Zxid::ZERO);
+    files.resolve_epochs(last_zxid)?;
     Ok(Found { snapshots, log, last_zxid })
 }
 
