@@ -84,13 +84,9 @@ enum Recorded {
     Nothing,
     /// The same.
     Same,
-    /// Another. As a rule it was written while txns were applied, so that only the log makes it whole.
-    Other {
-        /// As it stands there.
-        digest: u64,
-        /// Whether txns were applied meanwhile; servers before 3.9 do not say it.
-        meanwhile: Option<bool>,
-    },
+    /// Another, as it happens where txns are applied while it is written: then only the log makes it whole. Nothing in the file tells it from other
+    /// reasons: ZooKeeper sets its last zxid and the digest one after the other, and reads both while txns are applied.
+    Other(u64),
 }
 
 impl Verified {
@@ -128,16 +124,10 @@ impl Whole {
         let digest = match self.recorded {
             None | Some(Recorded::Same) => String::new(),
             Some(Recorded::Nothing) => "; it has no digest to compare with".to_owned(),
-            Some(Recorded::Other { digest, meanwhile }) => {
-                let why = match meanwhile {
-                    Some(true) => "txns were applied while it was written, and only the log makes it whole",
-                    Some(false) => {
-                        "no txn was applied while it was written, so this is not the tree that the server had"
-                    }
-                    None => "if txns were applied while it was written, only the log makes it whole",
-                };
-                format!("; the digest of its znodes is {:#x} and not {digest:#x}: {why}", self.digest)
-            }
+            Some(Recorded::Other(recorded)) => format!(
+                "; the digest of its znodes is {:#x} and not {recorded:#x}, as where txns are applied while it is written: the log makes it whole",
+                self.digest
+            ),
         };
         let Whole { znodes, zxid, .. } = self;
         format!("{}: ok, {znodes} znodes at zxid {zxid}{carried}{digest}", self.file.display())
@@ -154,7 +144,7 @@ impl Whole {
             "digest": format!("{:#x}", self.digest),
             "digest_recorded": match self.recorded {
                 None | Some(Recorded::Same) => Some(format!("{:#x}", self.digest)),
-                Some(Recorded::Other { digest, .. }) => Some(format!("{digest:#x}")),
+                Some(Recorded::Other(recorded)) => Some(format!("{recorded:#x}")),
                 Some(Recorded::Nothing) => None,
             },
             "carried": carried.collect::<Vec<_>>(),
@@ -261,17 +251,14 @@ fn verify_zookeepers(source: &Source, tally: &mut Tally, progress: &ProgressBar)
         Ok(Go::On)
     })?;
     contradiction(source, orphan)?;
-    Ok(recorded(source.zxid(), &trailer, tally.digest))
+    Ok(recorded(&trailer, tally.digest))
 }
 
-/// `begun`: the newest txn when it was begun.
-fn recorded(begun: Zxid, trailer: &Trailer, computed: u64) -> Recorded {
+fn recorded(trailer: &Trailer, computed: u64) -> Recorded {
     match trailer.digest.filter(|digest| digest.version == DIGEST_VERSION) {
         None => Recorded::Nothing,
         Some(digest) if digest.digest == computed => Recorded::Same,
-        Some(digest) => {
-            Recorded::Other { digest: digest.digest, meanwhile: trailer.last_zxid.map(|last| last > begun) }
-        }
+        Some(digest) => Recorded::Other(digest.digest),
     }
 }
 
