@@ -311,7 +311,7 @@ fn a_check_tells_of_every_znode_and_every_byte_that_is_used() {
     told.unwrap();
     paths.sort();
     assert!(paths.iter().eq(model.nodes.keys()));
-    assert_eq!(bytes, base.files().iter().map(|file| file.live_bytes).sum::<u64>());
+    assert_eq!(bytes, base.live_bytes());
 }
 
 /// The mapping shows what is on the disk now: a byte that was good and is read again is not trusted.

@@ -45,7 +45,7 @@ pub enum Checked<'b> {
     Node(BaseNode<'b>),
     /// A segment, after its znodes.
     Segment {
-        /// Its bytes; those of all add up to [`super::BaseFile::live_bytes`] of all files.
+        /// Its bytes; those of all add up to [`Base::live_bytes`].
         bytes: u64,
     },
 }
@@ -114,7 +114,7 @@ impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
     fn records(&mut self, run: Run, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
         let base = self.base;
         for (number, segment) in base.run(run).segments().iter().enumerate() {
-            let view = base.view(run, number)?;
+            let view = base.view_in_turn(run, number)?;
             view.check_records(|record| {
                 if run == Run::Nodes {
                     (self.watch)(Checked::Node(BaseNode::new(base, number, *record)));

@@ -194,7 +194,7 @@ pub(crate) fn verify_whole(place: &Place) -> Result<Verified, Failure> {
 
 fn bytes_of(source: &Source) -> u64 {
     match &source.kind {
-        Kind::Mapped(base) => base.files().iter().map(|file| file.live_bytes).sum(),
+        Kind::Mapped(base) => base.live_bytes(),
         Kind::Whole(image) => image.file_bytes(),
         Kind::ZooKeeper(file) => file.path.metadata().map_or(0, |metadata| metadata.len()),
     }
