@@ -15,7 +15,7 @@ use std::thread;
 
 use base_model::{Model, Random, SMALL, open};
 use proto::{SessionId, Zxid};
-use ringkeeper_snapshot::base::{Base, BaseOptions, Run, verify};
+use ringkeeper_snapshot::base::{Base, BaseOptions, Checked, Run, verify, verify_watched};
 use ringkeeper_snapshot::{Damage, DataDir, Error, ImageRef, Result};
 
 const OLD: Zxid = Zxid(0x5_0000_0007);
@@ -292,6 +292,26 @@ fn the_error_names_file_offset_zxid_and_segment() {
     for part in [path.to_str().unwrap(), "0x500000009", "segment", "restore it"] {
         assert!(text.contains(part), "{part:?} is missing in: {text}");
     }
+    // Whose data that are, and that a check of the whole names the same place.
+    assert_eq!(base.path_at(&path, *offset), Some("/dir3/large"));
+    assert_eq!([base.path_at(&path, *offset + 8), base.path_at(Path::new("/other"), *offset)], [None; 2]);
+    assert_eq!(verify(dir.path(), &ImageRef::at(NEW)).unwrap_err().to_string(), text);
+}
+
+#[test]
+fn a_check_tells_of_every_znode_and_every_byte_that_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = image(dir.path());
+    let base = open(dir.path(), NEW);
+    let (mut paths, mut bytes) = (Vec::new(), 0);
+    let told = verify_watched(&base, |checked| match checked {
+        Checked::Node(node) => paths.push(node.path().to_owned()),
+        Checked::Segment { bytes: more } => bytes += more,
+    });
+    told.unwrap();
+    paths.sort();
+    assert!(paths.iter().eq(model.nodes.keys()));
+    assert_eq!(bytes, base.live_bytes());
 }
 
 /// The mapping shows what is on the disk now: a byte that was good and is read again is not trusted.

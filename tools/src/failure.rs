@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proto::{DecodeError, Zxid};
 use serde_json::{Value, json};
+use snapshot::version_2;
 
 /// An error of a command; the exit code is 1.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +64,38 @@ pub(crate) enum Failure {
         before: Zxid,
     },
     /// There is no log.
-    #[error("there is no log in {}: neither segment-*.log nor log/segment-*.log", .0.display())]
+    #[error("there is no log in {}: neither segment-*.log nor log/segment-*.log, nor ZooKeeper's log.* or version-2/log.*", .0.display())]
     NoLog(PathBuf),
-    /// ZooKeeper's own log.
-    #[error("{} is a log of ZooKeeper's own (version-2), which this rkctl does not read yet", .0.display())]
-    ZooKeeperLog(PathBuf),
+    /// There is no snapshot.
+    #[error("{} is neither an image (image.<zxid>) nor a snapshot of ZooKeeper's (snapshot.<zxid>), nor a directory with one", .0.display())]
+    NoSnapshot(PathBuf),
+    /// There is no such znode.
+    #[error("there is no znode {0}")]
+    NoZnode(String),
+    /// ZooKeeper's own files.
+    #[error(transparent)]
+    ZooKeeper(#[from] version_2::Error),
+    /// A log of ZooKeeper's without a header, and others after it.
+    #[error("{} is empty, and it is not the newest log: txns are missing", .0.display())]
+    EmptyLog(PathBuf),
+    /// A snapshot whose checksums hold, but whose parts do not agree.
+    #[error("{}, zxid {zxid}: {what}", file.display())]
+    Contradiction {
+        /// The snapshot.
+        file: PathBuf,
+        /// What it stands at.
+        zxid: Zxid,
+        /// What does not agree.
+        what: String,
+    },
+    /// Damage in a snapshot, and the znode that it concerns.
+    #[error("{source}; {near}")]
+    Znode {
+        /// The damage.
+        source: Box<Failure>,
+        /// Where among the znodes.
+        near: Near,
+    },
     /// The directory has no control file.
     #[error("{} has no control file: it is not the data directory of a RingKeeper server, or was never served", .0.display())]
     NoControl(PathBuf),
@@ -82,6 +110,24 @@ pub(crate) enum Failure {
     /// What was asked for is not done.
     #[error("{0}")]
     Refused(String),
+}
+
+/// Where among the znodes of a snapshot damage lies.
+#[derive(Debug)]
+pub(crate) enum Near {
+    /// In this one.
+    Of(String),
+    /// After this one, in the file's order.
+    After(String),
+}
+
+impl std::fmt::Display for Near {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Near::Of(path) => write!(f, "it is in the znode {path}"),
+            Near::After(path) => write!(f, "the last znode read before it is {path}"),
+        }
+    }
 }
 
 /// What is wrong with a record.
@@ -107,6 +153,16 @@ impl Failure {
         move |source| Failure::Io { action, path, source }
     }
 
+    /// The same with the znode that it concerns, unless it names one already.
+    pub(crate) fn near(self, near: Option<Near>) -> Failure {
+        match (self, near) {
+            (source @ (Failure::Snapshot(_) | Failure::ZooKeeper(_)), Some(near)) => {
+                Failure::Znode { source: Box::new(source), near }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// Whether the reader of our output has gone: no error, `| head` does that.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Failure::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
@@ -123,6 +179,24 @@ impl Failure {
             Failure::Gap { file, offset, before, .. } => place(file, *offset, *before),
             Failure::Snapshot(snapshot::Error::Damaged { file, offset, zxid, .. }) => {
                 json!({ "ok": false, "error": self.to_string(), "file": file, "offset": offset, "zxid": zxid.map(|zxid| zxid.to_string()) })
+            }
+            Failure::ZooKeeper(version_2::Error::Damaged { file, offset, packed, .. }) => {
+                json!({ "ok": false, "error": self.to_string(), "file": file, "offset": offset, "offset_in_unpacked": packed })
+            }
+            Failure::Contradiction { file, zxid, .. } => {
+                json!({ "ok": false, "error": self.to_string(), "file": file, "zxid": zxid.to_string() })
+            }
+            Failure::Znode { source, near } => {
+                let mut object = source.to_json();
+                let (key, path) = match near {
+                    Near::Of(path) => ("path", path),
+                    Near::After(path) => ("after_path", path),
+                };
+                if let Value::Object(object) = &mut object {
+                    object.insert("error".to_owned(), self.to_string().into());
+                    object.insert(key.to_owned(), path.as_str().into());
+                }
+                object
             }
             _ => json!({ "ok": false, "error": self.to_string() }),
         }

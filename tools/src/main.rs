@@ -9,6 +9,7 @@ mod export;
 mod failure;
 mod log;
 mod repair;
+mod snapshot;
 mod stored;
 mod table;
 mod units;
@@ -18,8 +19,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use snapshot::SnapshotCommand;
 
-/// Inspects and controls a RingKeeper server on this machine.
+/// Inspects and controls a RingKeeper server on this machine, and looks into ZooKeeper's own files.
 #[derive(Debug, Parser)]
 #[command(name = "rkctl", version, about, after_help = EXAMPLES)]
 struct Cli {
@@ -33,6 +35,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   rkctl --data-dir /var/lib/ringkeeper status
   rkctl log dump --follow /var/lib/ringkeeper
+  rkctl snapshot stats /var/lib/ringkeeper
   rkctl verify /var/lib/ringkeeper";
 
 #[derive(Debug, Subcommand)]
@@ -40,9 +43,9 @@ enum Command {
     /// How the server stands: positions and counts, as JSON
     #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper status")]
     Status,
-    /// Has the server write an image of its tree now
-    #[command(after_help = "Example:\n  rkctl --data-dir /var/lib/ringkeeper snapshot")]
-    Snapshot,
+    /// What is in images, and in ZooKeeper's own snapshots; or has a running server write an image
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// What is in a log: segments, txns, counts, checks. A server may be writing it
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -67,9 +70,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Images are mapped: a read error of the disk is then named by its file. Without the handler it ends the process all the same.
+    let _ = ::snapshot::fault::install();
     let outcome = match &cli.command {
         Command::Status => Ok(control_socket::run(&cli.data_dir, "status")),
-        Command::Snapshot => Ok(control_socket::run(&cli.data_dir, "snapshot")),
+        Command::Snapshot(command) => snapshot::run(&cli.data_dir, command),
         Command::Log(command) => log::run(command),
         Command::Verify { place, json } => verify::run(place, *json),
         Command::Repair(repair) => repair::run(repair),

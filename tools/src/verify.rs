@@ -1,8 +1,11 @@
-//! `rkctl verify`: a whole data directory without a server: the control file, the images, the log, and that they fit together.
+//! `rkctl verify`: a whole data directory without a server: the control file, the images, the log, and that they fit together. Of a directory that has never
+//! been RingKeeper's, ZooKeeper's snapshots and logs.
 //!
 //! Owns what "fit together" means for a tool: what recovery asks for before it starts (`server/src/recovery.rs`), without building the tree. Must never write.
 //! A server may be running: what it replaces meanwhile is looked at again. It fails with the first fault; `tests/tests/inspection` would catch a
 //! mistake.
+
+mod version_2;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,13 +13,17 @@ use std::process::ExitCode;
 use clap::Args;
 use proto::Zxid;
 use serde_json::json;
+use snapshot::ImageRef;
 use snapshot::control::Control;
 use snapshot::dirs::DataDir;
+use snapshot::version_2::Version2;
 use wal::Generation;
 
 use crate::failure::Failure;
 use crate::log::source::{LOG_DIR, Segments};
 use crate::log::verify::{Verified, verify as verify_log};
+use crate::snapshot::source::Place as Image;
+use crate::snapshot::verify::{Verified as VerifiedImage, verify as verify_image, verify_whole};
 
 /// Where the directory is.
 #[derive(Debug, Args)]
@@ -41,6 +48,10 @@ impl Place {
 /// # Errors
 /// The first fault, unless it is printed as JSON.
 pub(crate) fn run(place: &Place, json: bool) -> Result<ExitCode, Failure> {
+    let zookeepers = Version2::new(&place.dir, place.data_log_dir.as_deref().unwrap_or(&place.dir));
+    if matches!(Control::load(&place.dir), Ok(None)) && zookeepers.has_data()? {
+        return version_2::run(&zookeepers, json);
+    }
     let found = settled(place);
     match found {
         Ok(found) if json => println!("{}", found.to_json(place)),
@@ -58,17 +69,9 @@ pub(crate) fn run(place: &Place, json: bool) -> Result<ExitCode, Failure> {
 #[derive(Debug)]
 pub(crate) struct Found {
     control: Control,
-    images: Vec<Image>,
+    images: Vec<VerifiedImage>,
     log: Verified,
     last_zxid: Zxid,
-}
-
-/// An image that is well.
-#[derive(Debug)]
-struct Image {
-    zxid: Zxid,
-    znodes: u64,
-    path: PathBuf,
 }
 
 impl Found {
@@ -80,17 +83,14 @@ impl Found {
             control.log_generation, control.history_zxid
         );
         for image in &self.images {
-            println!("{}: ok, {} znodes at zxid {}", image.path.display(), image.znodes, image.zxid);
+            println!("{}", image.words());
         }
         println!("{}: {}", place.log_dir().display(), self.log.words());
         println!("{}: ok, all of it fits together, last zxid {}", place.dir.display(), self.last_zxid);
     }
 
     fn to_json(&self, place: &Place) -> serde_json::Value {
-        let images = self
-            .images
-            .iter()
-            .map(|image| json!({ "file": image.path, "zxid": image.zxid.to_string(), "znodes": image.znodes }));
+        let images = self.images.iter().map(VerifiedImage::to_json);
         json!({
             "ok": true,
             "control": {
@@ -140,32 +140,24 @@ pub(crate) fn segments_of(place: &Place, control: &Control) -> Segments {
     Segments::of_generation(&place.log_dir(), Generation(control.log_generation))
 }
 
-/// Every published image, newest first; the one that the control file names must be there.
-fn verify_images(dir: &Path, control: &Control) -> Result<Vec<Image>, Failure> {
-    let data_dir = DataDir::new(dir);
-    let base = control.image.as_ref().map(|image| image.zxid);
+/// Every published image, newest first; the one that the control file names must be there and be whole.
+fn verify_images(dir: &Path, control: &Control) -> Result<Vec<VerifiedImage>, Failure> {
+    let place = |image: ImageRef| Image::Image { dir: dir.to_owned(), image };
     let mut verified = Vec::new();
-    if let Some(base) = base {
-        verified.push(verify_image(&data_dir.image(base), base)?);
+    if let Some(base) = &control.image {
+        // Opened as a server does: files that it points into must be there too.
+        verified.push((base.zxid, verify_whole(&place(base.clone()))?));
     }
-    for image in data_dir.images()?.into_iter().filter(|image| Some(image.zxid) != base) {
-        match verify_image(&image.path, image.zxid) {
+    let base = control.image.as_ref().map(|image| image.zxid);
+    for image in DataDir::new(dir).images()?.into_iter().filter(|image| Some(image.zxid) != base) {
+        match verify_image(&place(ImageRef::at(image.zxid))) {
             // A running server has purged it.
             Err(_) if !image.path.exists() => {}
-            other => verified.push(other?),
+            other => verified.push((image.zxid, other?)),
         }
     }
-    verified.sort_by_key(|image| std::cmp::Reverse(image.zxid));
-    Ok(verified)
-}
-
-fn verify_image(path: &Path, zxid: Zxid) -> Result<Image, Failure> {
-    let totals = snapshot::image::verify(path)?;
-    if totals.zxid != zxid {
-        let what = format!("{} holds an image of zxid {}: it was renamed", path.display(), totals.zxid);
-        return Err(Failure::Misfit { dir: path.parent().unwrap_or(path).to_owned(), what });
-    }
-    Ok(Image { zxid, znodes: totals.node_count, path: path.to_owned() })
+    verified.sort_by_key(|(zxid, _)| std::cmp::Reverse(*zxid));
+    Ok(verified.into_iter().map(|(_, image)| image).collect())
 }
 
 /// Image and log together must have all that was durable once; gives the last zxid.

@@ -33,11 +33,10 @@ pub use cursor::{Children, Entries, Nodes};
 pub use file::format_version;
 pub use place::{Place, Run};
 pub use plan::CarryPlan;
-pub(crate) use reader::references;
-pub use reader::{Base, BaseFile, BaseNode, Extent};
+pub use reader::{Base, BaseFile, BaseNode, Extent, references};
 pub use scrub::{Scrub, ScrubProgress};
 pub use tables::{BaseAcl, EphemeralOwnerCount};
-pub use verify::verify;
+pub use verify::{Checked, verify, verify_watched};
 pub use writer::{
     BaseOptions, BaseTables, BaseWriter, NodeChange, NodeEntry, Presence, PublishedBase, RECORD_BYTES_MAX,
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,

@@ -14,7 +14,7 @@ use proto::{SessionId, StatPersisted, Zxid};
 use super::cursor::{Children, Entries, Nodes};
 use super::directory::{self, RunSegments};
 use super::file::{FileIdentity, MappedFile};
-use super::layout::{Footer, Part, PartPlace, bytes_at, padded};
+use super::layout::{Footer, Part, PartPlace, SegmentShape, bytes_at, padded};
 use super::place::{Place, Run, path_hash, split};
 use super::record::{ArchivedNodeRow, Block};
 use super::resident;
@@ -248,6 +248,19 @@ impl Base {
     #[must_use]
     pub fn nodes(&self) -> Nodes<'_> {
         Nodes::new(self)
+    }
+
+    /// The path in the record that begins at this offset of one of its files: whose data is damaged where [`Error::Damaged`] names this
+    /// place. `None`: no record begins there, or its path cannot be read either.
+    #[must_use]
+    pub fn path_at(&self, file: &Path, offset: u64) -> Option<&str> {
+        let number = self.mapped.iter().position(|mapped| mapped.path() == file)?;
+        Run::ALL.iter().find_map(|&run| {
+            let segments = self.run(run).segments().iter().enumerate();
+            let within = |shape: &SegmentShape| (shape.offset..shape.offset + shape.frame_bytes()).contains(&offset);
+            let (at, _) = segments.filter(|(_, segment)| segment.file == number).find(|(_, s)| within(&s.shape))?;
+            self.view(run, at).ok()?.path_at(offset)
+        })
     }
 
     /// The segment where this path would lie: what must be in memory for [`Base::find`]. `None`: no segment has to be read to
@@ -486,7 +499,7 @@ impl<'b> BaseNode<'b> {
 ///
 /// # Errors
 /// As [`Base::open`].
-pub(crate) fn references(path: &Path) -> Result<Vec<Zxid>> {
+pub fn references(path: &Path) -> Result<Vec<Zxid>> {
     let file = MappedFile::open(path)?;
     Ok(referenced(&file)?.iter().map(|file| file.zxid).collect())
 }

@@ -166,6 +166,13 @@ impl<'b> SegmentView<'b> {
         self.damaged(self.records_offset() + usize::from(place) * PLACE_BYTES, what)
     }
 
+    /// The path in the record that begins at this offset of the file; `None` where none does, or where it does not read.
+    pub(crate) fn path_at(&self, offset: u64) -> Option<&'b str> {
+        let before = self.segment.shape.offset + (SEGMENT_HEADER_BYTES + self.records_offset()) as u64;
+        let place = offset.checked_sub(before).filter(|at| at.is_multiple_of(PLACE_BYTES as u64))? / PLACE_BYTES as u64;
+        self.record(u16::try_from(place).ok()?).ok().map(|record| record.path())
+    }
+
     /// Checks every byte of the segment with the sum over all of it, and its header.
     pub(crate) fn check_whole(&self) -> Result<()> {
         let (shape, map) = (&self.segment.shape, self.file.map());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::place::{Run, split};
-use super::reader::Base;
+use super::reader::{Base, BaseNode};
 use super::segment::{Record, RowRef};
 use crate::image::ImageTotals;
 use crate::{Damage, Error, ImageRef, Result};
@@ -20,18 +20,40 @@ use crate::{Damage, Error, ImageRef, Result};
 /// As [`Base::open`].
 pub fn verify(dir: &Path, image: &ImageRef) -> Result<ImageTotals> {
     let base = Base::open(dir, image)?;
-    let check = Check { base: &base };
+    verify_watched(&base, |_| ())?;
+    Ok(*base.totals())
+}
+
+/// As [`verify`], of an image that is open; tells `watch` of each piece once it is known to be good.
+///
+/// # Errors
+/// [`Error::Damaged`]. What `watch` was told before it still holds.
+pub fn verify_watched<'b>(base: &'b Base, watch: impl FnMut(Checked<'b>)) -> Result<()> {
+    let mut check = Check { base, watch };
     let counted = check.nodes()?;
     check.uses(&counted)?;
     for run in [Run::Ephemerals, Run::Ttls, Run::Containers] {
         check.entries(run)?;
     }
-    Ok(*base.totals())
+    Ok(())
+}
+
+/// A piece of an image that has been checked.
+#[derive(Debug, Clone, Copy)]
+pub enum Checked<'b> {
+    /// A znode with its data, in the order of the run.
+    Node(BaseNode<'b>),
+    /// A segment, after its znodes.
+    Segment {
+        /// Its bytes; those of all add up to [`Base::live_bytes`].
+        bytes: u64,
+    },
 }
 
 #[derive(Debug)]
-struct Check<'b> {
+struct Check<'b, W> {
     base: &'b Base,
+    watch: W,
 }
 
 /// What the znodes add up to.
@@ -41,9 +63,9 @@ struct Counted {
     uses: BTreeMap<u32, u64>,
 }
 
-impl<'b> Check<'b> {
+impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
     /// Every znode; the children of each parent stand together.
-    fn nodes(&self) -> Result<Counted> {
+    fn nodes(&mut self) -> Result<Counted> {
         let mut counted = Counted::default();
         let mut family = Family { base: self.base, parent: None, children: 0, in_families: 0 };
         let mut children = 0_u64;
@@ -65,15 +87,16 @@ impl<'b> Check<'b> {
     }
 
     /// The entries of a run; those of ephemerals name their znodes and add up to the owners.
-    fn entries(&self, run: Run) -> Result<()> {
+    fn entries(&mut self, run: Run) -> Result<()> {
         let mut owners: Vec<(i64, u64)> = Vec::new();
+        let base = self.base;
         self.records(run, |record| {
             let RowRef::Entry(row) = record.row else { panic!("only the znodes' run holds znodes") };
             let (key, path) = (row.key.to_native(), row.path.get());
-            let node = self.base.find(path)?.ok_or_else(|| self.damaged("that an entry names a znode"))?;
+            let node = base.find(path)?.ok_or_else(|| damaged(base, "that an entry names a znode"))?;
             if run == Run::Ephemerals {
                 if node.stat().ephemeral_owner.0 != key {
-                    return Err(self.damaged("that an ephemeral's entry names its session"));
+                    return Err(damaged(base, "that an ephemeral's entry names its session"));
                 }
                 match owners.last_mut() {
                     Some((owner, count)) if *owner == key => *count += 1,
@@ -87,12 +110,19 @@ impl<'b> Check<'b> {
         if adds_up { Ok(()) } else { Err(self.damaged("the owners of ephemerals")) }
     }
 
-    /// Every record of a run, after its segment.
-    fn records(&self, run: Run, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
-        for number in 0..self.base.run(run).segments().len() {
-            let view = self.base.view_in_turn(run, number)?;
+    /// Every record of a run, and then its segment as a whole: so damage is named by the record that it is in, where it is in one.
+    fn records(&mut self, run: Run, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
+        let base = self.base;
+        for (number, segment) in base.run(run).segments().iter().enumerate() {
+            let view = base.view_in_turn(run, number)?;
+            view.check_records(|record| {
+                if run == Run::Nodes {
+                    (self.watch)(Checked::Node(BaseNode::new(base, number, *record)));
+                }
+                each(record)
+            })?;
             view.check_whole()?;
-            view.check_records(&mut each)?;
+            (self.watch)(Checked::Segment { bytes: segment.shape.frame_bytes() });
         }
         Ok(())
     }

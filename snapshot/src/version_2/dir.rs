@@ -37,6 +37,24 @@ pub struct LogFile {
     pub path: PathBuf,
 }
 
+impl SnapshotFile {
+    /// The snapshot at this path, if its name is one that a server gives.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<SnapshotFile> {
+        let (zxid, compression) = parse_snapshot_name(path.file_name()?.to_str()?)?;
+        Some(SnapshotFile { zxid, compression, path: path.to_path_buf() })
+    }
+}
+
+impl LogFile {
+    /// The log at this path, if its name is one that a server gives.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<LogFile> {
+        let first_zxid = parse_log_name(path.file_name()?.to_str()?)?;
+        Some(LogFile { first_zxid, path: path.to_path_buf() })
+    }
+}
+
 /// What an ensemble's server remembers of epochs; `None` where there is no file, as on a server that is alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
@@ -53,6 +71,12 @@ impl Version2 {
     #[must_use]
     pub fn new(data_dir: &Path, data_log_dir: &Path) -> Version2 {
         Version2 { snap_dir: data_dir.join(NAME), log_dir: data_log_dir.join(NAME) }
+    }
+
+    /// This directory itself, with snapshots and logs side by side. Nothing is touched.
+    #[must_use]
+    pub fn directory(dir: &Path) -> Version2 {
+        Version2 { snap_dir: dir.to_path_buf(), log_dir: dir.to_path_buf() }
     }
 
     /// Where the snapshots and epochs lie.

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use proto::Zxid;
 use proto::jute::Reader;
 
+use super::txns::zxid_of;
 use super::{Error, FIELD_BYTES_MAX, FORMAT_VERSION, Fault, LOG_MAGIC, RECORD_END, Result, torn};
 
 /// A log file that is being read. Holds one record in memory.
@@ -32,6 +34,14 @@ pub struct LogRecord<'a> {
     pub offset: u64,
     /// The txn, see [`proto::txn::TxnRecord::decode`].
     pub payload: &'a [u8],
+}
+
+impl LogRecord<'_> {
+    /// The zxid in its header; whether the rest is a txn is not looked at.
+    #[must_use]
+    pub fn zxid(&self) -> Zxid {
+        zxid_of(self.payload)
+    }
 }
 
 /// How a log file ends.

@@ -131,7 +131,7 @@ fn is_gap(last: Zxid, next: Zxid) -> bool {
 }
 
 /// The zxid in a payload, which has at least a header.
-fn zxid_of(payload: &[u8]) -> Zxid {
+pub(super) fn zxid_of(payload: &[u8]) -> Zxid {
     let bytes = payload.get(ZXID_OFFSET..).and_then(|rest| rest.first_chunk());
     Zxid(u64::from_be_bytes(*bytes.unwrap_or(&[0; 8])))
 }

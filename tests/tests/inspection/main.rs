@@ -1,9 +1,12 @@
-//! `rkctl` looks into the directory of a real server: of one that has ended, and of one that runs; it names damage, and repairs only when told to.
+//! `rkctl` looks into the directory of a real server: of one that has ended, and of one that runs; into ZooKeeper's own files; it names damage, and
+//! repairs only when told to.
 
 mod damage;
 mod dump;
 mod page;
 mod running;
+mod snapshots;
+mod zookeeper;
 
 use client::{AclList, ConnectOptions, Connection, Operations};
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, SetDataRequest};
@@ -81,7 +84,7 @@ fn write_image(server: &Server) {
     let dir = server.data_dir();
     let newest = || names(&dir).into_iter().filter(|name| name.starts_with("image.") && !name.ends_with(".tmp")).max();
     let before = newest();
-    rkctl_ok(&["--data-dir", path(&dir), "snapshot"]);
+    rkctl_ok(&["--data-dir", path(&dir), "snapshot", "take"]);
     until("an image", || newest() > before);
 }
 

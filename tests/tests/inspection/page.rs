@@ -1,6 +1,7 @@
 //! `docs/inspection.md`: each command of the page runs, and prints what the page shows, but for the figures.
 
 use crate::damage::damaged;
+use crate::zookeeper::zookeepers;
 use crate::{path, rkctl, server, write_a_bit_of_everything, write_image};
 use ringkeeper_tests::top;
 use std::path::Path;
@@ -33,13 +34,30 @@ fn shape(line: &str) -> Vec<String> {
     line.split_whitespace().filter(has_no_figure).map(str::to_owned).collect()
 }
 
-fn run(example: &Example, dir: &Path, backup: &Path) {
-    let place =
-        |word: &String| word.replace("/var/lib/ringkeeper", path(dir)).replace("/backup/ringkeeper", path(backup));
+/// The directories that the page speaks of, and those that stand for them.
+struct Places<'p>([(&'static str, &'p Path); 3]);
+
+impl<'p> Places<'p> {
+    fn new(dir: &'p Path, backup: &'p Path, zookeeper: &'p Path) -> Places<'p> {
+        Places([("/var/lib/ringkeeper", dir), ("/backup/ringkeeper", backup), ("/var/lib/zookeeper", zookeeper)])
+    }
+
+    fn here(&self, word: &str) -> String {
+        self.0.iter().fold(word.to_owned(), |word, (shown, here)| word.replace(shown, path(here)))
+    }
+
+    fn shown(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (shown, here)| text.replace(path(here), shown))
+    }
+}
+
+fn run(example: &Example, places: &Places<'_>) {
+    let place = |word: &String| places.here(word);
     let words: Vec<String> = example.words.iter().map(place).collect();
     let output = rkctl(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    let printed = String::from_utf8_lossy(&output.stdout).replace(path(dir), "/var/lib/ringkeeper");
+    let printed = places.shown(&String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
+    println!("$ rkctl {}\n{printed}", example.words.join(" "));
     assert!(output.status.success(), "rkctl {}: {printed}{said}", words.join(" "));
     let first = printed.lines().next().unwrap_or_default();
     assert_eq!(shape(first), shape(&example.first_line), "rkctl {}:\n{printed}", words.join(" "));
@@ -50,26 +68,40 @@ fn each_example_of_the_page_prints_what_the_page_shows() {
     let server = server();
     write_a_bit_of_everything(&server);
     write_image(&server);
-    let backup = server.data_dir().with_file_name("backup");
+    let (dir, backup) = (server.data_dir(), server.data_dir().with_file_name("backup"));
+    let (zookeeper, _) = zookeepers("3.9.5", &["snapshot.0", "snapshot.1b", "log.1"]);
+    let places = Places::new(&dir, &backup, zookeeper.path());
     let examples = examples();
     let follows = |example: &&Example| example.words.iter().any(|word| word == "--follow");
     let repairs = |example: &&Example| example.words.first().is_some_and(|word| word == "repair");
     let others = examples.iter().filter(|example| !follows(example) && !repairs(example));
-    assert!(others.clone().count() >= 7, "has the form of the page changed?");
+    assert!(others.clone().count() >= 15, "has the form of the page changed?");
     for example in others {
-        run(example, &server.data_dir(), &backup);
+        run(example, &places);
     }
     assert_eq!(examples.iter().filter(follows).count(), 1);
     let repair = examples.iter().find(repairs).expect("the page shows a repair");
     let (damaged, _, _) = damaged();
-    run(repair, &damaged.data_dir(), &backup);
+    let damaged = damaged.data_dir();
+    run(repair, &Places::new(&damaged, &backup, zookeeper.path()));
 }
 
 #[test]
 fn every_command_has_an_example_in_its_help() {
-    for command in
-        [&["log", "ls"][..], &["log", "dump"], &["log", "stats"], &["log", "verify"], &["verify"], &["repair"]]
-    {
+    let commands = [
+        &["log", "ls"][..],
+        &["log", "dump"],
+        &["log", "stats"],
+        &["log", "verify"],
+        &["snapshot", "ls"],
+        &["snapshot", "dump"],
+        &["snapshot", "stats"],
+        &["snapshot", "verify"],
+        &["snapshot", "diff"],
+        &["verify"],
+        &["repair"],
+    ];
+    for command in commands {
         let help = String::from_utf8(rkctl(&[command, &["--help"]].concat()).stdout).unwrap();
         assert!(help.contains(&format!("  rkctl {}", command.join(" "))), "{help}");
     }

@@ -56,6 +56,9 @@ fn a_running_server_is_verified_while_it_writes_and_takes_images() {
             rkctl_ok(&["log", "ls", path(&dir)]);
             rkctl_ok(&["log", "stats", path(&dir)]);
             write_image(&server);
+            for command in ["ls", "stats", "verify", "dump"] {
+                rkctl_ok(&["snapshot", command, path(&dir)]);
+            }
         }
         drop(done);
         writer.join().unwrap();

@@ -51,6 +51,10 @@ fn import_after_a_load(version: Version, compression: &str, end: fn(Java)) {
     let left = bytes_of(&builder.data_dir());
     let snapshots = left.keys().filter(|path| path.to_string_lossy().contains("/snapshot.")).count();
     assert!(snapshots > 3, "the load was to fall into several snapshots: {:?}", left.keys());
+    let verified = Command::new(binary("rkctl")).arg("verify").arg(builder.data_dir()).output().unwrap();
+    let words = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+    println!("{words}");
+    assert!(verified.status.success(), "{words}");
 
     let mut server = builder.start();
     assert!(server.log().contains(" imported "), "{}", server.log());

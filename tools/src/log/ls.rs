@@ -9,6 +9,7 @@ use wal::format::GroupKind;
 use wal::{DirReadDisk, LogView, SegmentView, Standing};
 
 use super::source::{Segments, Source};
+use super::version_2::{self, Logs};
 use crate::failure::Failure;
 use crate::table;
 use crate::units::show_bytes;
@@ -21,19 +22,42 @@ pub(crate) fn run(sources: &[Source], json: bool) -> Result<ExitCode, Failure> {
     let mut out = std::io::stdout().lock();
     let mut is_damaged = false;
     for source in sources {
-        let Source::Segments(segments) = source;
+        let segments = match source {
+            Source::Segments(segments) => segments,
+            Source::ZooKeeper(logs) => {
+                is_damaged |= list_zookeepers(&mut out, logs, json)?;
+                continue;
+            }
+        };
         let view = segments.view()?;
         let rows: Vec<Row> = view.segments().iter().map(|segment| Row::of(segments, &view, segment)).collect();
         is_damaged |= rows.iter().any(|row| row.damage.is_some());
         if json {
-            for row in &rows {
-                writeln!(out, "{}", serde_json::to_string(row).map_err(std::io::Error::from)?)?;
-            }
+            write_json(&mut out, &rows)?;
         } else {
             show(&mut out, source, &view, &rows)?;
         }
     }
     Ok(ExitCode::from(u8::from(is_damaged)))
+}
+
+/// Lists logs of ZooKeeper's; whether one is damaged.
+fn list_zookeepers(out: &mut dyn Write, logs: &Logs, json: bool) -> Result<bool, Failure> {
+    let rows = logs.rows()?;
+    if json {
+        write_json(out, &rows)?;
+    } else {
+        version_2::show(out, logs, &rows)?;
+    }
+    Ok(rows.iter().any(|row| row.damage.is_some()))
+}
+
+/// An object a line.
+fn write_json(out: &mut dyn Write, rows: &[impl Serialize]) -> Result<(), Failure> {
+    for row in rows {
+        writeln!(out, "{}", serde_json::to_string(row).map_err(std::io::Error::from)?)?;
+    }
+    Ok(())
 }
 
 /// A segment.

@@ -7,6 +7,7 @@ pub(crate) mod source;
 mod stats;
 mod txn;
 pub(crate) mod verify;
+pub(crate) mod version_2;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use clap::{Args, Subcommand};
 use crate::failure::Failure;
 use filter::Filter;
 use source::Source;
+pub(crate) use stats::prefix;
+pub(crate) use txn::data as data_json;
 
 /// What to do with a log.
 #[derive(Debug, Subcommand)]
@@ -71,7 +74,7 @@ const DUMP_EXAMPLES: &str = "Examples:
 /// What is looked at, and how it is shown.
 #[derive(Debug, Args)]
 pub(crate) struct What {
-    /// A data directory, a log directory, or segment files
+    /// A data directory, a log directory, or segment files; or ZooKeeper's own: a directory with version-2 in it, or log.* files
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
     /// JSON instead of tables

@@ -1,4 +1,5 @@
-//! Where txns come from: a log directory, or segment files one by one. Everything that reads a log reads it through [`Source`].
+//! Where txns come from: a log directory, or segment files one by one, of RingKeeper or of ZooKeeper. Everything that reads a log reads it
+//! through [`Source`].
 //!
 //! Owns how a path on the command line is understood, and that a log which a server is writing is read to the end all the same: what the
 //! server recycles meanwhile is left out, said, and no damage. Must never write. It fails with [`Failure`];
@@ -10,15 +11,19 @@ use std::time::Duration;
 use proto::Zxid;
 use proto::txn::TxnRecord;
 use snapshot::control::Control;
+use snapshot::version_2::LogFile;
 use wal::{DirReadDisk, Generation, GroupView, LogView};
 
+use super::version_2::Logs;
 use crate::failure::{Failure, RecordFault};
 
-/// What txns are read from. ZooKeeper's own `version-2/log.*` becomes the second variant.
+/// What txns are read from.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// RingKeeper's segments.
     Segments(Segments),
+    /// ZooKeeper's own logs.
+    ZooKeeper(Logs),
 }
 
 /// RingKeeper's segments.
@@ -61,7 +66,7 @@ pub(crate) enum AtEnd {
 pub(crate) struct Found<'a> {
     /// The file.
     pub(crate) file: &'a str,
-    /// Offset of its group in the file.
+    /// Offset of its group in the file; of a log of ZooKeeper's, its own.
     pub(crate) offset: u64,
     /// Its zxid.
     pub(crate) zxid: Zxid,
@@ -90,6 +95,8 @@ pub(crate) trait Visit {
     fn group(&mut self, _group: &GroupView<'_>) {}
     /// A txn.
     fn txn(&mut self, found: &Found<'_>) -> Result<Go, Failure>;
+    /// A log of ZooKeeper's ends at this offset with a part of a record: what was being written when the server stopped.
+    fn torn(&mut self, _file: &Path, _offset: u64) {}
     /// The server has recycled what came after the first zxid and up to the second before it could be read.
     fn purged(&mut self, after: Zxid, until: Zxid) {
         eprintln!("rkctl: the server has purged the txns after {after} and up to {until} meanwhile");
@@ -101,10 +108,11 @@ pub(crate) trait Visit {
 }
 
 impl Source {
-    /// Understands the paths: each a segment file, a directory with segments, or one with `log` in it (a data directory).
+    /// Understands the paths: each a segment file, a directory with segments, or one with `log` in it (a data directory); or a `log.*` of
+    /// ZooKeeper's, a directory with such, or one with `version-2` in it. RingKeeper's go before ZooKeeper's, which may have been imported.
     ///
     /// # Errors
-    /// [`Failure::NoLog`], [`Failure::ZooKeeperLog`], or an unreadable path.
+    /// [`Failure::NoLog`], or an unreadable path.
     pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
         paths.iter().map(|path| Source::at(path)).collect()
     }
@@ -113,8 +121,8 @@ impl Source {
         let metadata = path.metadata().map_err(Failure::io("open", path))?;
         if !metadata.is_dir() {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if is_zookeeper_log(&name) {
-                return Err(Failure::ZooKeeperLog(path.to_owned()));
+            if let Some(file) = LogFile::at(path) {
+                return Ok(Source::ZooKeeper(Logs::file(file)));
             }
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Ok(Source::Segments(Segments::new(dir, Scope::File(name))));
@@ -122,16 +130,15 @@ impl Source {
         if let Some(dir) = [path.to_owned(), path.join(LOG_DIR)].into_iter().find(|dir| holds(dir, is_segment)) {
             return Ok(Source::Segments(Segments::of_directory(&dir)?));
         }
-        let foreign = [path.to_owned(), path.join(ZOOKEEPER_DIR)].into_iter().find(|dir| holds(dir, is_zookeeper_log));
-        Err(foreign.map_or_else(|| Failure::NoLog(path.to_owned()), Failure::ZooKeeperLog))
+        Logs::find(path)?.map(Source::ZooKeeper).ok_or_else(|| Failure::NoLog(path.to_owned()))
     }
 
     /// What to call it.
     pub(crate) fn name(&self) -> String {
-        let Source::Segments(segments) = self;
-        match &segments.scope {
-            Scope::History(_) => segments.dir.display().to_string(),
-            Scope::File(name) => segments.dir.join(name).display().to_string(),
+        match self {
+            Source::ZooKeeper(logs) => logs.name(),
+            Source::Segments(Segments { dir, scope: Scope::History(_), .. }) => dir.display().to_string(),
+            Source::Segments(Segments { dir, scope: Scope::File(name), .. }) => dir.join(name).display().to_string(),
         }
     }
 
@@ -140,8 +147,13 @@ impl Source {
     /// # Errors
     /// Damage, once what lies before it was visited; the visitor's own errors.
     pub(crate) fn read(&self, after: Zxid, at_end: AtEnd, visitor: &mut dyn Visit) -> Result<(), Failure> {
-        let Source::Segments(segments) = self;
-        segments.read(after.0, at_end, visitor)
+        match self {
+            Source::Segments(segments) => segments.read(after.0, at_end, visitor),
+            Source::ZooKeeper(_) if at_end == AtEnd::Wait => {
+                Err(Failure::Refused("--follow takes a log of RingKeeper's".to_owned()))
+            }
+            Source::ZooKeeper(logs) => logs.read(after, visitor),
+        }
     }
 }
 
@@ -256,14 +268,7 @@ fn is_segment(name: &str) -> bool {
     name.starts_with("segment-") && name.ends_with(".log")
 }
 
-/// `log.` and the first zxid in hexadecimal.
-fn is_zookeeper_log(name: &str) -> bool {
-    name.strip_prefix("log.").is_some_and(|digits| u64::from_str_radix(digits, 16).is_ok())
-}
-
 /// The subdirectory of `dataLogDir` that has the log.
 pub(crate) const LOG_DIR: &str = "log";
-/// ZooKeeper's subdirectory.
-const ZOOKEEPER_DIR: &str = "version-2";
 /// How often it is looked for more at the end of a log.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -241,7 +241,7 @@ fn largest<K: ToString>(counts: &HashMap<K, Count>, top: usize) -> Vec<(String, 
 }
 
 /// The first `depth` names of a path.
-fn prefix(path: &str, depth: usize) -> &str {
+pub(crate) fn prefix(path: &str, depth: usize) -> &str {
     let end = path.match_indices('/').nth(depth).map_or(path.len(), |(at, _)| at);
     path.get(..end).filter(|prefix| !prefix.is_empty()).unwrap_or("/")
 }

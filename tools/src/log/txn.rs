@@ -117,7 +117,7 @@ fn body(txn: &Txn<'_>) -> Value {
 }
 
 /// `{"text": …}` where the bytes are text, else `{"base64": …}`; null where there is no data.
-fn data(bytes: Option<&[u8]>) -> Value {
+pub(crate) fn data(bytes: Option<&[u8]>) -> Value {
     let is_text = |text: &&str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes).ok().filter(is_text))) {
         None => Value::Null,
