@@ -280,10 +280,11 @@ impl Builder {
         self.set("preAllocSize", "1024")
     }
 
-    /// The data directory.
+    /// The data directory: as it was set, else one of its own.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        let set = self.settings.iter().find(|(key, _)| key == "dataDir");
+        set.map_or_else(|| self.dir.path().join("data"), |(_, dir)| dir.into())
     }
 
     /// The configuration file, written.

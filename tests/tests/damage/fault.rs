@@ -1,0 +1,115 @@
+//! What cannot be read: the file of the image is cut short under the server, or the disk fails. Whoever meets it first, the file is
+//! named, and the exit code is that of an image that cannot be read.
+//!
+//! What a request will touch is read in beside the mapping, so a failing disk shows there as an error. Where nobody could say beforehand what
+//! will be touched (the ephemerals of a session), and where a page goes between the look and the use, it is a fault on a mapped page.
+
+use crate::stand::{EXIT_UNREADABLE, ZNODES, fill, open, path_of, start_and_scrub, take_image};
+use client::{ConnectOptions, Connection, Operations, Result};
+use proto::connect::ConnectResponse;
+use proto::request::CreateMode;
+use ringkeeper_tests::{Builder, LoopDisk, Server, until};
+use rustix::fs::{Advice, fadvise};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// A stopped server whose image holds znodes and, behind them in the file, the ephemerals of this session.
+struct Stand {
+    builder: Builder,
+    session: ConnectResponse,
+    image: PathBuf,
+    image_bytes: u64,
+}
+
+impl Stand {
+    fn new(builder: Builder) -> Stand {
+        let mut server = builder.start();
+        let mut conn = Connection::open(server.address(), &ConnectOptions::default()).expect("it serves");
+        let session = conn.handshake(&ConnectOptions::default()).expect("a session");
+        conn.create("/d", b"", CreateMode::Persistent).expect("created");
+        fill(&mut conn, 0..ZNODES);
+        for number in 0..100 {
+            conn.create(&format!("/e{number}"), b"", CreateMode::Ephemeral).expect("created");
+        }
+        take_image(&server);
+        assert!(server.sigterm().success());
+        let builder = server.own_builder().clone();
+        let image = open(&builder).files()[0].path.clone();
+        let file = File::open(&image).expect("opened");
+        file.sync_all().expect("synced");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("the kernel may forget it");
+        let image_bytes = file.metadata().expect("told").len();
+        Stand { builder, session, image, image_bytes }
+    }
+
+    /// A znode from the middle of the file or behind it.
+    fn far_znode(&self) -> String {
+        let base = open(&self.builder);
+        let is_far = |path: &String| base.extent(path).is_some_and(|extent| extent.offset > self.image_bytes / 2);
+        (0..ZNODES).map(path_of).find(is_far).expect("half of them lie there")
+    }
+
+    /// That the server has ended, with the name of the file.
+    fn assert_named(&self, server: &mut Server, case: &str, words: &[&str]) {
+        until("the server's end", || server.ended().is_some());
+        let (status, log) = (server.ended().expect("it has ended"), server.log());
+        assert_eq!(status.code(), Some(EXIT_UNREADABLE), "{case}: {status}\n{log}");
+        let image = self.image.to_str().expect("text");
+        let line = log.lines().rfind(|line| line.contains("The server stops") && line.contains(image));
+        let line = line.unwrap_or_else(|| panic!("{case}: {log}"));
+        assert!(words.iter().any(|&words| line.contains(words)), "{case}: {words:?} is missing in {line}");
+    }
+}
+
+/// A request that needs what lies behind the middle of the file.
+type Question = fn(&mut Connection, &str) -> Result<()>;
+
+const FAULT: &str = "cannot be read at offset ";
+const READ: &str = "cannot read ";
+/// With the part of the server that meets it, and how.
+const QUESTIONS: [(&str, Question, &[&str]); 3] = [
+    ("a shard, at a fault", |conn, _| conn.ephemerals("/").map(drop), &[FAULT]),
+    // A session's end.
+    ("the core, at a fault", |conn, _| conn.call(&proto::request::Request::CloseSession).map(drop), &[FAULT]),
+    // Between the look and the use a page can go.
+    ("what is read in beforehand", |conn, path| conn.get(path, false).map(drop), &[READ, FAULT]),
+];
+
+#[test]
+fn a_file_that_is_cut_short_under_the_server_is_named_and_is_no_bare_crash() {
+    let stand = Stand::new(Server::builder().in_memory());
+    let whole = std::fs::read(&stand.image).expect("read");
+    for (case, question, words) in QUESTIONS {
+        let mut server = start_and_scrub(&stand.builder);
+        let options = ConnectOptions::renewing(&stand.session);
+        let mut conn = Connection::connect(server.address(), &options).expect("the session lives");
+        let path = stand.far_znode();
+        let file = File::options().write(true).open(&stand.image).expect("opened");
+        file.set_len(stand.image_bytes / 2).expect("cut");
+        question(&mut conn, &path).expect_err(case);
+        stand.assert_named(&mut server, case, words);
+        std::fs::write(&stand.image, &whole).expect("written");
+    }
+    drop(start_and_scrub(&stand.builder));
+}
+
+#[test]
+fn a_disk_that_fails_under_the_server_is_named_and_is_no_bare_crash() {
+    for (case, question, words) in QUESTIONS {
+        let Some(disk) = LoopDisk::mount(64) else { return };
+        let log = tempfile::Builder::new().prefix("rk-log-").tempdir().expect("a directory");
+        let text = |path: PathBuf| path.to_str().expect("a temporary path is text").to_owned();
+        let builder = Server::builder()
+            .set("dataDir", &text(disk.path().join("data")))
+            .set("dataLogDir", &text(log.path().to_owned()));
+        let stand = Stand::new(builder);
+        let mut server = start_and_scrub(&stand.builder);
+        let options = ConnectOptions::renewing(&stand.session);
+        let mut conn = Connection::connect(server.address(), &options).expect("the session lives");
+        let path = stand.far_znode();
+        disk.lose(&stand.image, stand.image_bytes / 2);
+        question(&mut conn, &path).expect_err(case);
+        stand.assert_named(&mut server, case, words);
+        drop(server);
+    }
+}
