@@ -29,17 +29,25 @@ impl Stand {
         conn.create("/d", b"", CreateMode::Persistent).expect("created");
         fill(&mut conn, 0..ZNODES);
         for number in 0..100 {
-            conn.create(&format!("/e{number}"), b"", CreateMode::Ephemeral).expect("created");
+            // Long names, so that what a start reads of the file's end is far from the first of them.
+            let path = format!("/e{number}-{}", "x".repeat(5_000));
+            conn.create(&path, b"", CreateMode::Ephemeral).expect("created");
         }
         take_image(&server);
         assert!(server.sigterm().success());
         let builder = server.own_builder().clone();
         let image = open(&builder).files()[0].path.clone();
-        let file = File::open(&image).expect("opened");
+        let image_bytes = image.metadata().expect("told").len();
+        let stand = Stand { builder, session, image, image_bytes };
+        stand.forget();
+        stand
+    }
+
+    /// Nothing of the image stays in the page cache but what a server has touched.
+    fn forget(&self) {
+        let file = File::open(&self.image).expect("opened");
         file.sync_all().expect("synced");
         fadvise(&file, 0, None, Advice::DontNeed).expect("the kernel may forget it");
-        let image_bytes = file.metadata().expect("told").len();
-        Stand { builder, session, image, image_bytes }
     }
 
     /// A znode from the middle of the file or behind it.
@@ -107,6 +115,7 @@ fn a_disk_that_fails_under_the_server_is_named_and_is_no_bare_crash() {
         let options = ConnectOptions::renewing(&stand.session);
         let mut conn = Connection::connect(server.address(), &options).expect("the session lives");
         let path = stand.far_znode();
+        stand.forget();
         disk.lose(&stand.image, stand.image_bytes / 2);
         question(&mut conn, &path).expect_err(case);
         stand.assert_named(&mut server, case, words);

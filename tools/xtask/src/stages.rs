@@ -184,7 +184,7 @@ const E2E: Stage = Stage {
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --test damage --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
