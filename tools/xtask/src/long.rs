@@ -156,14 +156,22 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "corruption",
-        about: "10,000 random flips to a round in 104 MiB of log: each named with file, offset and zxid, no wrong record",
+        about: "10,000 random flips to a round in 104 MiB of log, and 10,000 in 104 MiB of image in several files: each named with file, offset \
+                and zxid, no wrong record or answer",
         rounds: 10,
         prepare: &[],
-        steps: &[Line {
-            words: "cargo test --profile ci --package ringkeeper-wal --test random_flips_are_named --locked -- --nocapture",
-            env: &[("RK_FLIPS", "10000"), ("RK_FLIP_LOG_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
-            reading: Libtest,
-        }],
+        steps: &[
+            Line {
+                words: "cargo test --profile ci --package ringkeeper-wal --test random_flips_are_named --locked -- --nocapture",
+                env: &[("RK_FLIPS", "10000"), ("RK_FLIP_LOG_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+                reading: Libtest,
+            },
+            Line {
+                words: "cargo test --profile ci --package ringkeeper-snapshot --test base_random_flips --locked -- --nocapture",
+                env: &[("RK_FLIPS", "10000"), ("RK_FLIP_IMAGE_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+                reading: Libtest,
+            },
+        ],
     },
     Suite {
         name: "fuzz",
