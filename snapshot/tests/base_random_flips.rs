@@ -43,7 +43,8 @@ fn write_images(dir: &Path, mib: usize, random: &mut Random) -> Model {
     let mut paths = Vec::new();
     // Two later images write a fifth of it again each.
     while bytes < (mib << 20) * 5 / 7 {
-        let path = format!("/dir{}/{:08x}", random.below(DIRS), random.next() >> 32);
+        let number = random.below(DIRS);
+        let path = format!("/dir{number}/{:08x}", random.next() >> 32);
         let data: Vec<u8> = (0..random.below(800)).flat_map(|_| random.next().to_le_bytes()).collect();
         let entry = match random.below(10) {
             0 => Some((Run::Ephemerals, i64::try_from(random.below(9)).unwrap())),
@@ -53,13 +54,12 @@ fn write_images(dir: &Path, mib: usize, random: &mut Random) -> Model {
         };
         bytes += data.len();
         model.put(&path, Some(data), entry);
-        paths.push(path);
+        paths.push((number, path));
     }
     model.publish(dir, ZXIDS[0], BaseOptions::default(), None);
-    for pair in ZXIDS.windows(2) {
+    for (fifth, pair) in ZXIDS.windows(2).enumerate() {
         let before = open(dir, pair[0]);
-        let in_these = format!("/dir{}", random.below(10));
-        for path in paths.iter().filter(|path| path.starts_with(&in_these)) {
+        for (_, path) in paths.iter().filter(|(number, _)| number % 5 == fifth) {
             let (data, entry) = (model.nodes[path].data.clone(), model.nodes[path].entry);
             model.put(path, data, entry);
         }
