@@ -4,7 +4,7 @@
 //! What a request will touch is read in beside the mapping, so a failing disk shows there as an error. Where nobody could say beforehand what
 //! will be touched (the ephemerals of a session), and where a page goes between the look and the use, it is a fault on a mapped page.
 
-use crate::stand::{EXIT_UNREADABLE, ZNODES, fill, open, path_of, start_and_scrub, take_image};
+use crate::stand::{EXIT_UNREADABLE, ZNODES, fill, open, path_of, start_and_scrub};
 use client::{ConnectOptions, Connection, Operations, Result};
 use proto::connect::ConnectResponse;
 use proto::request::CreateMode;
@@ -33,7 +33,7 @@ impl Stand {
             let path = format!("/e{number}-{}", "x".repeat(5_000));
             conn.create(&path, b"", CreateMode::Ephemeral).expect("created");
         }
-        take_image(&server);
+        server.take_image();
         assert!(server.sigterm().success());
         let builder = server.own_builder().clone();
         let image = open(&builder).files()[0].path.clone();

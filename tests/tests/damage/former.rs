@@ -4,7 +4,7 @@
 //! (without the segment laid out ahead): an image with 206 znodes and a log that goes on behind it. `image-version-1.txt` is what that
 //! server showed of it: path, the fields of the `Stat`, ACL, length and FNV-1a of the data.
 
-use crate::stand::{connect, take_image};
+use crate::stand::connect;
 use client::{Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::{Server, top};
@@ -78,13 +78,13 @@ fn a_directory_of_image_version_1_opens_with_the_same_tree_and_goes_on_in_versio
     server.restart();
     assert_eq!((version(), data.images().expect("listed").len()), (1, 1));
     assert_same_tree(&server, "opened again");
-    take_image(&server);
+    server.take_image();
     assert_same_tree(&server, "on the new image");
     server.restart();
     assert_eq!((version(), data.images().expect("listed").len()), (2, 2));
     assert_same_tree(&server, "opened from the new image");
     let mut conn = connect(&server);
     conn.create("/plain/later", b"", CreateMode::Persistent).expect("it goes on");
-    take_image(&server);
+    server.take_image();
     assert!(server.sigterm().success());
 }

@@ -1,6 +1,6 @@
 //! Images come and go while everybody reads: every answer is right, and the files that nobody needs any more go.
 
-use crate::stand::{connect, data_of, figure, fill, open, path_of, take_image};
+use crate::stand::{connect, data_of, figure, fill, open, path_of};
 use client::{Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::{Core, Server};
@@ -57,7 +57,7 @@ fn every_answer_is_right_while_images_are_taken_and_old_ones_purged() {
         let mut conn = connect(&server);
         conn.create("/d", b"", CreateMode::Persistent).expect("created");
         fill(&mut conn, 0..ZNODES);
-        take_image(&server);
+        server.take_image();
         let (written, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let mut files = 0;
         thread::scope(|scope| {
@@ -78,7 +78,7 @@ fn every_answer_is_right_while_images_are_taken_and_old_ones_purged() {
                 if acknowledged {
                     written.store(round, Ordering::Release);
                 }
-                take_image(&server);
+                server.take_image();
                 files += 1;
             }
             is_over.store(true, Ordering::Relaxed);

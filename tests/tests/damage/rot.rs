@@ -1,8 +1,6 @@
 //! Bytes that go bad under a running server, and while it is stopped.
 
-use crate::stand::{
-    CHANGED, Place, ZNODES, ask_for_image, connect, data_of, image_in_two_files, path_of, start_and_scrub,
-};
+use crate::stand::{CHANGED, Place, ZNODES, connect, data_of, image_in_two_files, path_of, start_and_scrub};
 use client::{ClientError, Connection, Operations};
 use proto::request::CreateMode;
 use snapshot::DataDir;
@@ -110,7 +108,7 @@ fn damage_that_the_image_thread_meets_ends_the_server_and_is_not_copied_into_the
     });
     let neighbour = neighbour.expect("names that follow each other lie together");
     conn.set(&path_of(neighbour), b"new", -1).expect("it is whole");
-    ask_for_image(&server);
+    server.ask_for_image();
     data.assert_named(&mut server, "image");
     assert_eq!(DataDir::new(builder.data_dir()).images().expect("listed").len(), 2, "an image was made of damage");
 }

@@ -7,9 +7,7 @@ use ringkeeper_tests::{Builder, Server, until};
 use snapshot::base::Base;
 use snapshot::{DataDir, ImageRef};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,28 +43,6 @@ pub(crate) fn data_of(number: usize, version: usize) -> Vec<u8> {
     data
 }
 
-/// Asks the control socket.
-fn ask(builder: &Builder, command: &str) -> serde_json::Value {
-    let mut socket = UnixStream::connect(builder.data_dir().join("control.sock")).expect("the server listens");
-    writeln!(socket, r#"{{"command":"{command}"}}"#).expect("written");
-    let mut line = String::new();
-    BufReader::new(socket).read_line(&mut line).expect("an answer");
-    serde_json::from_str(&line).expect("JSON")
-}
-
-/// Asks for an image.
-pub(crate) fn ask_for_image(server: &Server) {
-    assert_eq!(ask(server.own_builder(), "snapshot")["ok"], true);
-}
-
-/// Asks for an image and waits until it is published.
-pub(crate) fn take_image(server: &Server) {
-    let written = || ask(server.own_builder(), "status")["images_written"].as_u64().expect("a count");
-    let before = written();
-    ask_for_image(server);
-    until("an image", || written() > before);
-}
-
 /// Creates these znodes below `/d`, which is there.
 pub(crate) fn fill(conn: &mut Connection, numbers: std::ops::Range<usize>) {
     let acl = client::AclList::open();
@@ -89,11 +65,11 @@ pub(crate) fn image_in_two_files() -> Builder {
     let mut conn = connect(&server);
     conn.create("/d", b"", CreateMode::Persistent).expect("created");
     fill(&mut conn, 0..ZNODES);
-    take_image(&server);
+    server.take_image();
     for number in CHANGED {
         conn.set(&path_of(number), &data_of(number, 1), 0).expect("set");
     }
-    take_image(&server);
+    server.take_image();
     conn.close().expect("closed");
     assert!(server.sigterm().success());
     let builder = server.own_builder().clone();

@@ -174,6 +174,17 @@ const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "larger-than-memory",
+        about: "a tree of 1 GiB in a memory cgroup of 512 MiB: every answer right, and what hot reads take beside cold ones in the log",
+        rounds: 3,
+        prepare: &[BUILD],
+        steps: &[Line {
+            words: "cargo test --profile ci --workspace --test larger_than_memory --locked -- --nocapture",
+            env: &[("RK_MEMORY_MIB", "512"), ("RK_HOT_SECONDS", "30")],
+            reading: Libtest,
+        }],
+    },
+    Suite {
         name: "fuzz",
         about: "each decoder under cargo-fuzz for 5 minutes to a round (needs: cargo install cargo-fuzz)",
         rounds: 1,
