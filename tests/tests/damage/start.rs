@@ -77,6 +77,9 @@ fn what_a_start_reads_is_refused_when_it_is_damaged() {
     connect(&server).close().expect("it serves");
 }
 
+/// Makes a block one that a newer version could have written.
+type Forge = fn(Vec<u8>) -> Vec<u8>;
+
 /// A block whose version is at byte 8, with the next version and its checksum in its last four bytes.
 fn made_newer(mut block: Vec<u8>) -> Vec<u8> {
     let body = block.len() - 4;
@@ -101,7 +104,7 @@ fn what_a_newer_version_has_written_is_refused_with_what_to_do() {
     let segment =
         std::fs::read_dir(builder.data_dir().join("log")).expect("a log").map(|entry| entry.expect("an entry").path());
     let segment = segment.filter(|path| path.to_string_lossy().contains("segment-")).min().expect("a segment");
-    let cases: [(PathBuf, usize, fn(Vec<u8>) -> Vec<u8>, &str); 3] = [
+    let cases: [(PathBuf, usize, Forge, &str); 3] = [
         (data.image(newest_zxid(&builder)), 128, made_newer, "format version 3, this program reads up to 2"),
         (data.control(), 256, made_newer, "format version 2, this program reads up to 1"),
         (segment, 4096, made_newer_segment, "format version 2, this program reads up to 1"),
