@@ -1,10 +1,11 @@
 //! Images come and go while everybody reads: every answer is right, and the files that nobody needs any more go.
 
-use crate::stand::{connect, data_of, figure, fill, open, path_of};
+use crate::stand::{connect, data_of, figure, fill, path_of};
 use client::{Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::{Core, Server};
-use snapshot::DataDir;
+use snapshot::base::verify;
+use snapshot::{DataDir, ImageRef};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -59,7 +60,6 @@ fn every_answer_is_right_while_images_are_taken_and_old_ones_purged() {
         fill(&mut conn, 0..ZNODES);
         server.take_image();
         let (written, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let mut files = 0;
         thread::scope(|scope| {
             let (written, is_over) = (&written, &is_over);
             let readers: Vec<_> = (0..READERS)
@@ -79,7 +79,6 @@ fn every_answer_is_right_while_images_are_taken_and_old_ones_purged() {
                     written.store(round, Ordering::Release);
                 }
                 server.take_image();
-                files += 1;
             }
             is_over.store(true, Ordering::Relaxed);
             for reader in readers {
@@ -87,11 +86,16 @@ fn every_answer_is_right_while_images_are_taken_and_old_ones_purged() {
                 assert!(reads > IMAGES, "{reads} reads while {IMAGES} images were taken");
             }
         });
-        let left = DataDir::new(server.data_dir()).images().expect("listed").len();
-        let needed = open(server.own_builder()).files().len();
-        println!("{core:?}: {files} images, {left} files are left, the newest image needs {needed}");
+        let images = DataDir::new(server.data_dir()).images().expect("listed");
+        for image in images.iter().take(RETAINED) {
+            let totals =
+                verify(&server.data_dir(), &ImageRef::at(image.zxid)).expect("whole, with the files it points into");
+            assert!(totals.node_count >= ZNODES as u64);
+        }
+        let left = images.len();
+        println!("{core:?}: {IMAGES} images more, {left} files are left");
         // An image refers to 8 files at most.
-        assert!(left < files && left <= RETAINED * 8, "{left} of {files} files are left");
+        assert!(left < IMAGES && left <= RETAINED * 8, "{left} files are left");
         assert_eq!(figure(&server, "images_failed_count"), 0.0);
     }
 }
