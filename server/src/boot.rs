@@ -118,9 +118,9 @@ impl Server {
         let hosted = places.core_in_shard;
         let core_bell = if hosted { CoreBell::Shard(HOST) } else { CoreBell::Thread(core_parker.bell()) };
         let hub = Arc::new(Hub::new(tree, count, core_bell, log_parker.bell()));
-        hub.measured.recovered(&took, replayed);
+        hub.measured.recovered(&took, replayed.txns);
         let replica = Replica::new(replica_options(&config), &hub.read_tree(), consensus::now(&hub));
-        let (starter, image_work, built) = ImageStarter::new(image_rule(&config), replayed);
+        let (starter, image_work, built) = ImageStarter::new(ImageRule::new(&config.storage), replayed);
         let image_request = starter.request(Arc::clone(&hub));
 
         let writer = Box::new(LogWriter::new(Arc::clone(&hub), log, config.storage.fsync_warning));
@@ -347,11 +347,6 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         containers_per_minute_max: i64::from(config.tree.containers.per_minute_max),
         container_never_used_ms_max: config.tree.containers.never_used_max.map_or(0, ms),
     }
-}
-
-fn image_rule(config: &ResolvedConfig) -> ImageRule {
-    let bytes_max = config.storage.snap_log_bytes.map_or(u64::MAX, std::num::NonZeroU64::get);
-    ImageRule { txns_max: config.storage.snap_count, bytes_max }
 }
 
 /// The shard that hosts the core, where one does.

@@ -139,7 +139,7 @@ impl<D: Disk> Core<D> {
             progress = true;
         }
         if self.images.wants_tree() {
-            self.images.consider(&mut self.hub.tree.write().unwrap_or_else(PoisonError::into_inner));
+            self.images.consider(&mut self.hub.tree.write().unwrap_or_else(PoisonError::into_inner), &self.hub.memory);
         }
         self.publish();
         if progress {
@@ -303,7 +303,7 @@ impl<D: Disk> Core<D> {
         let batch = Arc::new(batch);
         let mut to_ring: Vec<bool> =
             hub.shards.iter().map(|link| link.stream.push(Arc::clone(&batch), has_changes)).collect();
-        self.images.consider(&mut tree);
+        self.images.consider(&mut tree, &self.hub.memory);
         drop(tree);
         for item in &batch.items {
             if let Some(ring) = shard_of(item).and_then(|shard| to_ring.get_mut(shard)) {

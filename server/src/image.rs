@@ -7,8 +7,11 @@
 //! intervals: the log has everything. `tests/tests/durability/image.rs` fills the disk.
 #![forbid(unsafe_code)]
 
+use crate::config::{SnapLogBytes, StorageConfig};
 use crate::hub::Hub;
 use crate::measured::millis;
+use crate::memory::Memory;
+use crate::recovery::Replayed;
 use crate::stats;
 use engine::replica::TxnBatch;
 use engine::tree::{FrozenTree, Replaced, Tree};
@@ -28,7 +31,36 @@ pub struct ImageRule {
     /// After so many txns.
     pub txns_max: u64,
     /// After so many bytes of them.
-    pub bytes_max: u64,
+    pub log_bytes: SnapLogBytes,
+}
+
+/// Txns after which an image is due where the configuration does not say: a start replays some 500,000 in a second.
+const TXNS_MAX: u64 = 2_000_000;
+
+/// What an image has given back is seen by then: a second in the allocator, and half a second until somebody looks.
+const GIVES_BACK_AFTER: Duration = Duration::from_secs(2);
+
+/// Bytes of log that are worth an image of any size.
+const LOG_BYTES_MIN: u64 = 64 << 20;
+
+impl ImageRule {
+    /// The configuration's.
+    #[must_use]
+    pub fn new(storage: &StorageConfig) -> ImageRule {
+        ImageRule { txns_max: storage.snap_count.unwrap_or(TXNS_MAX), log_bytes: storage.snap_log_bytes }
+    }
+
+    /// Is an image due after so much log? `image_bytes`: what the last one refers to. Random writes touch most of it, and what is touched is
+    /// written anew: so the log may grow with it.
+    #[must_use]
+    pub fn is_due(&self, txns: u64, log_bytes: u64, image_bytes: u64) -> bool {
+        let log_bytes_max = match self.log_bytes {
+            SnapLogBytes::ByImage => LOG_BYTES_MIN.max(image_bytes / 2),
+            SnapLogBytes::After(bytes) => bytes.get(),
+            SnapLogBytes::Off => u64::MAX,
+        };
+        txns >= self.txns_max || log_bytes >= log_bytes_max
+    }
 }
 
 /// The core's side: counts txns, freezes the tree when it is time, and puts it onto the image when that is there.
@@ -39,6 +71,8 @@ pub struct ImageStarter {
     bytes: u64,
     /// Something is frozen and no image yet.
     is_busy: bool,
+    /// When the tree was put onto the last image.
+    last_built: Option<Instant>,
     asked: Arc<AtomicBool>,
     built: Arc<Built>,
     work: SyncSender<ImageWork>,
@@ -90,18 +124,19 @@ impl ImageRequest {
 }
 
 impl ImageStarter {
-    /// A starter, and what the image thread gets: the receiving end, and where it puts an image. `replayed`: txns that the last start had to
-    /// replay; they count, or a server that keeps falling down would replay more each time.
+    /// A starter, and what the image thread gets: the receiving end, and where it puts an image. `replayed`: what the last start had to
+    /// replay; it counts, or a server that keeps falling down would replay more each time.
     #[must_use]
-    pub fn new(rule: ImageRule, replayed: u64) -> (ImageStarter, Receiver<ImageWork>, Arc<Built>) {
+    pub fn new(rule: ImageRule, replayed: Replayed) -> (ImageStarter, Receiver<ImageWork>, Arc<Built>) {
         // One tree to write, and one that was replaced.
         let (work, receiver) = mpsc::sync_channel(2);
         let built = Arc::<Built>::default();
         let starter = ImageStarter {
             rule,
-            txns: replayed,
-            bytes: 0,
+            txns: replayed.txns,
+            bytes: replayed.bytes,
             is_busy: false,
+            last_built: None,
             asked: Arc::default(),
             built: Arc::clone(&built),
             work,
@@ -127,16 +162,22 @@ impl ImageStarter {
         self.asked.load(Ordering::Acquire) && !self.is_busy || self.built.is_there.load(Ordering::Acquire)
     }
 
-    /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way.
-    pub fn consider(&mut self, tree: &mut Tree) {
+    /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way. One is due by the rule, where somebody has
+    /// asked, and where memory runs short: what changed since the last image is what takes it.
+    pub fn consider(&mut self, tree: &mut Tree, memory: &Memory) {
         if let Some(base) = self.built.take() {
             self.is_busy = false;
+            self.last_built = Some(Instant::now());
             // The thread has room for it: what it was given before, it has taken.
             let _unless_it_ended = self.work.try_send(ImageWork::Drop(tree.rebase(base)));
         }
         let asked = self.asked.load(Ordering::Acquire);
-        let due = self.txns >= self.rule.txns_max || self.bytes >= self.rule.bytes_max || asked;
-        if !due || self.is_busy {
+        let image_bytes = tree.base().map_or(0, |base| base.live_bytes());
+        let for_memory = || {
+            let has_given_back = self.last_built.is_none_or(|at| at.elapsed() >= GIVES_BACK_AFTER);
+            has_given_back && memory.wants_image(self.bytes)
+        };
+        if self.is_busy || !(asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || for_memory()) {
             return;
         }
         self.asked.store(false, Ordering::Release);
@@ -329,4 +370,25 @@ pub(crate) fn write_image(
         quotas: frozen.quotas().iter().map(|path| &**path).collect(),
     };
     writer.finish(&tables, totals).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+
+    #[test]
+    fn an_image_is_due_by_txns_or_by_what_its_log_is_worth_beside_it() {
+        let rule = ImageRule { txns_max: 1_000, log_bytes: SnapLogBytes::ByImage };
+        let mib = |count: u64| count << 20;
+        assert!(!rule.is_due(999, 0, 0) && rule.is_due(1_000, 0, mib(9_999)));
+        assert!(!rule.is_due(1, mib(64) - 1, 0) && rule.is_due(1, mib(64), mib(128)), "64 MiB for a small one");
+        assert!(
+            !rule.is_due(1, mib(500) - 1, mib(1_000)) && rule.is_due(1, mib(500), mib(1_000)),
+            "half of a large one"
+        );
+        let after = ImageRule { log_bytes: SnapLogBytes::After(NonZeroU64::MIN), ..rule };
+        assert!(!after.is_due(1, 0, 0) && after.is_due(1, 1, mib(1_000)));
+        assert!(!ImageRule { log_bytes: SnapLogBytes::Off, ..rule }.is_due(1, u64::MAX - 1, 0));
+    }
 }

@@ -6,6 +6,7 @@ use ringkeeper_server::boot::Server;
 use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
 use ringkeeper_server::docker::Docker;
 use ringkeeper_server::hub::Failure;
+use ringkeeper_server::rt::heap;
 use ringkeeper_server::{config, logging, unservable};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,6 +14,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How often the main thread looks for the end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -58,6 +62,8 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
     if let Err(error) = snapshot::fault::install() {
         tracing::warn!("a read error of the disk under a mapped image will not be named: {error}");
     }
+    // Naming them makes the linker take them.
+    tracing::debug!(settings = %heap::SETTINGS.escape_ascii(), "allocator: jemalloc");
     let data_dir = std::path::absolute(&config.storage.data_dir).unwrap_or_else(|_| config.storage.data_dir.clone());
     let server = match Server::start(config) {
         Ok(server) => server,

@@ -7,16 +7,16 @@
 //!
 //! It must never be on a request's way, nor end anything. It looks the more often the nearer the limit is. What it does not see is growth
 //! within one look, which the share that the limit leaves free has to bear. Where `/proc` cannot be read it says so once and refuses nothing.
-//! Since an allocator keeps what was freed, it is asked to give back what it can before memory counts as short, and again while it is.
+//! What was freed still counts for about a second, until the allocator has given it back ([`crate::rt::heap`]).
 //! Tests: below, and `tests/tests/memory_limit.rs` with a limit in bytes and in a cgroup.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
 use crate::preflight::memory::MemoryLimit;
-use crate::rt::{self, heap, spawn_pinned};
+use crate::rt::{self, spawn_pinned};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the memory watch has found; all threads may look.
 #[derive(Debug, Default)]
@@ -31,6 +31,14 @@ impl Memory {
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Whether an image is worth its while for the memory that it gives back: half of the limit is reached, and a good part of it may have been
+    /// taken by so many bytes of log, the last image's since.
+    #[must_use]
+    pub fn wants_image(&self, log_bytes: u64) -> bool {
+        let limit = self.limit_bytes();
+        limit > 0 && self.used_bytes() > limit / 2 && log_bytes >= limit / IMAGE_WORTH
     }
 
     /// Above this it is; 0: there is no limit.
@@ -59,25 +67,11 @@ pub fn start(hub: &Arc<Hub>, limit: MemoryLimit) -> Result<(), rt::Error> {
 
 fn watch(hub: &Hub, limit_bytes: u64) {
     let mut gauge = Gauge::new(limit_bytes);
-    let mut trim = Trim::default();
     while !hub.has_ended() {
-        let Some(mut used) = used_bytes() else {
+        let Some(used) = used_bytes() else {
             tracing::warn!("/proc/self/status tells no RssAnon: ringkeeper.memoryMax is without effect");
             return;
         };
-        if (used > limit_bytes || gauge.is_short) && trim.is_due(Instant::now()) {
-            let started = Instant::now();
-            heap::give_back();
-            let after = used_bytes().unwrap_or(used);
-            tracing::debug!(
-                used,
-                after,
-                took_us = started.elapsed().as_micros(),
-                "asked the allocator to give back memory"
-            );
-            trim.done(Instant::now(), used.saturating_sub(after) > limit_bytes / TRIM_WORTH);
-            used = after;
-        }
         hub.memory.used_bytes.store(used, Ordering::Relaxed);
         if gauge.look(used) {
             hub.memory.is_short.store(gauge.is_short, Ordering::Relaxed);
@@ -144,24 +138,8 @@ impl Gauge {
     }
 }
 
-/// When the allocator is asked to give back: not too often, since others wait meanwhile, and less often where it does not help.
-#[derive(Debug, Default)]
-struct Trim {
-    last: Option<Instant>,
-    pause: Duration,
-}
-
-impl Trim {
-    fn is_due(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.duration_since(last) >= self.pause)
-    }
-
-    fn done(&mut self, now: Instant, was_worth_it: bool) {
-        self.last = Some(now);
-        self.pause = if was_worth_it { TRIM_EVERY_MIN } else { (self.pause * 2).clamp(TRIM_EVERY_MIN, TRIM_EVERY_MAX) };
-    }
-}
-
+/// What changed since an image takes memory, a few times the log's bytes: an image for a sixteenth of the limit gives back a quarter or more of it.
+const IMAGE_WORTH: u64 = 16;
 /// Short memory is over a sixteenth below the limit.
 const HYSTERESIS: u64 = 16;
 /// 1 GiB a second: more than the log can be written at.
@@ -169,10 +147,6 @@ const GROWTH_BYTES_PER_MS_MAX: u64 = (1 << 30) / 1_000;
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(10);
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
 const LOOK_WHEN_SHORT: Duration = Duration::from_millis(100);
-const TRIM_EVERY_MIN: Duration = Duration::from_secs(1);
-const TRIM_EVERY_MAX: Duration = Duration::from_secs(10);
-/// A sixty-fourth of the limit.
-const TRIM_WORTH: u64 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -198,16 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn the_allocator_is_asked_less_often_where_that_does_not_help() {
-        let (mut trim, start) = (Trim::default(), Instant::now());
-        assert!(trim.is_due(start));
-        for pause_s in [1, 2, 4, 8, 10, 10] {
-            trim.done(start, false);
-            assert_eq!(trim.pause, Duration::from_secs(pause_s));
-        }
-        assert!(!trim.is_due(start + Duration::from_secs(9)) && trim.is_due(start + Duration::from_secs(10)));
-        trim.done(start, true);
-        assert!(trim.is_due(start + Duration::from_secs(1)));
+    fn an_image_is_wanted_where_half_of_the_memory_is_taken_and_it_can_give_some_back() {
+        let memory = Memory::default();
+        memory.used_bytes.store(u64::MAX, Ordering::Relaxed);
+        assert!(!memory.wants_image(u64::MAX), "without a limit");
+        memory.limit_bytes.store(1_600, Ordering::Relaxed);
+        assert!(memory.wants_image(100) && !memory.wants_image(99));
+        memory.used_bytes.store(801, Ordering::Relaxed);
+        assert!(memory.wants_image(100));
+        memory.used_bytes.store(800, Ordering::Relaxed);
+        assert!(!memory.wants_image(100));
     }
 
     #[test]

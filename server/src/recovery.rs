@@ -26,10 +26,19 @@ pub struct Recovered {
     pub log: Log<UringDisk>,
     /// The control file.
     pub control: Control,
-    /// Txns that were replayed from the log.
-    pub replayed: u64,
+    /// What was replayed of the log.
+    pub replayed: Replayed,
     /// How long it took.
     pub took: Took,
+}
+
+/// The log's tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Its txns.
+    pub txns: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// How long the parts of a recovery took.
@@ -167,7 +176,7 @@ fn replay(
     control: &Control,
     mut tree: Tree,
     dir: &Path,
-) -> Result<(Tree, Log<UringDisk>, u64), RecoveryError> {
+) -> Result<(Tree, Log<UringDisk>, Replayed), RecoveryError> {
     let log_error = |source| RecoveryError::Log { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
     let disk = UringDisk::open(dir, UringOptions::default())
@@ -180,18 +189,19 @@ fn replay(
         ..Options::new()
     };
     let (log, mut records) = Log::open(disk, options).map_err(log_error)?;
-    let (mut changes, mut count, mut said) = (Vec::new(), 0_u64, Instant::now());
+    let (mut changes, mut replayed, mut said) = (Vec::new(), Replayed::default(), Instant::now());
     while let Some((zxid, bytes)) = records.next_record().map_err(log_error)? {
         let zxid = Zxid(zxid);
         let record = TxnRecord::decode(bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
         apply::apply(&mut tree, &record, &mut changes, None);
         changes.clear();
-        count += 1;
+        replayed.txns += 1;
+        replayed.bytes += bytes.len() as u64;
         if said.elapsed() >= PROGRESS_EVERY {
             said = Instant::now();
-            tracing::info!(txns = count, %zxid, "replaying the log");
+            tracing::info!(txns = replayed.txns, %zxid, "replaying the log");
         }
     }
-    tracing::debug!(txns = count, "replayed the log");
-    Ok((tree, log, count))
+    tracing::debug!(txns = replayed.txns, bytes = replayed.bytes, "replayed the log");
+    Ok((tree, log, replayed))
 }

@@ -3,7 +3,8 @@
 //! Owns the thread `rk-scrub`. Whoever reads a record checks that record ([`snapshot::base`]); the scrub covers the rest, from the start of the
 //! server on and again every [`AGAIN_AFTER`], slowly and at low priority, and leaves the page cache as it was. Damage ends the server, with file,
 //! offset and zxid: what was damaged once is not trusted to be served a little longer. An image that is replaced meanwhile is read to its
-//! end all the same, or frequent images would never be read at all. Beside that it makes the image forget what was in memory a second ago. `tests/tests/scrub.rs` would catch a mistake.
+//! end all the same, or frequent images would never be read at all. Beside that it makes the image forget what was in memory a second ago. `tests/tests/base.rs` would
+//! catch a mistake.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;

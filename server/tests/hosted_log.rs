@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use engine::replica::{Replica, ReplicaOptions};
 use engine::stream::StreamItem;
 use log_support::{HeldDisk, Rig, connects};
+use ringkeeper_server::config::SnapLogBytes;
 use ringkeeper_server::consensus::{self, Core, LogPort, Turn};
 use ringkeeper_server::image::{ImageRule, ImageStarter};
 use ringkeeper_server::log::LogThread;
 use ringkeeper_server::log_writer::{LogWriter, Pumped};
 use ringkeeper_server::mailbox::Desk;
+use ringkeeper_server::recovery::Replayed;
 use ringkeeper_server::rt::Parker;
 use rt_support::PATIENCE;
 
@@ -162,7 +164,8 @@ impl Host {
         let desk: Arc<Desk<Writer>> = Arc::default();
         desk.give_to_core(Box::new(rig.writer()));
         let replica = Replica::new(ReplicaOptions::default(), &rig.hub.read_tree(), consensus::now(&rig.hub));
-        let (images, _frozen, _busy) = ImageStarter::new(ImageRule { txns_max: u64::MAX, bytes_max: u64::MAX }, 0);
+        let (images, _frozen, _busy) =
+            ImageStarter::new(ImageRule { txns_max: u64::MAX, log_bytes: SnapLogBytes::Off }, Replayed::default());
         let port = LogPort::Hosted { desk: Arc::clone(&desk), writer: None, bell: None };
         let core = Core::new(Arc::clone(&rig.hub), replica, port, images, Some(0));
         Host { rig, desk, core }

@@ -1,10 +1,11 @@
-//! Memory runs short: new data is refused with a clear code, all else goes on, and it comes back once data was deleted. The kernel kills nobody.
+//! Memory runs short, since no image can be written that would give some back: new data is refused with a clear code, all else goes on, and it
+//! comes back once data was deleted and there are images again. The kernel kills nobody.
 
 use client::{ClientError, ConnectOptions, Connection, MultiResult, Operations};
 use proto::ErrorCode;
 use proto::OpCode;
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, Request, SetDataRequest};
-use ringkeeper_tests::{Cgroup, Server, until};
+use ringkeeper_tests::{Builder, Cgroup, Server, until};
 use std::time::Duration;
 
 /// What a server of these tests may have; without data it has far less.
@@ -50,13 +51,23 @@ fn fill(client: &mut Connection, count_max: usize) -> usize {
     }
 }
 
+/// A server whose images fail, for the directory where they go is away; its log lies elsewhere.
+fn without_images(builder: Builder) -> (Server, PathBuf) {
+    let log_dir = builder.data_dir().with_extension("log");
+    let server = builder.set("dataLogDir", &log_dir.display().to_string()).start();
+    let away = server.data_dir().with_extension("away");
+    std::fs::rename(server.data_dir(), &away).unwrap();
+    (server, away)
+}
+
 fn assert_refused<T: std::fmt::Debug>(outcome: Result<T, ClientError>) {
     assert!(matches!(outcome, Err(ClientError::Server(ErrorCode::SystemError))), "{outcome:?}");
 }
 
 #[test]
 fn above_the_limit_new_data_is_refused_all_else_goes_on_and_deletes_bring_it_back() {
-    let server = Server::builder().in_memory().set("ringkeeper.memoryMax", &format!("{LIMIT_MIB}m")).start();
+    let limited = Server::builder().in_memory().set("ringkeeper.memoryMax", &format!("{LIMIT_MIB}m"));
+    let (server, away) = without_images(limited);
     let mut client = connect(&server);
     client.create("/d", b"", CreateMode::Persistent).unwrap();
     client.create("/e", b"1234", CreateMode::Persistent).unwrap();
@@ -92,6 +103,7 @@ fn above_the_limit_new_data_is_refused_all_else_goes_on_and_deletes_bring_it_bac
     for number in (0..made).step_by(2) {
         client.delete(&name(number), -1).unwrap();
     }
+    std::fs::rename(away, server.data_dir()).unwrap();
     until("new data is taken again", || client.create("/f", b"", CreateMode::Persistent).is_ok());
     let log = server.log();
     assert_eq!(log.matches("memory is short").count(), 1, "{log}");
@@ -103,7 +115,7 @@ fn above_the_limit_new_data_is_refused_all_else_goes_on_and_deletes_bring_it_bac
 fn in_a_cgroup_new_data_is_refused_before_the_kernel_kills_the_server() {
     let limit = LIMIT_MIB << 20;
     let Some(group) = Cgroup::new(limit) else { return };
-    let mut server = Server::builder().wrapped(&["sh", "-c", &group.enter(), "sh"]).start();
+    let (mut server, _away) = without_images(Server::builder().wrapped(&["sh", "-c", &group.enter(), "sh"]));
     let mut client = connect(&server);
     client.create("/d", b"", CreateMode::Persistent).unwrap();
     let made = fill(&mut client, limit / DATA_BYTES);

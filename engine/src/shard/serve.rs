@@ -191,7 +191,7 @@ impl ShardState {
         };
         if let Some(Ok(request)) = &request
             && conn.cold_waits < COLD_WAITS_MAX
-            && let Some(cold) = tree.cold_for(request)
+            && let Some(cold) = tree.cold_for(conn.session, request)
         {
             (conn.is_cold, conn.cold_waits) = (true, conn.cold_waits + 1);
             self.counts.cold_waits += 1;

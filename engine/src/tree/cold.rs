@@ -6,8 +6,8 @@
 //! look and the use a page may be evicted again: then the fault is taken, and is short of nothing but time.
 
 use super::{Tree, unbroken};
-use proto::path;
-use proto::request::{MultiOp, Request};
+use proto::request::{CreateMode, CreateRequest, MultiOp, Request};
+use proto::{SessionId, path};
 use snapshot::base::{Base, Extent};
 use std::sync::Arc;
 
@@ -35,15 +35,18 @@ impl Cold {
 }
 
 impl Tree {
-    /// What the request will touch of the base and is not in memory; `None` if nothing has to be waited for.
+    /// What the request of this session will touch of the base and is not in memory; `None` if nothing has to be waited for.
     #[must_use]
-    pub fn cold_for(&self, request: &Request<'_>) -> Option<Cold> {
+    pub fn cold_for(&self, session: SessionId, request: &Request<'_>) -> Option<Cold> {
         let base = self.base.as_ref()?;
         let mut look = Look { tree: self, base, extents: Vec::new() };
-        look.request(request);
+        look.request(session, request);
         (!look.extents.is_empty()).then(|| Cold { base: Arc::clone(base), extents: look.extents })
     }
 }
+
+/// Ephemerals of a session that ends of which it is looked where they are.
+const EPHEMERALS_MAX: usize = 256;
 
 struct Look<'t> {
     tree: &'t Tree,
@@ -52,7 +55,7 @@ struct Look<'t> {
 }
 
 impl Look<'_> {
-    fn request(&mut self, request: &Request<'_>) {
+    fn request(&mut self, session: SessionId, request: &Request<'_>) {
         match request {
             Request::Exists(read) | Request::GetData(read) => self.node(read.path),
             Request::GetAcl(path) => self.node(path),
@@ -62,7 +65,12 @@ impl Look<'_> {
                 let paths = set.data.iter().chain(set.exist.iter()).chain(set.child.iter());
                 paths.for_each(|path| self.node(path));
             }
-            Request::Create(_, create) => self.node_and_parent(create.path),
+            Request::Create(_, create) => self.new_node(create),
+            Request::GetEphemerals(_) => self.ephemerals(session),
+            Request::CloseSession => {
+                self.ephemerals(session);
+                self.nodes_of_ephemerals(session);
+            }
             Request::Delete(delete) => self.node_and_parent(delete.path),
             Request::SetData(set) => self.node(set.path),
             Request::SetAcl(set) => self.node(set.path),
@@ -73,12 +81,37 @@ impl Look<'_> {
 
     fn op(&mut self, op: &MultiOp<'_>) {
         match op {
-            MultiOp::Create(_, create) => self.node_and_parent(create.path),
+            MultiOp::Create(_, create) => self.new_node(create),
             MultiOp::Delete(delete) => self.node_and_parent(delete.path),
             MultiOp::SetData(set) => self.node(set.path),
             MultiOp::Check(check) => self.node(check.path),
             MultiOp::GetData(read) => self.node(read.path),
             MultiOp::GetChildren(read) => self.node_and_children(read.path),
+        }
+    }
+
+    fn new_node(&mut self, create: &CreateRequest<'_>) {
+        self.node_and_parent(create.path);
+        let is_sequential = CreateMode::from_wire(create.flags).is_some_and(CreateMode::is_sequential);
+        // Where its number puts it: the parent's record says that, once it is warm.
+        if is_sequential
+            && self.extents.is_empty()
+            && let Some((parent, _)) = path::split(create.path)
+            && let Some(parent) = self.tree.get(parent)
+        {
+            self.node(&format!("{}{:010}", create.path, parent.persisted().cversion));
+        }
+    }
+
+    fn ephemerals(&mut self, session: SessionId) {
+        let cold: Vec<Extent> = self.base.ephemerals_extents(session).filter(|extent| !self.is_warm(extent)).collect();
+        self.extents.extend(cold);
+    }
+
+    /// The first of a session's ephemerals, which its end deletes.
+    fn nodes_of_ephemerals(&mut self, session: SessionId) {
+        if self.extents.is_empty() {
+            self.tree.ephemerals_of(session).take(EPHEMERALS_MAX).for_each(|path| self.node_and_parent(path));
         }
     }
 

@@ -395,7 +395,8 @@ impl Tree {
         // Damage goes on to be found.
         let is_behind =
             move |path: &Result<&str, _>| !path.as_ref().is_ok_and(|path| after.is_some_and(|after| *path <= after));
-        let base = self.base.iter().flat_map(move |base| base.ephemerals_of(session)).filter(is_behind);
+        let first = after.unwrap_or_default();
+        let base = self.base.iter().flat_map(move |base| base.ephemerals_from(session, first)).filter(is_behind);
         base.map(unbroken).filter(|path| !self.is_covered(path, usize::MAX))
     }
 

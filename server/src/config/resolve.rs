@@ -14,7 +14,7 @@ use super::diagnostics::{ConfigError, ConfigWarning, Origin};
 use super::keys;
 use super::resolved::{
     Autopurge, ClientConfig, ContainerConfig, CorePlace, FourLetterWords, JvmPauseConfig, Listen, MetricsConfig, Pin,
-    RingConfig, SessionConfig, StorageConfig, TreeConfig,
+    RingConfig, SessionConfig, SnapLogBytes, StorageConfig, TreeConfig,
 };
 use super::settings::Settings;
 use super::value::{MemoryMax, Value};
@@ -80,10 +80,8 @@ impl Resolver<'_> {
             data_log_dir: self.directory("dataLogDir").unwrap_or_else(|| data_dir.clone()),
             data_dir,
             autocreate: self.settings.bool("datadir.autocreate"),
-            snap_count: self.settings.int::<u64>("snapCount").max(SNAP_COUNT_MIN),
-            snap_log_bytes: u64::try_from(self.settings.int::<i64>("snapSizeLimitInKb"))
-                .ok()
-                .and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024))),
+            snap_count: self.settings.int_if_any::<u64>("snapCount").map(|count| count.max(SNAP_COUNT_MIN)),
+            snap_log_bytes: self.snap_log_bytes(),
             log_segment_bytes,
             log_record_bytes_max,
             fsync_warning: self.millis("fsync.warningthresholdms"),
@@ -132,6 +130,16 @@ impl Resolver<'_> {
         match self.settings.value("autopurge.purgeInterval") {
             Some(Value::Interval(Some(interval))) => Some(Autopurge { retain, interval }),
             _ => None,
+        }
+    }
+
+    fn snap_log_bytes(&self) -> SnapLogBytes {
+        match self.settings.int_if_any::<i64>("snapSizeLimitInKb") {
+            None => SnapLogBytes::ByImage,
+            Some(kib) => {
+                let bytes = u64::try_from(kib).ok().and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024)));
+                bytes.map_or(SnapLogBytes::Off, SnapLogBytes::After)
+            }
         }
     }
 

@@ -47,6 +47,17 @@ pub struct ResolvedConfig {
     pub initial_text: Option<String>,
 }
 
+/// Bytes of log after which an image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapLogBytes {
+    /// As many as are worth an image of this size.
+    ByImage,
+    /// So many.
+    After(NonZeroU64),
+    /// However many there are.
+    Off,
+}
+
 /// Where and when data is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
@@ -56,10 +67,10 @@ pub struct StorageConfig {
     pub data_log_dir: PathBuf,
     /// Whether missing directories are created.
     pub autocreate: bool,
-    /// Txns after which an image is written; at least 2.
-    pub snap_count: u64,
-    /// Bytes of log after which an image is written; `None` is off.
-    pub snap_log_bytes: Option<NonZeroU64>,
+    /// Txns after which an image is written, at least 2; `None` leaves it to the server.
+    pub snap_count: Option<u64>,
+    /// Bytes of log after which an image is written.
+    pub snap_log_bytes: SnapLogBytes,
     /// Bytes of a log segment, which is what the log is allocated ahead by.
     pub log_segment_bytes: u64,
     /// Largest record of the log in bytes.

@@ -35,9 +35,9 @@ fn defaults_are_zookeepers() {
     assert_eq!(c.clients.sessionless_timeout, Duration::from_secs(10));
     assert_eq!((c.sessions.tick_ms, c.sessions.timeout_ms_min, c.sessions.timeout_ms_max), (3_000, 6_000, 60_000));
     assert_eq!(c.storage.data_log_dir, c.storage.data_dir);
-    assert_eq!((c.storage.snap_count, c.storage.log_segment_bytes), (100_000, 64 << 20));
+    assert_eq!((c.storage.snap_count, c.storage.log_segment_bytes), (None, 64 << 20));
     assert!(!c.clients.tcp_keep_alive && c.storage.log_record_bytes_max == 8 << 20);
-    assert_eq!(c.storage.snap_log_bytes.map(u64::from), Some(4 << 30));
+    assert_eq!(c.storage.snap_log_bytes, SnapLogBytes::ByImage);
     assert_eq!(c.storage.fsync_warning, Duration::from_secs(1));
     assert!(!c.tree.extended_types && *c.auth == engine::auth::AuthRules::default());
     assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
@@ -155,7 +155,7 @@ fn options_for_java_in_the_environment_count_where_the_key_is_known() {
     };
     let loaded = load(&sources).expect("a usable configuration");
     assert_eq!(loaded.config.auth.sasl_super_users, ["env"]);
-    assert_eq!(loaded.config.storage.snap_count, 9);
+    assert_eq!(loaded.config.storage.snap_count, Some(9));
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert!(
         warnings.iter().any(|text| text.starts_with("environment JVMFLAGS: zookeeper.snapCount: has no effect")),
@@ -193,7 +193,7 @@ fn options_win_over_the_built_in_settings_and_say_nothing_about_it() {
 #[test]
 fn both_spellings_are_one_key_and_the_later_one_holds() {
     let loaded = try_load(&["zookeeper.snapCount=7", "snapCount=9", "clientPort=1"]).expect("usable");
-    assert_eq!(loaded.config.storage.snap_count, 9);
+    assert_eq!(loaded.config.storage.snap_count, Some(9));
     assert!(
         matches!(loaded.warnings.as_slice(), [ConfigWarning::Overridden { key, .. }] if key == "zookeeper.snapCount")
     );
@@ -280,10 +280,10 @@ fn session_timeouts_follow_the_tick() {
 fn zero_and_minus_one_mean_without_limit() {
     let c = config(&["maxClientCnxns=0", "maxCnxns=-1", "snapSizeLimitInKb=0", "snapCount=0"]);
     assert_eq!((c.clients.per_address_max, c.clients.connections_max), (None, None));
-    assert_eq!((c.storage.snap_log_bytes, c.storage.snap_count), (None, 2));
+    assert_eq!((c.storage.snap_log_bytes, c.storage.snap_count), (SnapLogBytes::Off, Some(2)));
     let c =
         config(&["snapSizeLimitInKb=-1", "ringkeeper.watchdogTimeoutMs=0", "znode.container.maxNeverUsedIntervalMs=5"]);
-    assert_eq!((c.storage.snap_log_bytes, c.ring.watchdog), (None, None));
+    assert_eq!((c.storage.snap_log_bytes, c.ring.watchdog), (SnapLogBytes::Off, None));
     assert_eq!(c.tree.containers.never_used_max, Some(Duration::from_millis(5)));
 }
 

@@ -156,9 +156,9 @@ impl<'b> Entries<'b> {
         Entries { cursor: Cursor::at_start(base, run), only: None }
     }
 
-    /// Those with this key.
-    pub(crate) fn with_key(base: &'b Base, run: Run, key: i64) -> Result<Entries<'b>> {
-        let cursor = Cursor::at_place(base, run, &Place::of_entry(key, ""))?;
+    /// Those with this key, from this path on.
+    pub(crate) fn with_key(base: &'b Base, run: Run, key: i64, first: &str) -> Result<Entries<'b>> {
+        let cursor = Cursor::at_place(base, run, &Place::of_entry(key, first))?;
         Ok(Entries { cursor, only: Some(key) })
     }
 }

@@ -62,8 +62,8 @@ pub struct Extent {
     pub offset: u64,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Which segment of the znodes' run it is.
-    pub(crate) segment: usize,
+    /// Which segment of the znodes' run it is, if it is one of that run.
+    pub(crate) node_segment: Option<usize>,
 }
 
 impl Base {
@@ -173,6 +173,12 @@ impl Base {
         &self.files
     }
 
+    /// Bytes of all its segments, wherever they lie.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.live_bytes).sum()
+    }
+
     /// The znode at this path, if there is one.
     ///
     /// # Errors
@@ -201,7 +207,16 @@ impl Base {
 
     /// The paths of a session's ephemerals, ascending. It ends after an error.
     pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = Result<&str>> {
-        let (entries, error) = match Entries::with_key(self, Run::Ephemerals, session.0) {
+        self.ephemerals_from(session, "")
+    }
+
+    /// As [`Base::ephemerals_of`], from this path on.
+    pub fn ephemerals_from<'b>(
+        &'b self,
+        session: SessionId,
+        first: &str,
+    ) -> impl Iterator<Item = Result<&'b str>> + use<'b> {
+        let (entries, error) = match Entries::with_key(self, Run::Ephemerals, session.0, first) {
             Ok(entries) => (Some(entries), None),
             Err(error) => (None, Some(Err(error))),
         };
@@ -236,26 +251,35 @@ impl Base {
     /// know that it is not there.
     #[must_use]
     pub fn extent(&self, path: &str) -> Option<Extent> {
-        self.extent_of(self.segment_with(&Place::of_node(path))?)
+        self.extent_of(Run::Nodes, self.segment_with(&Place::of_node(path))?)
     }
 
     /// The segment where the children of this path begin: what must be in memory for the first of [`Base::children`]. `None`: no
     /// segment has to be read to know that there are none.
     #[must_use]
     pub fn children_extent(&self, parent: &str) -> Option<Extent> {
-        self.extent_of(self.segment_with(&Place::of_children(parent, ""))?)
+        self.extent_of(Run::Nodes, self.segment_with(&Place::of_children(parent, ""))?)
     }
 
     /// The segments where the children of this path lie, in their order: what must be in memory for all of [`Base::children`].
     pub fn children_extents(&self, parent: &str) -> impl Iterator<Item = Extent> {
-        let place = Place::of_children(parent, "");
-        let (key, run) = (place.key, self.run(Run::Nodes));
+        self.extents_with(Run::Nodes, &Place::of_children(parent, ""))
+    }
+
+    /// The segments where the paths of a session's ephemerals lie: what must be in memory for all of [`Base::ephemerals_of`].
+    pub fn ephemerals_extents(&self, session: SessionId) -> impl Iterator<Item = Extent> {
+        self.extents_with(Run::Ephemerals, &Place::of_entry(session.0, ""))
+    }
+
+    /// The segments of a run that may hold records with the key of this place, which is the first with it.
+    fn extents_with(&self, run: Run, place: &Place<'_>) -> impl Iterator<Item = Extent> + use<'_> {
+        let (key, segments) = (place.key, self.run(run));
         // The one in which they would begin may end before them.
-        let first = run.containing(&place).unwrap_or(0);
-        let from_first = (first..).zip(run.segments().get(first..).unwrap_or_default());
+        let first = segments.containing(place).unwrap_or(0);
+        let from_first = (first..).zip(segments.segments().get(first..).unwrap_or_default());
         let in_reach = from_first.take_while(move |(_, segment)| segment.shape.first_key <= key);
         let theirs = in_reach.filter(move |(_, segment)| segment.shape.last_key >= key);
-        theirs.filter_map(|(number, _)| self.extent_of(number))
+        theirs.filter_map(move |(number, _)| self.extent_of(run, number))
     }
 
     /// Whether all of an extent is in memory, as the kernel says (`mincore`).
@@ -272,12 +296,13 @@ impl Base {
     /// # Errors
     /// [`Error::Io`].
     pub fn is_warm(&self, extent: &Extent) -> Result<bool> {
-        if self.warm.was_seen(extent.segment) {
+        let Some(segment) = extent.node_segment else { return self.is_resident(extent) };
+        if self.warm.was_seen(segment) {
             return Ok(true);
         }
         let is_warm = self.is_resident(extent)?;
         if is_warm {
-            self.warm.see(extent.segment);
+            self.warm.see(segment);
         }
         Ok(is_warm)
     }
@@ -334,14 +359,10 @@ impl Base {
         (segment.shape.last_key >= place.key).then_some(number)
     }
 
-    fn extent_of(&self, number: usize) -> Option<Extent> {
-        let segment = self.run(Run::Nodes).segments().get(number)?;
-        Some(Extent {
-            file: segment.file,
-            offset: segment.shape.offset,
-            bytes: segment.shape.frame_bytes(),
-            segment: number,
-        })
+    fn extent_of(&self, run: Run, number: usize) -> Option<Extent> {
+        let segment = self.run(run).segments().get(number)?;
+        let (offset, bytes) = (segment.shape.offset, segment.shape.frame_bytes());
+        Some(Extent { file: segment.file, offset, bytes, node_segment: (run == Run::Nodes).then_some(number) })
     }
 }
 

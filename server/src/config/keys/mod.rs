@@ -218,7 +218,7 @@ mod tests {
         largeRequestMaxBytes=104857600 connection_throttle_tokens=0 DigestAuthenticationProvider.digestAlg=SHA1 \
         sessionRequireClientSASLAuth=false audit.enable=false readonlymode.enabled=false snapshot.trust.empty=false";
     /// Where our default is another on purpose; each stands in docs/compatibility.md.
-    const OTHER_DEFAULTS: [&str; 1] = ["autopurge.purgeInterval"];
+    const OTHER_DEFAULTS: [&str; 3] = ["autopurge.purgeInterval", "snapCount", "snapSizeLimitInKb"];
 
     #[test]
     fn every_key_of_zookeeper_is_known_and_has_its_default() {
