@@ -252,6 +252,8 @@ fn a_tree_of_twice_the_memory_is_made_opened_again_and_read_with_every_answer_ri
         begun.elapsed()
     );
     expected.check_all(&server, "where it was made");
+    // So that there is something to be written.
+    connect(&server).create("/made", b"", CreateMode::Persistent).expect("created");
     server.take_image();
     server.kill9();
     let begun = Instant::now();

@@ -6,6 +6,7 @@ use proto::ErrorCode;
 use proto::OpCode;
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, Request, SetDataRequest};
 use ringkeeper_tests::{Builder, Cgroup, Server, until};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a server of these tests may have; without data it has far less.

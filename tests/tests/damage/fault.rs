@@ -1,11 +1,11 @@
 //! What cannot be read: the file of the image is cut short under the server, or the disk fails. Whoever meets it first, the file is
 //! named, and the exit code is that of an image that cannot be read.
 //!
-//! What a request will touch is read in beside the mapping, so a failing disk shows there as an error. Where nobody could say beforehand what
-//! will be touched (the ephemerals of a session), and where a page goes between the look and the use, it is a fault on a mapped page.
+//! What a request will touch is read in beside the mapping, so a failing disk shows there as an error. What is not looked at beforehand (the
+//! ephemerals of all sessions), and what goes between the look and the use, is a fault on a mapped page.
 
-use crate::stand::{EXIT_UNREADABLE, ZNODES, fill, open, path_of, start_and_scrub};
-use client::{ConnectOptions, Connection, Operations, Result};
+use crate::stand::{EXIT_UNREADABLE, PATIENCE, ZNODES, fill, open, path_of, start_and_scrub};
+use client::{ConnectOptions, Connection, Operations, four_letter_word};
 use proto::connect::ConnectResponse;
 use proto::request::CreateMode;
 use ringkeeper_tests::{Builder, LoopDisk, Server, until};
@@ -69,18 +69,17 @@ impl Stand {
     }
 }
 
-/// A request that needs what lies behind the middle of the file.
-type Question = fn(&mut Connection, &str) -> Result<()>;
+/// Asks for what lies behind the middle of the file; gets no answer.
+type Question = fn(&Server, &mut Connection, &str);
 
 const FAULT: &str = "cannot be read at offset ";
 const READ: &str = "cannot read ";
-/// With the part of the server that meets it, and how.
+/// How it shows, and who asks. Between the look and the use a page can go, so what is read in beforehand can be a fault too.
 const QUESTIONS: [(&str, Question, &[&str]); 3] = [
-    ("a shard, at a fault", |conn, _| conn.ephemerals("/").map(drop), &[FAULT]),
-    // A session's end.
-    ("the core, at a fault", |conn, _| conn.call(&proto::request::Request::CloseSession).map(drop), &[FAULT]),
-    // Between the look and the use a page can go.
-    ("what is read in beforehand", |conn, path| conn.get(path, false).map(drop), &[READ, FAULT]),
+    ("getData", |_, conn, path| drop(conn.get(path, false).expect_err("cut off")), &[READ, FAULT]),
+    ("getEphemerals", |_, conn, _| drop(conn.ephemerals("/").expect_err("cut off")), &[READ, FAULT]),
+    // What it has said before may be an answer.
+    ("dump", |server, _, _| drop(four_letter_word(server.address(), "dump", PATIENCE)), &[FAULT]),
 ];
 
 #[test]
@@ -94,7 +93,7 @@ fn a_file_that_is_cut_short_under_the_server_is_named_and_is_no_bare_crash() {
         let path = stand.far_znode();
         let file = File::options().write(true).open(&stand.image).expect("opened");
         file.set_len(stand.image_bytes / 2).expect("cut");
-        question(&mut conn, &path).expect_err(case);
+        question(&server, &mut conn, &path);
         stand.assert_named(&mut server, case, words);
         std::fs::write(&stand.image, &whole).expect("written");
     }
@@ -117,7 +116,7 @@ fn a_disk_that_fails_under_the_server_is_named_and_is_no_bare_crash() {
         let path = stand.far_znode();
         stand.forget();
         disk.lose(&stand.image, stand.image_bytes / 2);
-        question(&mut conn, &path).expect_err(case);
+        question(&server, &mut conn, &path);
         stand.assert_named(&mut server, case, words);
         drop(server);
     }
