@@ -343,7 +343,6 @@ const ASAN_ENV: &[(&str, &str)] = &[
     ("ASAN_OPTIONS", "detect_leaks=0"),
     ("RK_FLIP_STRIDE", "16"),
     ("RK_FLIPS", "30"),
-    ("RK_FLIP_IMAGE_MIB", "2"),
 ];
 
 /// `cargo xtask check`.
