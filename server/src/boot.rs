@@ -138,6 +138,7 @@ impl Server {
         let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
         let data_dir = config.storage.data_dir.clone();
         let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, image_work, built);
+        let images = images.keeping_below(config.ring.image_bytes_per_second_max);
         let images = spawn_pinned("rk-image", None, move || images.run())?;
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);

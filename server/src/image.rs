@@ -19,6 +19,7 @@ use proto::Zxid;
 use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, PublishedBase};
 use snapshot::control::Control;
 use snapshot::image::{ImageTotals, SessionRecord};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -200,10 +201,11 @@ pub struct ImageThread {
     retain: Option<usize>,
     work: Receiver<ImageWork>,
     built: Arc<Built>,
+    bytes_per_second: Option<NonZeroU64>,
 }
 
 impl ImageThread {
-    /// `retain`: how many images are kept; `None`: all. `request`: how an image that was given up is asked for again.
+    /// `retain`: how many images are kept; `None`: all.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
@@ -213,7 +215,13 @@ impl ImageThread {
         work: Receiver<ImageWork>,
         built: Arc<Built>,
     ) -> ImageThread {
-        ImageThread { hub, data_dir, control, retain, work, built }
+        ImageThread { hub, data_dir, control, retain, work, built, bytes_per_second: None }
+    }
+
+    /// It writes no more bytes a second than this, on average.
+    #[must_use]
+    pub fn keeping_below(self, bytes_per_second: Option<NonZeroU64>) -> ImageThread {
+        ImageThread { bytes_per_second, ..self }
     }
 
     /// Runs until the core has gone.
@@ -282,7 +290,7 @@ impl ImageThread {
             stats::add(&hub.core_stats.image_beats, 1);
             !hub.is_stopping()
         };
-        let published = write_image(&self.data_dir, frozen, go_on).map_err(WriteError::Image)?;
+        let published = write_image(&self.data_dir, frozen, self.bytes_per_second, go_on).map_err(WriteError::Image)?;
         let published = published.ok_or(WriteError::Stopping)?;
         let former = frozen.base().map(|base| &**base);
         let opened = match former {
@@ -338,13 +346,15 @@ const CHANGES_IN_LOOK: usize = 1_024;
 pub(crate) fn write_image(
     dir: &Path,
     frozen: &FrozenTree,
+    bytes_per_second: Option<NonZeroU64>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<PublishedBase>, snapshot::Error> {
     let changes = frozen.changes()?;
     let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
     changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
     changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
-    let mut writer = BaseWriter::create(dir, frozen.zxid, BaseOptions::default(), plan)?;
+    let mut writer =
+        BaseWriter::create(dir, frozen.zxid, BaseOptions { bytes_per_second, ..BaseOptions::default() }, plan)?;
     for (number, change) in changes.nodes.iter().enumerate() {
         if number % CHANGES_IN_LOOK == 0 && !go_on() {
             return Ok(None);
@@ -375,7 +385,6 @@ pub(crate) fn write_image(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU64;
 
     #[test]
     fn an_image_is_due_by_txns_or_by_what_its_log_is_worth_beside_it() {

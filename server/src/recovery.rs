@@ -8,11 +8,13 @@
 use crate::config::ResolvedConfig;
 use crate::import::{self, ImportFailure};
 use engine::apply;
+use engine::stream::StreamItem;
 use engine::tree::{LoadError, Tree};
 use proto::txn::TxnRecord;
 use proto::{Epoch, Zxid};
 use snapshot::AnyImage;
 use snapshot::control::{Control, ImageRef};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wal::{Generation, Log, Options, UringDisk, UringOptions};
@@ -174,7 +176,7 @@ fn open_image(dir: &Path, image: &ImageRef) -> Result<Tree, RecoveryError> {
 fn replay(
     config: &ResolvedConfig,
     control: &Control,
-    mut tree: Tree,
+    tree: Tree,
     dir: &Path,
 ) -> Result<(Tree, Log<UringDisk>, Replayed), RecoveryError> {
     let log_error = |source| RecoveryError::Log { dir: dir.to_owned(), source };
@@ -189,19 +191,83 @@ fn replay(
         ..Options::new()
     };
     let (log, mut records) = Log::open(disk, options).map_err(log_error)?;
-    let (mut changes, mut replayed, mut said) = (Vec::new(), Replayed::default(), Instant::now());
+    let mut replay = Replay::new(tree);
     while let Some((zxid, bytes)) = records.next_record().map_err(log_error)? {
-        let zxid = Zxid(zxid);
-        let record = TxnRecord::decode(bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
-        apply::apply(&mut tree, &record, &mut changes, None);
-        changes.clear();
-        replayed.txns += 1;
-        replayed.bytes += bytes.len() as u64;
-        if said.elapsed() >= PROGRESS_EVERY {
-            said = Instant::now();
-            tracing::info!(txns = replayed.txns, %zxid, "replaying the log");
-        }
+        replay.take(Zxid(zxid), bytes)?;
     }
+    let (tree, replayed) = replay.finish()?;
     tracing::debug!(txns = replayed.txns, bytes = replayed.bytes, "replayed the log");
     Ok((tree, log, replayed))
 }
+
+/// Applies the log's tail. Where the image is not in memory, the disk is asked for what the txns ahead will touch, many at a time.
+struct Replay {
+    tree: Tree,
+    changes: Vec<StreamItem>,
+    replayed: Replayed,
+    said: Instant,
+    looks_ahead: bool,
+    ahead: VecDeque<(Zxid, Box<[u8]>)>,
+    ahead_bytes: usize,
+}
+
+impl Replay {
+    fn new(tree: Tree) -> Replay {
+        // Who cannot say what is in memory is not asked again; the replay is right without it.
+        let looks_ahead = tree.base().is_some_and(|base| !base.is_all_resident().unwrap_or(true));
+        Replay {
+            tree,
+            changes: Vec::new(),
+            replayed: Replayed::default(),
+            said: Instant::now(),
+            looks_ahead,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), RecoveryError> {
+        let record = TxnRecord::decode(bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
+        if !self.looks_ahead {
+            self.apply(zxid, &record, bytes.len());
+            return Ok(());
+        }
+        self.tree.ask_ahead(&record.txn);
+        self.ahead.push_back((zxid, bytes.into()));
+        self.ahead_bytes += bytes.len();
+        while self.ahead.len() > TXNS_AHEAD || self.ahead_bytes > BYTES_AHEAD {
+            self.apply_next()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Tree, Replayed), RecoveryError> {
+        while !self.ahead.is_empty() {
+            self.apply_next()?;
+        }
+        Ok((self.tree, self.replayed))
+    }
+
+    fn apply_next(&mut self) -> Result<(), RecoveryError> {
+        let Some((zxid, bytes)) = self.ahead.pop_front() else { return Ok(()) };
+        self.ahead_bytes -= bytes.len();
+        let record = TxnRecord::decode(&bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
+        self.apply(zxid, &record, bytes.len());
+        Ok(())
+    }
+
+    fn apply(&mut self, zxid: Zxid, record: &TxnRecord<'_>, bytes: usize) {
+        apply::apply(&mut self.tree, record, &mut self.changes, None);
+        self.changes.clear();
+        self.replayed.txns += 1;
+        self.replayed.bytes += bytes as u64;
+        if self.said.elapsed() >= PROGRESS_EVERY {
+            self.said = Instant::now();
+            tracing::info!(txns = self.replayed.txns, %zxid, "replaying the log");
+        }
+    }
+}
+
+/// Txns that a replay looks ahead, and their bytes: enough to keep a disk busy with parts of the image.
+const TXNS_AHEAD: usize = 1_024;
+const BYTES_AHEAD: usize = 16 << 20;

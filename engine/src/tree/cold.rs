@@ -7,6 +7,7 @@
 
 use super::{Tree, unbroken};
 use proto::request::{CreateMode, CreateRequest, MultiOp, Request};
+use proto::txn::Txn;
 use proto::{SessionId, path};
 use snapshot::base::{Base, Extent};
 use std::sync::Arc;
@@ -47,6 +48,33 @@ impl Tree {
 
 /// Ephemerals of a session that ends of which it is looked where they are.
 const EPHEMERALS_MAX: usize = 256;
+
+impl Tree {
+    /// Asks the disk for what applying the txn will touch of the base, and does not wait: for a replay, which knows what comes.
+    pub fn ask_ahead(&self, txn: &Txn<'_>) {
+        let Some(base) = &self.base else { return };
+        let ask = |path: &str| {
+            let is_in_layer = self.layers().any(|(_, layer)| layer.find(path).is_some());
+            if let Some(extent) = base.extent(path).filter(|_| !is_in_layer) {
+                base.ask_for(&extent);
+            }
+        };
+        let ask_with_parent = |path: &str| {
+            ask(path);
+            if let Some((parent, _)) = path::split(path) {
+                ask(parent);
+            }
+        };
+        match txn {
+            Txn::Create(create) => ask_with_parent(create.path),
+            Txn::Delete { path, .. } => ask_with_parent(path),
+            Txn::SetData { path, .. } | Txn::SetAcl { path, .. } => ask(path),
+            Txn::CloseSession(Some(paths)) => paths.iter().for_each(ask_with_parent),
+            Txn::Multi(txns) => txns.iter().for_each(|txn| self.ask_ahead(txn)),
+            Txn::Check { .. } | Txn::CreateSession { .. } | Txn::CloseSession(None) | Txn::Error(_) => {}
+        }
+    }
+}
 
 struct Look<'t> {
     tree: &'t Tree,

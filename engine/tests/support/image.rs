@@ -8,16 +8,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Segments so small that a handful of znodes fills several.
-const SEGMENT_BYTES: usize = 600;
+const SMALL: usize = 600;
 
-/// Writes what was frozen as an image, and opens that.
+/// Writes what was frozen as an image of small segments, and opens that.
 pub(crate) fn publish(frozen: &FrozenTree, dir: &Path) -> Arc<Base> {
+    publish_with(frozen, dir, BaseOptions { segment_bytes: SMALL, ..BaseOptions::default() })
+}
+
+/// As [`publish`], with these options.
+pub(crate) fn publish_with(frozen: &FrozenTree, dir: &Path, options: BaseOptions) -> Arc<Base> {
     let former = frozen.base().map(|base| &**base);
     let changes = frozen.changes().expect("the base is whole");
     let mut plan = CarryPlan::new(former);
     changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
     changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
-    let options = BaseOptions { segment_bytes: SEGMENT_BYTES, ..BaseOptions::default() };
     let mut writer = BaseWriter::create(dir, frozen.zxid, options, plan).expect("there is room");
     changes.nodes.iter().for_each(|change| writer.node(*change).expect("there is room"));
     for entry in &changes.entries {

@@ -285,6 +285,7 @@ impl Resolver<'_> {
             connection_output_bytes_max: self.settings.int("ringkeeper.connectionOutputBytesMax"),
             connection_requests_max: self.settings.int("ringkeeper.connectionRequestsMax"),
             reply_bytes_max: self.settings.int("ringkeeper.replyBytesMax"),
+            image_bytes_per_second_max: NonZeroU64::new(self.settings.int("ringkeeper.imageBytesPerSecondMax")),
             memory_max: match self.settings.value("ringkeeper.memoryMax") {
                 Some(Value::Memory(max)) => max,
                 _ => MemoryMax::Off,

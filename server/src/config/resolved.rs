@@ -229,6 +229,8 @@ pub struct RingConfig {
     pub connection_requests_max: u32,
     /// Largest reply.
     pub reply_bytes_max: u32,
+    /// Bytes a second at which an image is written; `None`: as fast as it goes.
+    pub image_bytes_per_second_max: Option<NonZeroU64>,
     /// Memory above which new data is refused.
     pub memory_max: MemoryMax,
     /// Time without progress after which the watchdog ends the process; `None` is off.

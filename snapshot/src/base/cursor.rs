@@ -21,12 +21,14 @@ pub(crate) struct Cursor<'b> {
     /// The next record in the opened segment.
     at: usize,
     ended: bool,
+    /// It goes through all of the run.
+    is_of_all: bool,
 }
 
 impl<'b> Cursor<'b> {
     /// Before the first record.
     pub(crate) fn at_start(base: &'b Base, run: Run) -> Cursor<'b> {
-        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, ended: false }
+        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, ended: false, is_of_all: false }
     }
 
     /// Before the first record with the key of `place` that does not lie before `place`; where the
@@ -79,7 +81,8 @@ impl<'b> Cursor<'b> {
             if segment.is_none_or(|segment| segment.shape.first_key > self.last_key) {
                 return Ok(None);
             }
-            self.view = Some(self.base.view(self.run, self.next)?);
+            let open = if self.is_of_all { Base::view_in_turn } else { Base::view };
+            self.view = Some(open(self.base, self.run, self.next)?);
             (self.next, self.at) = (self.next + 1, 0);
         }
     }
@@ -131,7 +134,7 @@ pub struct Nodes<'b> {
 
 impl<'b> Nodes<'b> {
     pub(crate) fn new(base: &'b Base) -> Nodes<'b> {
-        Nodes { cursor: Cursor::at_start(base, Run::Nodes) }
+        Nodes { cursor: Cursor { is_of_all: true, ..Cursor::at_start(base, Run::Nodes) } }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 use proto::Zxid;
 
 use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, bytes_at, padded};
@@ -89,6 +89,13 @@ impl MappedFile {
         self.footer.file_bytes - FOOTER_BYTES as u64
     }
 
+    /// A range will be read soon, all of it: the disk is asked for it at once, and not page by page. Best effort.
+    pub(crate) fn will_need(&self, offset: u64, bytes: u64) {
+        if let (Ok(offset), Ok(bytes)) = (usize::try_from(offset), usize::try_from(bytes)) {
+            let _page_by_page = self.map.advise_range(Advice::WillNeed, offset, bytes);
+        }
+    }
+
     /// The file itself, for what must not fault.
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -121,7 +128,10 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the bytes must not change while they are mapped. A published image is never written again, by the rule of this
     // crate: the writer works on a temporary file and renames it, purging unlinks a file, which keeps its mapped pages. The data
     // directory belongs to this server alone (it holds a lock there); who writes into it otherwise breaks this contract.
-    unsafe { Mmap::map(file) }
+    let map = unsafe { Mmap::map(file) }?;
+    // Or each fault would read megabytes around it, which push out what others need. Where that is refused, it does.
+    let _reads_around = map.advise(Advice::Random);
+    Ok(map)
 }
 
 fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {

@@ -99,7 +99,7 @@ impl<'b> RunMerge<'b> {
                     self.builder.carry(sink, segment.shape, file, segment.tie.as_deref())?;
                     self.open = None;
                 }
-                _ => self.open = Some(Open::new(base.view(self.run, self.next)?)?),
+                _ => self.open = Some(Open::new(base.view_in_turn(self.run, self.next)?)?),
             }
             self.next += 1;
         }

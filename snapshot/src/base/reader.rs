@@ -66,6 +66,9 @@ pub struct Extent {
     pub(crate) node_segment: Option<usize>,
 }
 
+/// About a MiB.
+const SEGMENTS_AHEAD: usize = 16;
+
 impl Base {
     /// Maps an image and every file it refers to; checks headers, footers, directory and small tables. Records are checked
     /// when they are read. Constant time but for directory and tables.
@@ -307,6 +310,29 @@ impl Base {
         Ok(is_warm)
     }
 
+    /// Whether all of the files that it refers to is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_all_resident(&self) -> Result<bool> {
+        for file in &self.mapped {
+            if !resident::pages(file, 0, file.footer().file_bytes)?.iter().all(|&page| page) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks the disk for an extent, once until [`Base::forget_warm`], and does not wait for it. Best effort.
+    pub fn ask_for(&self, extent: &Extent) {
+        if let (Some(file), Some(segment)) = (self.mapped.get(extent.file), extent.node_segment)
+            && !self.warm.was_seen(segment)
+        {
+            self.warm.see(segment);
+            file.will_need(extent.offset, extent.bytes);
+        }
+    }
+
     /// What was in memory may not be any more: to be called once in a while.
     pub fn forget_warm(&self) {
         self.warm.forget();
@@ -345,6 +371,18 @@ impl Base {
         let file = segment.and_then(|segment| self.mapped.get(segment.file));
         let (Some(segment), Some(file)) = (segment, file) else { panic!("a segment's number is that of a segment") };
         SegmentView::new(file, segment, run, number, self.zxid())
+    }
+
+    /// As [`Base::view`], for who goes through all of a run: asks the disk for what comes next.
+    pub(crate) fn view_in_turn(&self, run: Run, number: usize) -> Result<SegmentView<'_>> {
+        if number.is_multiple_of(SEGMENTS_AHEAD) {
+            for segment in self.run(run).segments().iter().skip(number).take(SEGMENTS_AHEAD) {
+                if let Some(file) = self.mapped.get(segment.file) {
+                    file.will_need(segment.shape.offset, segment.shape.frame_bytes());
+                }
+            }
+        }
+        self.view(run, number)
     }
 
     /// How many records a run has.
@@ -481,6 +519,7 @@ fn base_file(file: &MappedFile, number: usize, runs: &[RunSegments; 4]) -> BaseF
 /// A part after the segments, checked.
 fn part(file: &MappedFile, part: Part) -> Result<&[u8]> {
     let place = part_place(file, part);
+    file.will_need(place.offset, place.bytes);
     let check = || {
         let bytes = bytes_at(file.map(), place.offset, padded(place.bytes))?;
         let computed = crc32c::crc32c(bytes);

@@ -90,7 +90,7 @@ impl<'b> Check<'b> {
     /// Every record of a run, after its segment.
     fn records(&self, run: Run, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
         for number in 0..self.base.run(run).segments().len() {
-            let view = self.base.view(run, number)?;
+            let view = self.base.view_in_turn(run, number)?;
             view.check_whole()?;
             view.check_records(&mut each)?;
         }
