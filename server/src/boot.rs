@@ -9,7 +9,7 @@ use crate::cold::ColdReads;
 use crate::config::{Listen, ResolvedConfig, RingConfig};
 use crate::consensus::{self, Core, LogPort};
 use crate::control::Control;
-use crate::hub::{CoreBell, Hub};
+use crate::hub::{CoreBell, Failure, Hub};
 use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::Limits;
 use crate::log::LogThread;
@@ -188,14 +188,14 @@ impl Server {
 
     /// Why the server cannot go on, if so.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.hub.failure()
     }
 
     /// Takes the server down in order. What was acknowledged is durable; what was not may be lost. Returns why the end was not in order, if
     /// so: the log failed at the last moment, say.
     #[must_use]
-    pub fn stop(self) -> Option<String> {
+    pub fn stop(self) -> Option<Failure> {
         for shard in &self.shards {
             shard.ask_stop();
         }

@@ -17,6 +17,9 @@ use crate::logging::LogFormat;
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code where the machine lacks something, or the server had to stop.
 pub const EXIT_FAILURE: u8 = 1;
+/// Exit code where the image in use is damaged or cannot be read ([`snapshot::fault::FAULT_EXIT_CODE`]).
+pub const EXIT_UNREADABLE: u8 = 74;
+const _: () = assert!(EXIT_UNREADABLE as i32 == snapshot::fault::FAULT_EXIT_CODE);
 
 /// What `--version` shows: a build that can be told to fail says so.
 const VERSION: &str = if cfg!(feature = "fault-injection") {

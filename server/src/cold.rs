@@ -54,9 +54,7 @@ impl ColdReader {
     pub fn run(self) {
         for Asked { shard, conn, cold } in self.asked {
             if let Err(error) = cold.bring_in() {
-                self.hub.fail(format!(
-                    "the image cannot be read: {error}. The server stops; look at the disk before you start it again"
-                ));
+                self.hub.fail_image(&error);
                 return;
             }
             if let Some(link) = self.hub.shards.get(shard) {

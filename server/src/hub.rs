@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 use crate::ask::{QUESTIONS_MAX, Question};
+use crate::cli::{EXIT_FAILURE, EXIT_UNREADABLE};
 use crate::mailbox::{LogQueue, Mailbox, ShardStream};
 use crate::measured::Measured;
 use crate::memory::Memory;
@@ -34,6 +35,15 @@ pub const QUEUE_BATCHES: usize = 64;
 
 /// The trace mask with which ZooKeeper starts.
 const TRACE_MASK: u64 = 306;
+
+/// Why the server cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words for the operator: what failed and what to do.
+    pub why: String,
+    /// With which code the process ends.
+    pub exit_code: u8,
+}
 
 /// A shard's side of the hub.
 #[derive(Debug)]
@@ -145,7 +155,7 @@ pub struct Hub {
     log_bell: ThreadBell,
     stopping: AtomicBool,
     ended: AtomicBool,
-    fatal: Mutex<Option<String>>,
+    fatal: Mutex<Option<Failure>>,
     started: Instant,
 }
 
@@ -247,8 +257,20 @@ impl Hub {
 
     /// The server cannot go on (law 8). The first reason is kept; the main thread sees it and ends the process.
     pub fn fail(&self, why: String) {
-        tracing::error!("{why}");
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.fail_with(Failure { why, exit_code: EXIT_FAILURE });
+    }
+
+    /// The image in use is damaged or cannot be read: the server cannot go on, and the process ends as at a fault on a mapped page.
+    pub fn fail_image(&self, error: &snapshot::Error) {
+        let what = if matches!(error, snapshot::Error::Damaged { .. }) { "is damaged" } else { "cannot be read" };
+        let why =
+            format!("the image in use {what}: {error}. The server stops; look at the disk before you start it again");
+        self.fail_with(Failure { why, exit_code: EXIT_UNREADABLE });
+    }
+
+    fn fail_with(&self, failure: Failure) {
+        tracing::error!("{}", failure.why);
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
     }
 
     /// The log failed: the server cannot go on.
@@ -261,7 +283,7 @@ impl Hub {
 
     /// Why the server cannot go on, if so.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -270,9 +270,7 @@ impl ImageThread {
                 "the control file could not be replaced: {error}. The server stops; look at the disk before you start it again"
             )),
             // What is below the tree is not what was written there: nothing read from it can be trusted.
-            Err(WriteError::Image(error @ snapshot::Error::Damaged { .. })) => {
-                self.hub.fail(format!("the image in use is damaged: {error}. The server stops"));
-            }
+            Err(WriteError::Image(error @ snapshot::Error::Damaged { .. })) => self.hub.fail_image(&error),
             Err(WriteError::Control(error) | WriteError::Image(error)) => {
                 stats::add(&self.hub.core_stats.images_failed, 1);
                 tracing::error!(

@@ -32,6 +32,7 @@ pub mod rt;
 pub mod scrub;
 pub mod shard;
 pub mod stats;
+pub mod unservable;
 pub mod watchdog;
 
 /// What [`mailbox`] is made of; its model test puts loom's in this place.

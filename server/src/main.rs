@@ -5,8 +5,9 @@ use clap::Parser;
 use ringkeeper_server::boot::Server;
 use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
 use ringkeeper_server::docker::Docker;
+use ringkeeper_server::hub::Failure;
 use ringkeeper_server::rt::heap;
-use ringkeeper_server::{config, logging};
+use ringkeeper_server::{config, logging, unservable};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     }
+    unservable::name_it();
     // Without it a disk that cannot read under a mapped image ends the process all the same, and does not say where.
     if let Err(error) = snapshot::fault::install() {
         tracing::warn!("a read error of the disk under a mapped image will not be named: {error}");
@@ -86,19 +88,22 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
     )
     .and_then(|()| out.flush());
     while !asked_to_end.load(Ordering::Relaxed) {
-        if let Some(why) = server.failure() {
-            eprintln!("ringkeeper: {why}");
+        if let Some(failure) = server.failure() {
             // Not in order: nothing that is still on its way may be acknowledged.
-            return ExitCode::from(EXIT_FAILURE);
+            return failed(&failure);
         }
         std::thread::sleep(LOOK_EVERY);
     }
     tracing::info!("asked to end");
-    if let Some(why) = server.stop() {
-        eprintln!("ringkeeper: {why}");
-        return ExitCode::from(EXIT_FAILURE);
+    if let Some(failure) = server.stop() {
+        return failed(&failure);
     }
     // Still nobody may be reading: the end is in order all the same.
     let _unread = writeln!(std::io::stdout(), "ringkeeper: ended");
     ExitCode::SUCCESS
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("ringkeeper: {}", failure.why);
+    ExitCode::from(failure.exit_code)
 }

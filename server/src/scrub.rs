@@ -50,9 +50,7 @@ fn run(hub: &Hub) {
             Some(base) => {
                 let zxid = base.totals().zxid;
                 if let Err(error) = scrub(hub, base) {
-                    hub.fail(format!(
-                        "the image in use is damaged: {error}. The server stops; restore the directory from a backup, and look at the disk"
-                    ));
+                    hub.fail_image(&error);
                     return;
                 }
                 last = Some((zxid, Instant::now()));

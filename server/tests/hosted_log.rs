@@ -143,7 +143,7 @@ fn a_log_that_fails_in_the_threads_hands_is_named_and_the_writer_does_not_come_b
     lender.rig.disk.sim.freeze_at(lender.rig.disk.sim.steps() + 1);
     lender.give_back(writer);
     lender.thread.join().unwrap();
-    let why = lender.rig.hub.failure().expect("a failed log stops the server");
+    let why = lender.rig.hub.failure().expect("a failed log stops the server").why;
     assert!(why.contains("the log failed") && why.contains("power has failed"), "{why}");
     assert_eq!(lender.rig.durable(), 0);
     assert!(lender.desk.take_for_core().is_none());
@@ -203,7 +203,7 @@ fn a_core_answers_nothing_after_its_log_has_failed() {
     host.rig.disk.sim.freeze_at(host.rig.disk.sim.steps() + 1);
     host.rig.hub.shards[0].inbox.push(connects(1, 1));
     assert_eq!(host.turns(), 0);
-    let why = host.rig.hub.failure().expect("a failed log stops the server");
+    let why = host.rig.hub.failure().expect("a failed log stops the server").why;
     assert!(why.contains("the log failed"), "{why}");
 }
 

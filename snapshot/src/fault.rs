@@ -131,6 +131,15 @@ fn die(range: &Range, offset: usize) -> ! {
     }
 }
 
+/// Writes the line to standard error and ends the process with [`FAULT_EXIT_CODE`], at once: no other code of the process runs any more.
+pub fn end_process(line: &[u8]) -> ! {
+    use std::io::Write as _;
+    // Who started the server may have closed it.
+    let _unread = std::io::stderr().write_all(line);
+    // SAFETY: it ends the process, and touches no memory of ours.
+    unsafe { libc::_exit(FAULT_EXIT_CODE) }
+}
+
 /// The number's digits, without allocating.
 fn decimal(mut number: usize, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
     let mut first = digits.len();

@@ -2,6 +2,8 @@
 //! checksums, another file under the right name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "common/base_bytes.rs"]
+mod base_bytes;
 #[path = "common/base_model.rs"]
 mod base_model;
 #[path = "common/sanitizer.rs"]
@@ -13,6 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use base_bytes::{footer, segments};
 use base_model::{Model, Random, SMALL, open};
 use proto::{SessionId, Zxid};
 use ringkeeper_snapshot::base::{Base, BaseOptions, Checked, Run, verify, verify_watched};
@@ -199,17 +202,9 @@ struct Live {
 
 impl Live {
     fn of(dir: &Path) -> Live {
-        let bytes = fs::read(DataDir::new(dir).image(NEW)).unwrap();
-        let (_, parts) = footer(&bytes);
-        let directory = parts[1].clone();
-        let segments = bytes[directory].chunks(64).map(|entry| {
-            let (offset, payload) = (long(entry, 16), long(entry, 24));
-            let zxid = if entry[44] == 0 { NEW } else { OLD };
-            (zxid, offset..offset + 64 + payload)
-        });
-        let segments = segments.collect();
-        let old = fs::read(DataDir::new(dir).image(OLD)).unwrap();
-        let (old_footer, old_parts) = self::footer(&old);
+        let segments = segments(&fs::read(DataDir::new(dir).image(NEW)).unwrap()).into_iter();
+        let segments = segments.map(|(file, range)| (if file == 0 { NEW } else { OLD }, range)).collect();
+        let (old_footer, old_parts) = footer(&fs::read(DataDir::new(dir).image(OLD)).unwrap());
         Live { segments, old_parts: old_parts[0].start..old_footer }
     }
 
@@ -222,20 +217,6 @@ impl Live {
         let first_part = self.segments.iter().filter(|(of, _)| *of == NEW).map(|(_, range)| range.end).max().unwrap();
         self.in_segment(zxid, offset) || in_blocks || zxid == NEW && offset >= first_part
     }
-}
-
-fn long(bytes: &[u8], at: usize) -> usize {
-    usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
-}
-
-/// Where the footer begins, and the parts that it names, by the format as it is documented.
-fn footer(bytes: &[u8]) -> (usize, Vec<std::ops::Range<usize>>) {
-    let footer = bytes.len() - 384;
-    let part = |number: usize| {
-        let at = footer + 16 + 11 * 8 + number * 24;
-        long(bytes, at)..long(bytes, at) + long(bytes, at + 8)
-    };
-    (footer, (0..7).map(part).collect())
 }
 
 #[test]

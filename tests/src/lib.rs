@@ -5,15 +5,18 @@
 //! (`thread` or `shard`) chooses where the consensus core of these servers lives; unset, they choose themselves.
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod loop_disk;
 mod refusal;
 
+pub use cgroup::Cgroup;
 pub use loop_disk::{Frozen, LoopDisk};
 pub use refusal::refuse_calls;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -196,6 +199,35 @@ impl Server {
         *self = builder.start();
     }
 
+    /// Asks for an image and waits until it is published.
+    ///
+    /// # Panics
+    /// If that does not come about in a minute.
+    pub fn take_image(&self) {
+        let written = || self.ask_control("status")["images_written"].as_u64().expect("a count");
+        let before = written();
+        self.ask_for_image();
+        until("an image", || written() > before);
+    }
+
+    /// Asks for an image.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub fn ask_for_image(&self) {
+        self.ask_control("snapshot");
+    }
+
+    fn ask_control(&self, command: &str) -> serde_json::Value {
+        let mut socket = UnixStream::connect(self.data_dir().join("control.sock")).expect("the server listens");
+        writeln!(socket, r#"{{"command":"{command}"}}"#).expect("it can be written to");
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).expect("it answers");
+        let answer: serde_json::Value = serde_json::from_str(&line).expect("the answer is JSON");
+        assert_eq!(answer["ok"], true, "{line}");
+        answer
+    }
+
     /// Has it ended by itself? Then how.
     ///
     /// # Panics
@@ -280,10 +312,11 @@ impl Builder {
         self.set("preAllocSize", "1024")
     }
 
-    /// The data directory.
+    /// The data directory: as it was set, else one of its own.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        let set = self.settings.iter().find(|(key, _)| key == "dataDir");
+        set.map_or_else(|| self.dir.path().join("data"), |(_, dir)| dir.into())
     }
 
     /// The configuration file, written.

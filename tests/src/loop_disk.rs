@@ -1,9 +1,11 @@
-//! A small file system of its own in a file, which can be frozen: then every write to it waits.
+//! A small file system of its own in a file, which can be frozen: then every write to it waits. And it can lose what lies behind a place: then every
+//! read of that fails.
 //!
 //! Owns the mount, and takes it away at its end. It needs root's rights: where they are missing it says so, and with them every failure is one.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -60,6 +62,34 @@ impl LoopDisk {
         run(Command::new("fsfreeze").arg("--freeze").arg(&frozen.path)).expect("a mounted file system can be frozen");
         frozen
     }
+
+    /// From now on the disk cannot read this file from this offset on; what is in the page cache stays there. The device has an end before it.
+    ///
+    /// # Panics
+    /// If the file has no such offset, or the device cannot be cut short.
+    pub fn lose(&self, file: &Path, offset: u64) {
+        let image = self.dir.path().join("image");
+        let extents = run(Command::new("filefrag").args(["-v", "-b1"]).arg(file)).expect("its extents are told");
+        let end = extents
+            .lines()
+            .filter_map(extent)
+            .find_map(|(logical, physical)| logical.contains(&offset).then(|| physical + offset - logical.start));
+        let end = end.unwrap_or_else(|| panic!("offset {offset} lies in no extent:\n{extents}"));
+        let device =
+            run(Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(&image));
+        std::fs::File::options().write(true).open(&image).and_then(|file| file.set_len(end)).expect("it can be cut");
+        run(Command::new("losetup").arg("--set-capacity").arg(device.expect("it is mounted").trim()))
+            .expect("it is told");
+    }
+}
+
+/// A line of `filefrag -v`: where an extent lies in the file, and where it begins on the disk.
+fn extent(line: &str) -> Option<(Range<u64>, u64)> {
+    let mut columns = line.split(':');
+    let (_number, logical, physical) = (columns.next()?, columns.next()?, columns.next()?);
+    let (first, last) = logical.split_once("..")?;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    Some((number(first)?..number(last)? + 1, number(physical.split_once("..")?.0)?))
 }
 
 impl Drop for LoopDisk {
@@ -83,10 +113,11 @@ impl Drop for Frozen {
     }
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs it; returns what it prints.
+fn run(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

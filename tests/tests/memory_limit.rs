@@ -5,8 +5,8 @@ use client::{ClientError, ConnectOptions, Connection, MultiResult, Operations};
 use proto::ErrorCode;
 use proto::OpCode;
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion, Request, SetDataRequest};
-use ringkeeper_tests::{Builder, Server, until};
-use std::path::{Path, PathBuf};
+use ringkeeper_tests::{Builder, Cgroup, Server, until};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a server of these tests may have; without data it has far less.
@@ -112,39 +112,11 @@ fn above_the_limit_new_data_is_refused_all_else_goes_on_and_deletes_bring_it_bac
     assert_eq!(figure(&server, "short"), 0);
 }
 
-/// A memory cgroup of version 1 of its own, below the one that this process is in.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(limit_bytes: usize) -> Option<Cgroup> {
-        let mount = Path::new("/sys/fs/cgroup/memory");
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own.lines().find_map(|line| line.split_once(":memory:")).map(|(_, path)| path.to_owned())?;
-        let parent = mount.join(own.trim_start_matches('/'));
-        let parent = if parent.is_dir() { parent } else { mount.to_owned() };
-        let group = Cgroup(parent.join(format!("rk-test-{}", std::process::id())));
-        std::fs::create_dir(&group.0).ok()?;
-        std::fs::write(group.0.join("memory.limit_in_bytes"), limit_bytes.to_string()).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A group can go once the kernel has seen the end of its last process.
-        until("the group goes", || std::fs::remove_dir(&self.0).is_ok() || !self.0.exists());
-    }
-}
-
 #[test]
 fn in_a_cgroup_new_data_is_refused_before_the_kernel_kills_the_server() {
     let limit = LIMIT_MIB << 20;
-    let Some(group) = Cgroup::new(limit) else {
-        eprintln!("left out: there is no memory cgroup of version 1 in which this user may make another");
-        return;
-    };
-    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
-    let (mut server, _away) = without_images(Server::builder().wrapped(&["sh", "-c", &enter, "sh"]));
+    let Some(group) = Cgroup::new(limit) else { return };
+    let (mut server, _away) = without_images(Server::builder().wrapped(&["sh", "-c", &group.enter(), "sh"]));
     let mut client = connect(&server);
     client.create("/d", b"", CreateMode::Persistent).unwrap();
     let made = fill(&mut client, limit / DATA_BYTES);

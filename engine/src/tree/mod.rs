@@ -452,9 +452,13 @@ impl Tree {
     }
 }
 
+/// How the panic begins that ends the process where the base cannot be served; what is damaged, and where, follows. By it the process can
+/// tell a bad disk from a bug.
+pub const UNSERVABLE: &str = "the base image cannot be served";
+
 /// What was read from the base. Damage ends the process here, with its place.
 fn unbroken<T>(read: Result<T, snapshot::Error>) -> T {
-    read.unwrap_or_else(|error| panic!("the base image cannot be served: {error}"))
+    read.unwrap_or_else(|error| panic!("{UNSERVABLE}: {error}"))
 }
 
 impl Default for Tree {

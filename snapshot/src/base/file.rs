@@ -136,7 +136,9 @@ fn map(file: &File) -> std::io::Result<Mmap> {
 
 fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
     let damaged = |zxid, what| Error::damaged(path, 0, zxid, what);
-    let (version, header) = Header::decode(map).map_err(|what| damaged(None, what))?;
+    // Where the header cannot tell, the name does.
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
+    let (version, header) = Header::decode(map).map_err(|what| damaged(named, what))?;
     let header = match header {
         Some(header) => header,
         None if version < FORMAT_VERSION => {
@@ -144,7 +146,6 @@ fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
         }
         None => return Err(newer(path, version)),
     };
-    let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
     if named.is_some_and(|zxid| zxid != header.zxid) {
         return Err(damaged(Some(header.zxid), Damage::Field("the zxid in the file's name")));
     }

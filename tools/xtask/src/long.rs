@@ -156,12 +156,31 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "corruption",
-        about: "10,000 random flips to a round in 104 MiB of log: each named with file, offset and zxid, no wrong record",
+        about: "10,000 random flips to a round in 104 MiB of log, and 10,000 in 104 MiB of image in several files: each named with file, offset \
+                and zxid, no wrong record or answer",
         rounds: 10,
         prepare: &[],
+        steps: &[
+            Line {
+                words: "cargo test --profile ci --package ringkeeper-wal --test random_flips_are_named --locked -- --nocapture",
+                env: &[("RK_FLIPS", "10000"), ("RK_FLIP_LOG_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+                reading: Libtest,
+            },
+            Line {
+                words: "cargo test --profile ci --package ringkeeper-snapshot --test base_random_flips --locked -- --nocapture",
+                env: &[("RK_FLIPS", "10000"), ("RK_FLIP_IMAGE_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+                reading: Libtest,
+            },
+        ],
+    },
+    Suite {
+        name: "larger-than-memory",
+        about: "a tree of 1 GiB in a memory cgroup of 512 MiB: every answer right, and what hot reads take beside cold ones in the log",
+        rounds: 3,
+        prepare: &[BUILD],
         steps: &[Line {
-            words: "cargo test --profile ci --package ringkeeper-wal --test random_flips_are_named --locked -- --nocapture",
-            env: &[("RK_FLIPS", "10000"), ("RK_FLIP_LOG_MIB", "104"), ("RK_FLIP_SEED", "fresh")],
+            words: "cargo test --profile ci --workspace --test larger_than_memory --locked -- --nocapture",
+            env: &[("RK_MEMORY_MIB", "512"), ("RK_HOT_SECONDS", "30")],
             reading: Libtest,
         }],
     },

@@ -177,14 +177,14 @@ const fn crash(env: Env) -> Step {
 const E2E: Stage = Stage {
     name: "e2e",
     about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 380,
+    budget_s: 410,
     steps: &[
         run_with(
             Libtest,
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --test damage --test larger_than_memory --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
