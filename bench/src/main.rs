@@ -8,13 +8,17 @@
 mod args;
 mod compare;
 mod error;
+mod filled;
 mod keyspace;
 mod link;
 mod load;
 mod matrix;
 mod process;
+mod random;
 mod report;
 mod spec;
+mod spread;
+mod storage;
 mod workload;
 
 use std::process::ExitCode;
@@ -49,6 +53,7 @@ fn run(command: Command) -> Result<()> {
             pin(compare.pin)?;
             compare::run(&compare)
         }
+        Command::Storage(storage) => storage::run(&storage.figure),
     }
 }
 
