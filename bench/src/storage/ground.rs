@@ -113,7 +113,7 @@ impl JavaArgs {
             sites.push(ground.ringkeeper("ringkeeper"));
         }
         if self.only != Some(Only::Ringkeeper) {
-            let heap_mib = (ground.filled.znodes * 1_600 >> 20).max(1_024);
+            let heap_mib = ((ground.filled.znodes * 1_600) >> 20).max(1_024);
             let heap = self.heap.clone().unwrap_or_else(|| format!("{heap_mib}m"));
             sites.push(ground.site("java", Kind::Java { script: self.java_script.clone(), heap }));
         }

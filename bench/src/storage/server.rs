@@ -341,3 +341,25 @@ fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     listener.and_then(|l| l.local_addr()).map_err(|source| BenchError::System { what: "finding a free port", source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_read_from_its_line_of_the_log() {
+        let line = r#"{"level":"INFO","message":"image written","zxid":"0xb7","znodes":15,"bytes":23,"carried_over_bytes":4,"took_ms":"7"}"#;
+        let image: ImageLine = serde_json::from_str(line).unwrap();
+        assert_eq!((image.bytes, image.carried_over_bytes, image.took_ms), (23, 4, 7));
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_is_named_with_its_log() {
+        let dir = std::env::temp_dir().join(format!("rkbench-test-{}", std::process::id()));
+        let kind = Kind::RingKeeper { binary: PathBuf::from("/bin/false") };
+        let site = Site { kind, dir: dir.join("site"), cfg: Vec::new(), cpus: None };
+        let error = site.start(None).unwrap_err().to_string();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(error.starts_with("RingKeeper did not serve: "), "{error}");
+    }
+}
