@@ -81,7 +81,8 @@ pub(crate) fn run(args: &RestartArgs) -> Result<()> {
     }
     page.paragraph(&format!(
         "{} znodes of {} bytes, made by multis. Medians of {} interleaved starts, [range], in ms. Dropped: the files of dataDir were taken out of the page cache \
-         by `posix_fadvise`; the programs were not. Java is started by a shell script, which takes some 20 ms.",
+         by `posix_fadvise`; the programs were not. \
+         `setpriv` and, for Java, a shell script run before the server's own exec: some 2 and 20 ms.",
         args.ground.znodes, args.ground.data_bytes, args.rounds
     ));
     page.table(

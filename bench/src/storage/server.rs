@@ -1,6 +1,6 @@
 //! Servers that are started, measured, and stopped or killed: RingKeeper's binary, or the real ZooKeeper by `tests/reference/java-server.sh`.
 //!
-//! Owns their processes and directories. It ends only what it has started, also when a figure fails half way. A server that does not
+//! Owns their processes and directories. It ends only what it has started, also when a figure fails half way or this program is killed. A server that does not
 //! come up is an error with the end of its log.
 
 use std::fs::{self, File};
@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ConnectOptions, Connection};
+use proto::Zxid;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -78,12 +79,21 @@ pub(crate) enum Stop {
 /// What the log of RingKeeper says of an image.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct ImageLine {
+    /// What it holds: everything up to this.
+    #[serde(deserialize_with = "zxid_in_hex", skip_serializing)]
+    pub(crate) zxid: Zxid,
     /// Bytes of the new file.
     pub(crate) bytes: u64,
     /// Bytes of what it uses of older ones.
     pub(crate) carried_over_bytes: u64,
     #[serde(deserialize_with = "number_in_quotes")]
     pub(crate) took_ms: u64,
+}
+
+fn zxid_in_hex<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Zxid, D::Error> {
+    let text = String::deserialize(from)?;
+    let digits = text.strip_prefix("0x").unwrap_or(&text);
+    u64::from_str_radix(digits, 16).map(Zxid).map_err(serde::de::Error::custom)
 }
 
 /// The log writes numbers of more than 64 bits as text.
@@ -118,7 +128,8 @@ impl Site {
 
     fn command(&self, server: SocketAddr) -> Result<Command> {
         fs::create_dir_all(&self.dir).map_err(BenchError::output(&self.dir))?;
-        let mut words: Vec<String> = Vec::new();
+        // However this program ends, its servers end with it; `Drop` alone would leave them behind where it aborts.
+        let mut words: Vec<String> = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned).into();
         if let Some(cpus) = &self.cpus {
             words.extend(["taskset", "-c", cpus].map(str::to_owned));
         }
@@ -265,11 +276,14 @@ impl Running<'_> {
     /// [`BenchError::Server`]
     pub(crate) fn image(&self) -> Result<()> {
         // A session is a change: without one since the last image there would be none.
-        connect(self.server)?.close().map_err(BenchError::client("making a change"))?;
-        let before = self.images_written()?;
+        let mut connection = connect(self.server)?;
+        connection.ping().map_err(BenchError::client("making a change"))?;
+        let wanted = connection.last_zxid();
+        connection.close().map_err(BenchError::client("making a change"))?;
         self.ask_for_image()?;
         let begun = Instant::now();
-        while self.images_written()? == before {
+        // One that was under way does not count.
+        while self.site.images()?.last().is_none_or(|image| image.zxid < wanted) {
             if begun.elapsed() > PATIENCE {
                 return Err(self.fault("wrote no image"));
             }
@@ -350,6 +364,7 @@ mod tests {
     fn an_image_is_read_from_its_line_of_the_log() {
         let line = r#"{"level":"INFO","message":"image written","zxid":"0xb7","znodes":15,"bytes":23,"carried_over_bytes":4,"took_ms":"7"}"#;
         let image: ImageLine = serde_json::from_str(line).unwrap();
+        assert_eq!(image.zxid, Zxid(0xb7));
         assert_eq!((image.bytes, image.carried_over_bytes, image.took_ms), (23, 4, 7));
     }
 
