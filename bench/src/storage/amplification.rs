@@ -117,10 +117,9 @@ pub(crate) fn run(args: &AmplificationArgs) -> Result<()> {
 fn look(site: &Site, choice: Choice, sets: u64, changed: u64) -> Result<Written> {
     let image = site.images()?.last().copied();
     let image = image.ok_or(crate::error::BenchError::NoOperations)?;
-    let is_image = |path: &std::path::Path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("image."));
-    let files = site.files()?;
-    let sizes: Vec<u64> = files.iter().filter(|(path, _)| is_image(path)).map(|(_, bytes)| *bytes).collect();
-    Ok(Written { choice, sets, changed, image, files: sizes.len() as u64, file_bytes: sizes.iter().sum() })
+    let files = site.image_files()?;
+    let file_bytes = files.iter().map(|(_, bytes)| bytes).sum();
+    Ok(Written { choice, sets, changed, image, files: files.len() as u64, file_bytes })
 }
 
 fn rows(args: &AmplificationArgs, written: &[Written]) -> Vec<Vec<String>> {

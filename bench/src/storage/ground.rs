@@ -199,3 +199,23 @@ impl Drop for Ground {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_something_else_is_not_filled() {
+        let dir = std::env::temp_dir().join(format!("rkbench-ground-{}", std::process::id()));
+        let filled = Filled { znodes: 1_000, data_bytes: 10 };
+        let ground = Ground { dir, is_ours: true, filled, ringkeeper: PathBuf::from("/bin/false"), server_cpus: None };
+        let site = ground.ringkeeper("site");
+        fs::create_dir_all(&site.dir).unwrap();
+        assert!(matches!(ground.fill(&site), Err(BenchError::Foreign(_))));
+        let mark = site.dir.with_extension("filled");
+        fs::write(&mark, serde_json::json!(filled).to_string()).unwrap();
+        assert!(matches!(ground.fill(&site), Ok(None)));
+        fs::write(&mark, serde_json::json!(Filled { znodes: 2_000, ..filled }).to_string()).unwrap();
+        assert!(matches!(ground.fill(&site), Err(BenchError::Foreign(_))));
+    }
+}

@@ -172,11 +172,13 @@ impl Site {
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir).map_err(BenchError::output(&dir))? {
                 let entry = entry.map_err(BenchError::output(&dir))?;
-                let meta = entry.metadata().map_err(BenchError::output(&entry.path()))?;
-                if meta.is_dir() {
-                    dirs.push(entry.path());
-                } else if meta.is_file() {
-                    files.push((entry.path(), meta.len()));
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => dirs.push(entry.path()),
+                    Ok(meta) if meta.is_file() => files.push((entry.path(), meta.len())),
+                    Ok(_) => {}
+                    // A server that runs removes what it no longer needs.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(BenchError::output(&entry.path())(error)),
                 }
             }
         }
@@ -195,6 +197,20 @@ impl Site {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(BenchError::system("fadvise"))?;
         }
         Ok(())
+    }
+
+    /// Its images and snapshots, with their sizes.
+    ///
+    /// # Errors
+    /// [`BenchError::Output`]
+    pub(crate) fn image_files(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let mut files = self.files()?;
+        let prefix = match self.kind {
+            Kind::RingKeeper { .. } => "image.",
+            Kind::Java { .. } => "snapshot.",
+        };
+        files.retain(|(path, _)| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+        Ok(files)
     }
 
     /// The images that RingKeeper has written since it was started, by its log.
@@ -282,14 +298,18 @@ impl Running<'_> {
         connection.close().map_err(BenchError::client("making a change"))?;
         self.ask_for_image()?;
         let begun = Instant::now();
-        // One that was under way does not count.
-        while self.site.images()?.last().is_none_or(|image| image.zxid < wanted) {
+        loop {
+            let images = self.site.images()?;
+            // One that was under way does not count. It is written before older ones are removed, and counted afterwards.
+            let is_there = images.last().is_some_and(|image| image.zxid >= wanted);
+            if is_there && self.images_written()? >= images.len() as u64 {
+                return Ok(());
+            }
             if begun.elapsed() > PATIENCE {
                 return Err(self.fault("wrote no image"));
             }
             thread::sleep(BETWEEN_LOOKS);
         }
-        Ok(())
     }
 
     /// Asks for one, without waiting.

@@ -148,7 +148,10 @@ const BENCH_SMOKE: Stage = Stage {
              --connections 64 --depth 16 --data-bytes 1024 --duration 3 --warmup 1",
         ),
         run(Figures, "{bin}/rkbench storage restart --only ringkeeper --znodes 10000 --rounds 1 --tail 1000"),
-        run(Figures, "{bin}/rkbench storage image-pause --znodes 10000 --pairs 1 --duration 1 --rate 5000"),
+        run(
+            Figures,
+            "{bin}/rkbench storage image-pause --only ringkeeper --znodes 10000 --pairs 1 --duration 1 --rate 5000",
+        ),
         run(Figures, "{bin}/rkbench storage amplification --znodes 10000 --sets 100,5000 --images 2"),
         run(Figures, "{bin}/rkbench storage lookup --znodes 10000 --rounds 1 --duration 1"),
     ],
