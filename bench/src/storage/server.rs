@@ -28,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(1_800);
 /// How long an attempt to connect and read may take before the next one.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// Between attempts: the resolution of a start's time.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(1);
+/// Between attempts, at least, and as a part of the time since the exec: the resolution of a start's time. Attempts take from a server's
+/// time, and Java's accepts and closes connections long before it serves.
+const BETWEEN_ATTEMPTS_MIN: Duration = Duration::from_millis(1);
+const BETWEEN_ATTEMPTS_PART: u32 = 200;
 
 /// Between looks at something that takes a while.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -249,7 +251,7 @@ impl Running<'_> {
             if ended.is_some() || is_wrong || begun.elapsed() > PATIENCE {
                 return Err(self.fault(&format!("did not serve: {error}")));
             }
-            thread::sleep(BETWEEN_ATTEMPTS);
+            thread::sleep((begun.elapsed() / BETWEEN_ATTEMPTS_PART).max(BETWEEN_ATTEMPTS_MIN));
         }
     }
 
