@@ -24,6 +24,15 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Load several servers in turn, several rounds, and print medians side by side
     Compare(CompareArgs),
+    /// Start servers on full trees and print what their storage costs: start time, memory, pauses, bytes written
+    Storage(StorageArgs),
+}
+
+/// `rkbench storage`.
+#[derive(Debug, Args)]
+pub(crate) struct StorageArgs {
+    #[command(subcommand)]
+    pub(crate) figure: crate::storage::Figure,
 }
 
 /// `rkbench run`.
@@ -94,6 +103,7 @@ impl RunArgs {
             warmup: self.warmup,
             duration: self.duration,
             server_pid: self.server_pid,
+            filled: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::load;
 use crate::matrix::{Row, Target};
 use crate::report::{RunReport, write_json};
 use crate::spec::{LoadSpec, Workload};
+use crate::spread::Spread;
 
 /// All runs of one row in one mode, by target.
 #[derive(Debug, Serialize)]
@@ -24,14 +25,6 @@ struct RowRuns {
 struct TargetRuns {
     name: String,
     runs: Vec<RunReport>,
-}
-
-/// The middle of some figures and their range.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
 }
 
 /// A column of the tables: its title, its figure (`None` where the target has none), and its digits.
@@ -144,11 +137,12 @@ fn spec(args: &CompareArgs, target: &Target, row: Row, rate: Option<f64>) -> Loa
         warmup: args.warmup,
         duration: args.duration,
         server_pid: target.pid,
+        filled: None,
     }
 }
 
 fn slowest(runs: &RowRuns) -> f64 {
-    let medians = runs.targets.iter().filter_map(|target| Spread::of(&target.runs, &OPS)).map(|spread| spread.median);
+    let medians = runs.targets.iter().filter_map(|target| spread(&target.runs, &OPS)).map(|spread| spread.median);
     medians.fold(f64::INFINITY, f64::min)
 }
 
@@ -167,37 +161,14 @@ fn markdown(rows: &[RowRuns], columns: &[Column]) -> String {
 }
 
 fn cell(runs: &RowRuns, target: &TargetRuns, column: &Column) -> String {
-    let Some(spread) = Spread::of(&target.runs, column) else { return "-".to_owned() };
-    let Spread { median, min, max } = spread;
+    let Some(figures) = spread(&target.runs, column) else { return "-".to_owned() };
     let digits = column.digits;
     let first = runs.targets.first().filter(|first| first.name != target.name);
-    let first = first.and_then(|first| Spread::of(&first.runs, column)).filter(|first| first.median > 0.0);
-    let ratio = first.map_or(String::new(), |first| format!(" = {:.2}×", median / first.median));
-    format!("{median:.digits$} [{min:.digits$}–{max:.digits$}]{ratio}")
+    let first = first.and_then(|first| spread(&first.runs, column)).filter(|first| first.median > 0.0);
+    let ratio = first.map_or(String::new(), |first| format!(" = {:.2}×", figures.median / first.median));
+    format!("{figures:.digits$}{ratio}")
 }
 
-impl Spread {
-    fn of(runs: &[RunReport], column: &Column) -> Option<Spread> {
-        Spread::over(runs.iter().filter_map(column.figure).collect())
-    }
-
-    fn over(mut figures: Vec<f64>) -> Option<Spread> {
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len().checked_sub(1)? / 2;
-        let upper = figures.len() / 2;
-        let median = f64::midpoint(*figures.get(middle)?, *figures.get(upper)?);
-        Some(Spread { median, min: *figures.first()?, max: *figures.last()? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one_or_the_mean_of_the_two() {
-        assert_eq!(Spread::over(vec![3.0, 1.0, 10.0]), Some(Spread { median: 3.0, min: 1.0, max: 10.0 }));
-        assert_eq!(Spread::over(vec![4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-        assert_eq!(Spread::over(Vec::new()), None);
-    }
+fn spread(runs: &[RunReport], column: &Column) -> Option<Spread> {
+    Spread::over(runs.iter().filter_map(column.figure).collect())
 }

@@ -1,7 +1,7 @@
 //! Why a run cannot go on. A wrong reply that leaves the connection usable is counted instead, see `workload`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Shorthand of this crate.
 pub(crate) type Result<T> = std::result::Result<T, BenchError>;
@@ -43,14 +43,27 @@ pub(crate) enum BenchError {
         /// Why.
         source: io::Error,
     },
-    /// The results cannot be written.
-    #[error("cannot write {path}: {source}")]
+    /// The results, or a server's directory, cannot be written or read.
+    #[error("cannot use {path}: {source}")]
     Output {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+    /// A server that was started for a figure did not do what it should.
+    #[error("{name} {what}; the end of its log:\n{log}")]
+    Server {
+        /// Which one.
+        name: &'static str,
+        /// What it did.
+        what: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// A directory of `--data` that holds something else.
+    #[error("{0} does not hold these znodes: name another --data, or remove it")]
+    Foreign(PathBuf),
     /// A CPU that cannot be pinned to.
     #[error("cannot pin to CPU {0}: name one that this process may use (see `taskset -p $$`)")]
     Pin(usize),
@@ -66,6 +79,11 @@ impl BenchError {
     pub(crate) fn client(step: impl Into<String>) -> impl FnOnce(client::ClientError) -> BenchError {
         let step = step.into();
         move |source| BenchError::Client { step, source }
+    }
+
+    pub(crate) fn output(path: &Path) -> impl FnOnce(io::Error) -> BenchError {
+        let path = path.to_owned();
+        move |source| BenchError::Output { path, source }
     }
 
     pub(crate) fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> BenchError {

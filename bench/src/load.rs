@@ -33,20 +33,25 @@ const EVENTS_MAX: usize = 256;
 /// Every connection is pinged this often where the workload alone may be too slow to keep sessions alive.
 const PING_INTERVAL: Duration = Duration::from_millis(SESSION_TIMEOUT_MS.unsigned_abs() as u64 / 3);
 
-/// Makes the znodes, runs the load, deletes the znodes.
+/// Makes the znodes, runs the load, deletes the znodes; those of `spec.filled` are there and stay.
 ///
 /// # Errors
 /// [`BenchError`] if the run cannot be brought to its end. Wrong replies are in the report instead.
 pub(crate) fn run(spec: &LoadSpec) -> Result<RunReport> {
     let server = *spec.servers.first().ok_or(BenchError::NoOperations)?;
     let root = keyspace::fresh_root();
-    keyspace::with_connection(server, |connection| keyspace::prepare(spec, &root, connection))?;
+    let is_ours = spec.filled.is_none();
+    if is_ours {
+        keyspace::with_connection(server, |connection| keyspace::prepare(spec, &root, connection))?;
+    }
     let mut load = Load::connect(spec, &root)?;
     load.drive()?;
     let created: Vec<u64> = load.links.iter().map(Link::created).collect();
     let report = load.report()?;
     load.links.into_iter().for_each(Link::hang_up);
-    keyspace::with_connection(server, |connection| keyspace::clean_up(spec, &root, &created, connection))?;
+    if is_ours {
+        keyspace::with_connection(server, |connection| keyspace::clean_up(spec, &root, &created, connection))?;
+    }
     Ok(report)
 }
 

@@ -1,4 +1,4 @@
-//! `rkbench`: a load generator for any ZooKeeper-protocol server, and side-by-side runs of several.
+//! `rkbench`: a load generator for any ZooKeeper-protocol server, side-by-side runs of several, and figures of their storage.
 //!
 //! It owns the load, the clock and the figures. It must never depend on a server's inside, nor report a figure of a run whose
 //! replies were not all checked. It fails with exit code 1 and words that say what to do; wrong replies fail a run too. The tests of
@@ -8,13 +8,17 @@
 mod args;
 mod compare;
 mod error;
+mod filled;
 mod keyspace;
 mod link;
 mod load;
 mod matrix;
 mod process;
+mod random;
 mod report;
 mod spec;
+mod spread;
+mod storage;
 mod workload;
 
 use std::process::ExitCode;
@@ -49,6 +53,7 @@ fn run(command: Command) -> Result<()> {
             pin(compare.pin)?;
             compare::run(&compare)
         }
+        Command::Storage(storage) => storage::run(&storage.figure),
     }
 }
 

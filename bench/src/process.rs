@@ -85,6 +85,15 @@ impl Memory {
     }
 }
 
+/// Bytes that a process has had read from the disk so far: what lay in the page cache does not count.
+///
+/// # Errors
+/// [`BenchError::Proc`] if there is no such process.
+pub(crate) fn disk_read_bytes(pid: u32) -> Result<u64> {
+    let io = read(&proc_file(pid, "io"))?;
+    Ok(io.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok()).unwrap_or(0))
+}
+
 /// CPU nanoseconds that the calling thread has used: the generator is one thread.
 pub(crate) fn own_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

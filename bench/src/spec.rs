@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::filled::Filled;
+
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,8 @@ pub(crate) struct LoadSpec {
     pub(crate) duration: Duration,
     /// The server's process, to read its CPU time and memory.
     pub(crate) server_pid: Option<u32>,
+    /// get, set and mixed work on these, which stay, instead of on `keys` of their own.
+    pub(crate) filled: Option<Filled>,
 }
 
 /// The session timeout that the generator asks for, in ms.

@@ -6,6 +6,8 @@ use proto::{ErrorCode, OpCode, Reader, Xid};
 
 use client::{AclList, encode_request};
 
+use crate::filled::Filled;
+use crate::random::Random;
 use crate::spec::{LoadSpec, Workload};
 
 /// What one connection asks for, and what it expects.
@@ -16,10 +18,19 @@ pub(crate) struct Workbench {
     /// What every znode holds: sets write the same bytes, so that every get can be compared.
     data: Vec<u8>,
     acl: AclList,
-    keys: Vec<String>,
+    keys: Keys,
     root: String,
     random: Random,
     path: String,
+}
+
+/// What get and set work on.
+#[derive(Debug)]
+enum Keys {
+    /// Znodes of this run.
+    Own(Vec<String>),
+    /// Znodes that were there: too many to keep their paths.
+    Filled(Filled),
 }
 
 /// A request in flight, as much of it as is needed to check the reply.
@@ -46,9 +57,12 @@ impl Workbench {
             read_percent: spec.read_percent,
             data: payload(spec.data_bytes),
             acl: AclList::open(),
-            keys: (0..spec.keys).map(|key| key_path(root, key)).collect(),
+            keys: match spec.filled {
+                Some(filled) => Keys::Filled(filled),
+                None => Keys::Own((0..spec.keys).map(|key| key_path(root, key)).collect()),
+            },
             root: root.to_owned(),
-            random: Random(0x9e37_79b9_7f4a_7c15),
+            random: Random::new(),
             path: String::new(),
         }
     }
@@ -61,8 +75,17 @@ impl Workbench {
             Workload::Mixed => self.random.below(100) < u64::from(self.read_percent),
             Workload::Create => return self.ask_create(out, xid, connection, child),
         };
-        let key = self.random.below(self.keys.len().max(1) as u64);
-        let path = usize::try_from(key).ok().and_then(|key| self.keys.get(key)).map_or("/", String::as_str);
+        let path = match &self.keys {
+            Keys::Own(keys) => {
+                let key = self.random.below(keys.len().max(1) as u64);
+                usize::try_from(key).ok().and_then(|key| keys.get(key)).map_or("/", String::as_str)
+            }
+            Keys::Filled(filled) => {
+                self.path.clear();
+                filled.write_path(&mut self.path, self.random.below(filled.znodes.max(1)));
+                &self.path
+            }
+        };
         if read {
             encode_request(out, xid, &Request::GetData(ReadRequest { path, watch: false }));
             Asked::Get
@@ -141,19 +164,6 @@ fn write_child_path(path: &mut String, root: &str, connection: usize, child: u64
     write!(path, "{root}/c{connection}/n{child}").expect("writing to a String cannot fail");
 }
 
-/// xorshift64*: the same keys in the same order in every run.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -176,6 +186,7 @@ mod tests {
             warmup: Duration::ZERO,
             duration: Duration::ZERO,
             server_pid: None,
+            filled: None,
         };
         Workbench::new(&spec, "/r")
     }

@@ -134,8 +134,8 @@ const UNIT: Stage = Stage {
 
 const BENCH_SMOKE: Stage = Stage {
     name: "bench-smoke",
-    about: "rkbench drives the server for seconds and checks every reply; figures only, no limits",
-    budget_s: 30,
+    about: "rkbench drives the server for seconds, measures its storage on a small tree, and checks every reply; figures only, no limits",
+    budget_s: 45,
     steps: &[
         run(
             Figures,
@@ -147,6 +147,13 @@ const BENCH_SMOKE: Stage = Stage {
             "{bin}/with-server -- {bin}/rkbench run --servers {addr} --server-pid {pid} --workload set \
              --connections 64 --depth 16 --data-bytes 1024 --duration 3 --warmup 1",
         ),
+        run(Figures, "{bin}/rkbench storage restart --only ringkeeper --znodes 10000 --rounds 1 --tail 1000"),
+        run(
+            Figures,
+            "{bin}/rkbench storage image-pause --only ringkeeper --znodes 10000 --pairs 1 --duration 1 --rate 5000",
+        ),
+        run(Figures, "{bin}/rkbench storage amplification --znodes 10000 --sets 100,5000 --images 2"),
+        run(Figures, "{bin}/rkbench storage lookup --znodes 10000 --rounds 1 --duration 1"),
     ],
     needed: false,
 };
