@@ -351,15 +351,15 @@ pub(crate) fn write_image(
 ) -> Result<Option<PublishedBase>, snapshot::Error> {
     let changes = frozen.changes()?;
     let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
-    changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
+    changes.nodes().for_each(|change| plan.touch_node(change.path()));
     changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
     let mut writer =
         BaseWriter::create(dir, frozen.zxid, BaseOptions { bytes_per_second, ..BaseOptions::default() }, plan)?;
-    for (number, change) in changes.nodes.iter().enumerate() {
+    for (number, change) in changes.nodes().enumerate() {
         if number % CHANGES_IN_LOOK == 0 && !go_on() {
             return Ok(None);
         }
-        writer.node(*change)?;
+        writer.node(change)?;
     }
     for entry in &changes.entries {
         writer.entry(entry.run, entry.key, entry.path, entry.presence)?;

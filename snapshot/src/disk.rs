@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -45,6 +46,15 @@ pub trait DiskFile: Debug + Send {
     /// The system's; how much was written is then unknown.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
+    /// Lets the disk begin with `bytes` from `from` on, and waits until it has as many before them: so that not everything is left to
+    /// [`DiskFile::sync`]. Nothing is durable by it. A disk without such a call does nothing.
+    ///
+    /// # Errors
+    /// The system's; never to be tried again on this file.
+    fn write_behind(&mut self, _from: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes everything written so far durable, the length included.
     ///
     /// # Errors
@@ -79,9 +89,33 @@ impl DiskFile for File {
         self.write_all(bytes)
     }
 
+    fn write_behind(&mut self, from: u64, bytes: u64) -> io::Result<()> {
+        const WAIT: libc::c_uint =
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        sync_file_range(self, from, bytes, libc::SYNC_FILE_RANGE_WRITE)?;
+        match from.checked_sub(bytes) {
+            Some(before) => sync_file_range(self, before, bytes, WAIT),
+            None => Ok(()),
+        }
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+#[expect(unsafe_code, reason = "a call of the C library")]
+fn sync_file_range(file: &File, from: u64, bytes: u64, flags: libc::c_uint) -> io::Result<()> {
+    let (Ok(from), Ok(bytes)) = (i64::try_from(from), i64::try_from(bytes)) else { return Ok(()) };
+    // SAFETY: no memory is passed.
+    if unsafe { libc::sync_file_range(file.as_raw_fd(), from, bytes, flags) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    // A file system that has no such call leaves all to the sync at the end.
+    let is_unknown =
+        matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP));
+    if is_unknown { Ok(()) } else { Err(error) }
 }
 
 /// Gives a finished temporary file its name: fsync, rename, fsync of the directory. On an error before the rename the

@@ -35,8 +35,8 @@ pub enum Error {
     },
     /// The bytes on disk are not what was written. Never skipped, never served.
     #[error(
-        "snapshot: {} is damaged at offset {offset}{}{}: {what}; restore it from a backup, start from a kept older image with \
-         the log after it, or let this server be repaired from its ensemble",
+        "snapshot: {} is damaged at offset {offset}{}{}: {what}; restore it from a backup, or \
+         let this server be repaired from its ensemble",
         file.display(), OfZxid(*zxid), OfSegment(*segment)
     )]
     Damaged {

@@ -121,7 +121,7 @@ fn die(range: &Range, offset: usize) -> ! {
         b" cannot be read at offset ",
         decimal(offset, &mut digits),
         b": the disk failed or the file was cut short. The server stops rather than serves what it cannot read. Look at the disk, \
-          then restore the file from a backup, start from a kept older image, or let this server be repaired from its ensemble\n",
+          then restore the file from a backup, or let this server be repaired from its ensemble\n",
     ];
     let parts = parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
     // SAFETY: both are system calls and nothing more, so a handler may make them; the parts outlive the call, which only reads them.

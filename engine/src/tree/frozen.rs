@@ -95,15 +95,16 @@ impl FrozenTree {
     /// # Errors
     /// The base is damaged.
     pub fn changes(&self) -> Result<Changes<'_>, snapshot::Error> {
-        let mut nodes: Vec<(Place<'_>, NodeChange<'_>)> = self.layer.entries().map(change_of).collect();
-        nodes.sort_unstable_by_key(|(place, _)| *place);
-        let nodes: Vec<NodeChange<'_>> = nodes.into_iter().map(|(_, change)| change).collect();
+        // Sixteen bytes a change: there may be millions, beside the tree.
+        let keyed = |entry| (Place::of_node(Entry::path(entry)).key(), entry);
+        let mut nodes: Vec<(u64, &Entry)> = self.layer.entries().map(keyed).collect();
+        nodes.sort_unstable_by(|(key, a), (other, b)| {
+            key.cmp(other).then_with(|| Place::order_within_key(a.path(), b.path()))
+        });
         let mut entries = Vec::new();
-        for change in &nodes {
-            let (path, after) = match change {
-                NodeChange::Put(node) => (node.path, Traits::new(&node.stat, node.child_count)),
-                NodeChange::Gone(path) => (*path, Traits::default()),
-            };
+        for (_, entry) in &nodes {
+            let path = entry.path();
+            let after = entry.there().map(|record| Traits::new(&record.stat, record.child_count)).unwrap_or_default();
             let before = match &self.base {
                 Some(base) => base.find(path)?.map(|node| Traits::new(&node.stat(), node.child_count())),
                 None => None,
@@ -158,10 +159,20 @@ impl FrozenTree {
 /// What changed between a base and a frozen tree.
 #[derive(Debug)]
 pub struct Changes<'f> {
-    /// Znodes.
-    pub nodes: Vec<NodeChange<'f>>,
+    /// By the keys of their places.
+    nodes: Vec<(u64, &'f Entry)>,
     /// Entries of the other runs.
     pub entries: Vec<EntryChange<'f>>,
+}
+
+impl<'f> Changes<'f> {
+    /// Znodes.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeChange<'f>> {
+        self.nodes.iter().map(|(_, entry)| match entry {
+            Entry::There(record) => NodeChange::Put(entry_of(record)),
+            Entry::Gone(path) => NodeChange::Gone(path),
+        })
+    }
 }
 
 /// A change in a run other than the znodes'.
@@ -192,14 +203,6 @@ const fn run_order(run: Run) -> u8 {
         Run::Ttls => 2,
         Run::Containers => 3,
     }
-}
-
-fn change_of(entry: &Entry) -> (Place<'_>, NodeChange<'_>) {
-    let change = match entry {
-        Entry::There(record) => NodeChange::Put(entry_of(record)),
-        Entry::Gone(path) => NodeChange::Gone(path),
-    };
-    (Place::of_node(entry.path()), change)
 }
 
 fn entry_of(record: &Record) -> NodeEntry<'_> {

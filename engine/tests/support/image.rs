@@ -20,10 +20,10 @@ pub(crate) fn publish_with(frozen: &FrozenTree, dir: &Path, options: BaseOptions
     let former = frozen.base().map(|base| &**base);
     let changes = frozen.changes().expect("the base is whole");
     let mut plan = CarryPlan::new(former);
-    changes.nodes.iter().for_each(|change| plan.touch_node(change.path()));
+    changes.nodes().for_each(|change| plan.touch_node(change.path()));
     changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
     let mut writer = BaseWriter::create(dir, frozen.zxid, options, plan).expect("there is room");
-    changes.nodes.iter().for_each(|change| writer.node(*change).expect("there is room"));
+    changes.nodes().for_each(|change| writer.node(change).expect("there is room"));
     for entry in &changes.entries {
         writer.entry(entry.run, entry.key, entry.path, entry.presence).expect("there is room");
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use proto::Zxid;
 
 use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, bytes_at, padded};
@@ -106,6 +106,21 @@ impl MappedFile {
         self.file.read_exact_at(bytes, offset).map_err(|source| Error::io("read", &self.path, source))
     }
 }
+
+impl Drop for MappedFile {
+    #[expect(unsafe_code, reason = "advice that takes pages away")]
+    fn drop(&mut self) {
+        // Piece by piece: who unmaps a large file at once holds up everybody who needs the lock of the process's mappings.
+        for offset in (0..self.map.len()).step_by(UNMAP_BYTES) {
+            let bytes = UNMAP_BYTES.min(self.map.len() - offset);
+            // SAFETY: the pages of a shared mapping of a file come back as they are when they are touched, which nobody does any more.
+            let _stays = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
+        }
+    }
+}
+
+/// Unmapped at a time.
+const UNMAP_BYTES: usize = 4 << 20;
 
 /// The format version of an image file: 1 is read by [`crate::Image`], 2 by [`super::Base`].
 ///

@@ -84,6 +84,18 @@ impl<'a> Place<'a> {
         Place { key: parent_key(parent), head: parent, tail: name }
     }
 
+    /// Its key: what records are sorted by first.
+    #[must_use]
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The order of two znodes whose places have the same key. For who sorts many and keeps their keys.
+    #[must_use]
+    pub fn order_within_key(path: &str, other: &str) -> std::cmp::Ordering {
+        split(path).cmp(&split(other))
+    }
+
     /// The place of a path in a run other than [`Run::Nodes`]: key (session, or expiry in ms, or 0), then the path.
     #[must_use]
     pub fn of_entry(key: i64, path: &'a str) -> Place<'a> {

@@ -298,13 +298,13 @@ impl Base {
         theirs.filter_map(move |(number, _)| self.extent_of(run, number))
     }
 
-    /// Whether all of an extent is in memory, as the kernel says (`mincore`).
+    /// Whether all of an extent is in memory, as the kernel says.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn is_resident(&self, extent: &Extent) -> Result<bool> {
         let Some(file) = self.mapped.get(extent.file) else { return Ok(false) };
-        resident::pages(file, extent.offset, extent.bytes).map(|pages| pages.iter().all(|&page| page))
+        Ok(resident::of_range(file, extent.offset, extent.bytes)?.is_whole())
     }
 
     /// As [`Base::is_resident`], without asking the kernel again about what was in memory since [`Base::forget_warm`].
@@ -329,7 +329,7 @@ impl Base {
     /// [`Error::Io`].
     pub fn is_all_resident(&self) -> Result<bool> {
         for file in &self.mapped {
-            if !resident::pages(file, 0, file.footer().file_bytes)?.iter().all(|&page| page) {
+            if !resident::of_range(file, 0, file.footer().file_bytes)?.is_whole() {
                 return Ok(false);
             }
         }

@@ -20,9 +20,16 @@ pub struct Scrub {
     /// The next segment of the run.
     next: usize,
     progress: ScrubProgress,
-    /// Of each file, which of its pages were in memory when the walk first came to it (a byte for 4 KiB); later the kernel may have
-    /// read ahead of the walk. What readers bring in meanwhile is mapped, and a mapped page is not dropped.
-    were_there: Vec<Vec<bool>>,
+    /// In which file, and since where, nothing was in memory before the walk read it. What readers bring in meanwhile is mapped, and a mapped
+    /// page is not dropped.
+    brought_in: Option<BroughtIn>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct BroughtIn {
+    file: usize,
+    from: u64,
+    until: u64,
 }
 
 /// How far a [`Scrub`] is.
@@ -47,9 +54,8 @@ impl Scrub {
     #[must_use]
     pub fn new(base: Arc<Base>) -> Scrub {
         let total_bytes = base.files().iter().map(|file| file.live_bytes).sum();
-        let were_there = vec![Vec::new(); base.files().len()];
         let progress = ScrubProgress { checked_bytes: 0, total_bytes };
-        Scrub { base, run: Run::Nodes, next: 0, progress, were_there }
+        Scrub { base, run: Run::Nodes, next: 0, progress, brought_in: None }
     }
 
     /// How far it is.
@@ -70,7 +76,7 @@ impl Scrub {
                 (self.run, self.next) = (*run, 0);
                 continue;
             }
-            self.progress.checked_bytes += check_segment(&self.base, self.run, self.next, &mut self.were_there)?;
+            self.progress.checked_bytes += check_segment(&self.base, self.run, self.next, &mut self.brought_in)?;
             self.next += 1;
         }
         Ok(self.progress)
@@ -78,17 +84,16 @@ impl Scrub {
 }
 
 /// Reads one segment; returns its bytes.
-fn check_segment(base: &Base, run: Run, number: usize, were_there: &mut [Vec<bool>]) -> Result<u64> {
+fn check_segment(base: &Base, run: Run, number: usize, brought_in: &mut Option<BroughtIn>) -> Result<u64> {
     let view = base.view(run, number)?;
     let segment = base.run(run).segments().get(number);
     let Some((segment, file)) = segment.and_then(|segment| Some((segment, base.mapped().get(segment.file)?))) else {
         panic!("a segment lies in one of the files")
     };
     let (offset, bytes) = (segment.shape.offset, segment.shape.frame_bytes());
-    let Some(were_there) = were_there.get_mut(segment.file) else { panic!("each file has its pages") };
-    if were_there.is_empty() {
-        *were_there = resident::pages(file, 0, file.footer().file_bytes)?;
-    }
+    let before = brought_in.filter(|before| before.file == segment.file && before.until == offset);
+    // The page that it shares with the segment before may be there by that one.
+    let was_absent = resident::of_range(file, offset, bytes)?.there <= u64::from(before.is_some());
     let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES);
     let mut payload_crc = 0;
     let read = resident::read_through(file, offset, bytes, &mut |piece| {
@@ -97,9 +102,18 @@ fn check_segment(base: &Base, run: Run, number: usize, were_there: &mut [Vec<boo
         header.extend_from_slice(of_header);
         payload_crc = crc32c::crc32c_append(payload_crc, of_payload);
     });
-    resident::drop_again(file, offset, bytes, were_there);
+    let from = before.map_or(offset, |before| before.from);
+    *brought_in = was_absent.then_some(BroughtIn { file: segment.file, from, until: offset + bytes });
+    if let Some(BroughtIn { from, until, .. }) = *brought_in {
+        // From a little before: a larger piece goes once all of it may.
+        let from = from.max(offset.saturating_sub(BEFORE_BYTES));
+        resident::drop_range(file, from, until - from);
+    }
     read?;
     view.check_header(&header)?;
     view.check_payload_crc(payload_crc)?;
     Ok(bytes)
 }
+
+/// Two of the largest pieces in which the kernel keeps pages.
+const BEFORE_BYTES: u64 = 4 << 20;

@@ -9,6 +9,7 @@ use proto::{StatPersisted, Zxid};
 
 use super::place::collisions::KEY_MASK;
 use super::record::{ArchivedNodeRow, Block, NodeRow, access};
+use super::resident;
 use super::*;
 use crate::ImageRef;
 use crate::image::ImageTotals;
@@ -36,6 +37,24 @@ fn publish(
     let tables = BaseTables { acls: vec![(0, &[])], ..BaseTables::default() };
     writer.finish(&tables, totals).unwrap();
     Base::open(dir, &ImageRef::at(Zxid(zxid))).unwrap()
+}
+
+/// `cachestat` and `mincore`.
+#[test]
+fn both_ways_of_counting_pages_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let all: Vec<_> = (0..2_000).map(|number| (format!("/n{number}"), true)).collect();
+    let base = publish(dir.path(), 1, &all, 2_000, None, BaseOptions::default());
+    let file = &base.mapped()[0];
+    let bytes = file.footer().file_bytes;
+    // Each page is touched: it is there, whatever the disk.
+    let sum: u64 = file.map().iter().map(|byte| u64::from(*byte)).sum();
+    assert!(sum > 0 && resident::of_range(file, 0, bytes).unwrap().is_whole());
+    let pages = bytes.div_ceil(4096);
+    assert_eq!(resident::mapped_pages(file, file.map()).unwrap(), pages);
+    // A kernel before 6.5 does not tell.
+    assert!(resident::cached_pages(file, 0, bytes).is_none_or(|there| there == pages));
+    assert!(resident::of_range(file, bytes, 1).is_err());
 }
 
 /// With one key, or two, or four, the parents' paths alone tell the directories apart: within a segment and over the cuts.
