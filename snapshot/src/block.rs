@@ -17,8 +17,30 @@ use crate::error::Damage;
 /// Largest versioned block that any version may use; bounds what is read before the checksum is checked.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
+/// Every part of an image begins at a multiple of it: enough for any archived type.
+pub(crate) const ALIGNMENT: usize = 64;
+
 const CRC_BYTES: usize = 4;
 const PREAMBLE_BYTES: usize = 16;
+
+/// The length up to the next multiple of [`ALIGNMENT`]; saturates.
+pub(crate) const fn padded(bytes: u64) -> u64 {
+    match bytes.checked_next_multiple_of(ALIGNMENT as u64) {
+        Some(bytes) => bytes,
+        None => u64::MAX,
+    }
+}
+
+/// A part of some bytes.
+pub(crate) fn bytes_at(bytes: &[u8], offset: u64, len: u64) -> Result<&[u8], Damage> {
+    let range = || {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(usize::try_from(len).ok()?)?;
+        bytes.get(start..end)
+    };
+    let expected = offset.saturating_add(len);
+    range().ok_or(Damage::Length { found: bytes.len() as u64, expected })
+}
 
 /// Builds a block.
 #[derive(Debug)]

@@ -54,8 +54,9 @@ impl Tree {
     pub fn ask_ahead(&self, txn: &Txn<'_>) {
         let Some(base) = &self.base else { return };
         let ask = |path: &str| {
-            let is_in_layer = self.layers().any(|(_, layer)| layer.find(path).is_some());
-            if let Some(extent) = base.extent(path).filter(|_| !is_in_layer) {
+            if !self.is_covered(path, usize::MAX)
+                && let Some(extent) = base.extent(path)
+            {
                 base.ask_for(&extent);
             }
         };
@@ -167,11 +168,8 @@ impl Look<'_> {
 
     fn node(&mut self, path: &str) {
         let path = if path.is_empty() { "/" } else { path };
-        let covered = self.tree.layers().any(|(_, layer)| layer.find(path).is_some());
-        if covered {
-            return;
-        }
-        if let Some(extent) = self.base.extent(path)
+        if !self.tree.is_covered(path, usize::MAX)
+            && let Some(extent) = self.base.extent(path)
             && !self.extents.contains(&extent)
             && !self.is_warm(&extent)
         {

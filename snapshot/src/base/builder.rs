@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use proto::Zxid;
 
-use super::layout::{ALIGNMENT, SegmentShape, salt};
+use super::layout::{SegmentShape, salt};
 use super::lines::{encode_lookup, encode_order};
 use super::place::{Place, Run, path_hash};
 use super::record::{append_block, block_bytes};
 use crate::Result;
+use crate::block::ALIGNMENT;
 use crate::growing::GrowingFile;
 
 /// A segment of the image that is being written.

@@ -4,12 +4,11 @@
 //! the order: look-ups rely on it. It fails with [`Damage`]; `tests/base_flips.rs` would catch a mistake.
 
 use super::file::MappedFile;
-use super::layout::{
-    ALIGNMENT, DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, HEADER_BYTES, PARTS, PartPlace, padded, salt,
-};
+use super::layout::{DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, HEADER_BYTES, PARTS, PartPlace, salt};
 use super::place::{Place, Run, parent_key};
 use super::segment::Segment;
 use crate::Damage;
+use crate::block::{ALIGNMENT, padded};
 
 /// The segments of one run, in its order.
 #[derive(Debug)]

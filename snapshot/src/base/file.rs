@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use proto::Zxid;
 
-use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, bytes_at, padded};
+use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header};
 use super::resident;
+use crate::block::{bytes_at, padded};
 use crate::dirs::parse_image_name;
 use crate::{Damage, Error, Result, fault};
 

@@ -38,7 +38,7 @@ use proto::Zxid;
 
 use super::place::Run;
 use crate::Damage;
-use crate::block::{BlockReader, BlockWriter};
+use crate::block::{ALIGNMENT, BlockReader, BlockWriter};
 use crate::image::ImageTotals;
 
 /// The first block of a file.
@@ -247,29 +247,8 @@ impl Footer {
     }
 }
 
-/// The length up to the next multiple of [`ALIGNMENT`]; saturates.
-pub(crate) const fn padded(bytes: u64) -> u64 {
-    match bytes.checked_next_multiple_of(ALIGNMENT as u64) {
-        Some(bytes) => bytes,
-        None => u64::MAX,
-    }
-}
-
-/// A part of some bytes.
-pub(crate) fn bytes_at(bytes: &[u8], offset: u64, len: u64) -> Result<&[u8], Damage> {
-    let range = || {
-        let start = usize::try_from(offset).ok()?;
-        let end = start.checked_add(usize::try_from(len).ok()?)?;
-        bytes.get(start..end)
-    };
-    let expected = offset.saturating_add(len);
-    range().ok_or(Damage::Length { found: bytes.len() as u64, expected })
-}
-
 /// This format version.
 pub(crate) const FORMAT_VERSION: u32 = 2;
-/// Every part of the file begins at a multiple of it: enough for any archived type.
-pub(crate) const ALIGNMENT: usize = 64;
 pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 64;

@@ -6,11 +6,11 @@
 use proto::Zxid;
 
 use super::file::MappedFile;
-use super::layout::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentShape, bytes_at};
+use super::layout::{SEGMENT_HEADER_BYTES, SegmentShape};
 use super::lines::{LINE_BYTES, LookupLine, ORDER_ENTRIES, line_and_tag, order_lines, order_place};
 use super::place::{Place, Run, entry_key, path_hash};
 use super::record::{ArchivedEntryRow, ArchivedNodeRow, Block, EntryRow, NodeRow, PLACE_BYTES, access};
-use crate::block::BlockReader;
+use crate::block::{ALIGNMENT, BlockReader, bytes_at};
 use crate::{Damage, Error, Result};
 
 /// A segment in the opened directory.

@@ -20,7 +20,7 @@ use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 
 use super::builder::{NewSegment, SegmentSink};
-use super::layout::{ALIGNMENT, DirectoryEntry, FOOTER_BYTES, Footer, Header, PARTS, PartPlace};
+use super::layout::{DirectoryEntry, FOOTER_BYTES, Footer, Header, PARTS, PartPlace};
 use super::merge::RunMerge;
 use super::place::{Place, Run};
 use super::plan::{Carried, CarryPlan};
@@ -30,6 +30,7 @@ use super::segment::{Record, RowRef};
 use super::tables::{
     BaseAcl, EphemeralOwnerCount, encode_acls, encode_files, encode_owners, encode_quotas, encode_sessions,
 };
+use crate::block::ALIGNMENT;
 use crate::disk::{Disk, RealDisk};
 use crate::growing::GrowingFile;
 use crate::image::{ImageTotals, SessionRecord};

@@ -29,7 +29,7 @@
 use proto::Zxid;
 
 use crate::Damage;
-use crate::block::{BlockReader, BlockWriter};
+use crate::block::{ALIGNMENT, BlockReader, BlockWriter, padded};
 
 /// What an image holds, for a start that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -234,18 +234,8 @@ impl Footer {
     }
 }
 
-/// The length up to the next multiple of [`ALIGNMENT`]; saturates.
-pub(crate) const fn padded(bytes: u64) -> u64 {
-    match bytes.checked_next_multiple_of(ALIGNMENT as u64) {
-        Some(bytes) => bytes,
-        None => u64::MAX,
-    }
-}
-
 /// The newest format version that this program reads, and the one it writes.
 pub(crate) const FORMAT_VERSION: u32 = 1;
-/// Every part of the file begins at a multiple of it: enough for any archived type.
-pub(crate) const ALIGNMENT: usize = 64;
 pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 32;

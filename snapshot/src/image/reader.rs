@@ -15,10 +15,10 @@ use proto::Zxid;
 
 use super::layout::{
     DIRECTORY_ENTRY_BYTES, FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, ImageTotals,
-    SEGMENT_HEADER_BYTES, Segment, SegmentKind, padded,
+    SEGMENT_HEADER_BYTES, Segment, SegmentKind,
 };
 use super::record::{ARCHIVE_LAYOUT, AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, access};
-use crate::block::BlockReader;
+use crate::block::{BlockReader, bytes_at, padded};
 use crate::dirs::parse_image_name;
 use crate::{Damage, Error, Result};
 
@@ -271,17 +271,6 @@ fn decode_directory(path: &Path, map: &[u8], footer: &Footer, footer_offset: u64
         return Err(damaged(Damage::Field("the order of the segments")));
     }
     Ok(segments)
-}
-
-/// A part of the file.
-fn bytes_at(bytes: &[u8], offset: u64, len: u64) -> std::result::Result<&[u8], Damage> {
-    let range = || {
-        let start = usize::try_from(offset).ok()?;
-        let end = start.checked_add(usize::try_from(len).ok()?)?;
-        bytes.get(start..end)
-    };
-    let expected = offset.saturating_add(len);
-    range().ok_or(Damage::Length { found: bytes.len() as u64, expected })
 }
 
 /// The image at a zxid: what a caller may want to say of it in one line.

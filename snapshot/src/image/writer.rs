@@ -12,8 +12,9 @@ use rkyv::rancor::Failure;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 
-use super::layout::{ALIGNMENT, FOOTER_BYTES, Footer, Header, ImageTotals, Segment, padded};
+use super::layout::{FOOTER_BYTES, Footer, Header, ImageTotals, Segment};
 use super::record::{ARCHIVE_LAYOUT, AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, archive};
+use crate::block::{ALIGNMENT, padded};
 use crate::control::ImageRef;
 use crate::disk::{Disk, RealDisk};
 use crate::growing::GrowingFile;
