@@ -15,6 +15,7 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need { package: "gcc", program: "cc", for_what: "linking" },
+    Need { package: "make", program: "make", for_what: "building the allocator" },
     Need { package: "strace", program: "strace", for_what: "the durability tests" },
     Need { package: "e2fsprogs", program: "mkfs.ext4", for_what: "the durability tests" },
     Need { package: "mount", program: "losetup", for_what: "the durability tests" },
