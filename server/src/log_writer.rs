@@ -186,12 +186,15 @@ impl<D: Disk> LogWriter<D> {
     pub fn tidy(&mut self) -> Result<bool, wal::Error> {
         let purge_below = self.hub.purge_below.load(Ordering::Acquire);
         if purge_below > self.purged_below {
-            self.purged_below = purge_below;
-            let segments = self.log.purge_below(purge_below)?;
-            tracing::debug!(segments, below = %proto::Zxid(purge_below), "purged the log");
+            let purged = self.log.purge_some_below(purge_below, 1)?;
             if self.log.has_spare() {
                 self.found_space();
             }
+            if purged > 0 {
+                return Ok(true);
+            }
+            self.purged_below = purge_below;
+            tracing::debug!(below = %proto::Zxid(purge_below), "purged the log");
         }
         if self.log.has_spare() || !self.may_prepare() {
             return Ok(false);

@@ -227,11 +227,16 @@ impl<D: Disk> Log<D> {
     /// Recycles or removes the oldest segments of which every record is `<= zxid`. Segments that a reader uses, and
     /// the head, stay. Returns the number of segments that went.
     pub fn purge_below(&mut self, zxid: u64) -> Result<usize, Error> {
+        self.purge_some_below(zxid, usize::MAX)
+    }
+
+    /// As [`Log::purge_below`], but the oldest `count_max` segments at the most: freeing a file takes a while, and a group may wait.
+    pub fn purge_some_below(&mut self, zxid: u64, count_max: usize) -> Result<usize, Error> {
         self.settle()?;
         let mut count = 0;
         let mut next_base = self.path.iter().skip(1).map(|next| next.segment.header.base_zxid);
         let candidates = self.path.iter().take_while(|_| next_base.next().is_some_and(|base| base <= zxid));
-        count += candidates.take_while(|entry| Arc::strong_count(&entry.segment) == 1).count();
+        count += candidates.take(count_max).take_while(|entry| Arc::strong_count(&entry.segment) == 1).count();
         let purged: Vec<Arc<Segment>> = self.path.drain(..count).map(|entry| entry.segment).collect();
         self.recycle(&purged)?;
         Ok(count)

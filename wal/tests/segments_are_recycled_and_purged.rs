@@ -91,6 +91,23 @@ fn purged_segments_are_used_again_and_their_stale_groups_are_not_read() {
 }
 
 #[test]
+fn a_purge_may_go_on_segment_by_segment() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(disk.clone(), small(1, 1)).unwrap();
+    fill_segments(&mut log, 4);
+    let zxid = log.durable_zxid();
+    let mut begins = log.history_begins_after();
+    for _ in 0..3 {
+        assert_eq!(log.purge_some_below(zxid, 1).unwrap(), 1);
+        assert!(log.history_begins_after() > begins, "the oldest goes first");
+        begins = log.history_begins_after();
+        let (again, _) = open(disk.deep_clone(), Options { replay_after: begins, ..small(1, 1) }).unwrap();
+        assert_eq!(again.history_begins_after(), begins, "what is left is a whole log");
+    }
+    assert_eq!(log.purge_some_below(zxid, 1).unwrap(), 0);
+}
+
+#[test]
 fn a_segment_in_use_by_a_reader_is_not_recycled() {
     let disk = SimDisk::new();
     let (mut log, _) = open(disk.clone(), small(1, 1)).unwrap();
