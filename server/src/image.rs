@@ -218,7 +218,7 @@ impl ImageThread {
         ImageThread { hub, data_dir, control, retain, work, built, bytes_per_second: None }
     }
 
-    /// It writes no more bytes a second than this, on average.
+    /// It writes no more bytes a second than this, unless memory runs short.
     #[must_use]
     pub fn keeping_below(self, bytes_per_second: Option<NonZeroU64>) -> ImageThread {
         ImageThread { bytes_per_second, ..self }
@@ -290,7 +290,9 @@ impl ImageThread {
             stats::add(&hub.core_stats.image_beats, 1);
             !hub.is_stopping()
         };
-        let published = write_image(&self.data_dir, frozen, self.bytes_per_second, go_on).map_err(WriteError::Image)?;
+        // What waits for memory waits for the image.
+        let rate = if hub.memory.is_half_taken() { None } else { self.bytes_per_second };
+        let published = write_image(&self.data_dir, frozen, rate, go_on).map_err(WriteError::Image)?;
         let published = published.ok_or(WriteError::Stopping)?;
         let former = frozen.base().map(|base| &**base);
         let opened = match former {

@@ -37,8 +37,14 @@ impl Memory {
     /// taken by so many bytes of log, the last image's since.
     #[must_use]
     pub fn wants_image(&self, log_bytes: u64) -> bool {
+        self.is_half_taken() && log_bytes >= self.limit_bytes() / IMAGE_WORTH
+    }
+
+    /// Whether half of the limit is reached: from there on what gives memory back is in a hurry.
+    #[must_use]
+    pub fn is_half_taken(&self) -> bool {
         let limit = self.limit_bytes();
-        limit > 0 && self.used_bytes() > limit / 2 && log_bytes >= limit / IMAGE_WORTH
+        limit > 0 && self.used_bytes() > limit / 2
     }
 
     /// Above this it is; 0: there is no limit.

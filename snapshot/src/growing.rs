@@ -23,8 +23,7 @@ pub(crate) struct GrowingFile {
     data: DataDir,
     zxid: Zxid,
     temp: PathBuf,
-    bytes_per_second: Option<NonZeroU64>,
-    started: Instant,
+    pace: Option<Pace>,
     /// Bytes written.
     offset: u64,
     /// Bytes that the disk was told to begin with.
@@ -42,8 +41,8 @@ impl GrowingFile {
         let data = DataDir::new(dir);
         let temp = data.image_temp(zxid);
         let file = Some(disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?);
-        let started = Instant::now();
-        Ok(GrowingFile { disk, file, data, zxid, temp, bytes_per_second, started, offset: 0, behind: 0 })
+        let pace = bytes_per_second.map(|rate| Pace { rate, due: Instant::now() });
+        Ok(GrowingFile { disk, file, data, zxid, temp, pace, offset: 0, behind: 0 })
     }
 
     /// Bytes written so far.
@@ -81,9 +80,9 @@ impl GrowingFile {
                 return Err(Error::io("write", &self.temp, source));
             }
             self.behind += BEHIND_BYTES;
-        }
-        if let Some(rate) = self.bytes_per_second {
-            std::thread::sleep(pause(rate, self.offset, self.started.elapsed()));
+            if let Some(pace) = &mut self.pace {
+                std::thread::sleep(pace.wrote(BEHIND_BYTES, Instant::now()));
+            }
         }
         Ok(())
     }
@@ -115,11 +114,27 @@ impl Drop for GrowingFile {
     }
 }
 
-/// How long to wait so that `written` bytes have taken as long as the rate allows.
-fn pause(rate: NonZeroU64, written: u64, elapsed: Duration) -> Duration {
-    let due_us = u128::from(written) * 1_000_000 / u128::from(rate.get());
-    Duration::from_micros(u64::try_from(due_us).unwrap_or(u64::MAX)).saturating_sub(elapsed)
+/// So many bytes a second, and no faster afterwards because it was slower before: a burst is what others would wait for.
+#[derive(Debug)]
+struct Pace {
+    rate: NonZeroU64,
+    /// When the next bytes may come.
+    due: Instant,
 }
+
+impl Pace {
+    /// So much was written, up to now: how long to wait before there is more.
+    fn wrote(&mut self, bytes: u64, now: Instant) -> Duration {
+        let takes_us = u128::from(bytes) * 1_000_000 / u128::from(self.rate.get());
+        let takes = Duration::from_micros(u64::try_from(takes_us).unwrap_or(u64::MAX)).min(PAUSE_MAX);
+        let wait = (self.due + takes).saturating_duration_since(now);
+        self.due = now + wait;
+        wait
+    }
+}
+
+/// The longest that a rate makes the writer wait for one piece: the slowest that it takes at its word.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What the disk is given at a time. A sync each so often instead was measured: the log waited behind its burst for hundreds of ms.
 const BEHIND_BYTES: u64 = 1 << 20;
@@ -129,11 +144,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_makes_up_for_what_was_written_too_fast() {
-        let rate = NonZeroU64::new(1 << 20).unwrap();
-        assert_eq!(pause(rate, 1 << 20, Duration::ZERO), Duration::from_secs(1));
-        assert_eq!(pause(rate, 1 << 20, Duration::from_millis(600)), Duration::from_millis(400));
-        assert_eq!(pause(rate, 1 << 20, Duration::from_secs(2)), Duration::ZERO);
-        assert_eq!(pause(NonZeroU64::MIN, u64::MAX, Duration::ZERO), Duration::from_micros(u64::MAX));
+    fn a_pace_makes_up_for_what_was_too_fast_and_not_for_what_was_too_slow() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut pace = Pace { rate: NonZeroU64::new(1 << 20).unwrap(), due: begun };
+        assert_eq!(pace.wrote(1 << 20, at(0)), Duration::from_secs(1));
+        assert_eq!(pace.wrote(1 << 20, at(1_600)), Duration::from_millis(400));
+        assert_eq!(pace.wrote(1 << 20, at(5_000)), Duration::ZERO, "it took three seconds");
+        assert_eq!(pace.wrote(1 << 19, at(5_100)), Duration::from_millis(400), "and saved nothing by it");
+        let mut slowest = Pace { rate: NonZeroU64::MIN, due: begun };
+        assert_eq!(slowest.wrote(u64::MAX, at(0)), PAUSE_MAX);
     }
 }
