@@ -29,6 +29,9 @@ pub(crate) struct GroundArgs {
     /// CPUs that the servers may use, as in 0 or 0-1; without it, all
     #[arg(long, value_name = "LIST")]
     server_cpus: Option<String>,
+    /// A line more for RingKeeper's zoo.cfg; as often as wanted
+    #[arg(long, value_name = "KEY=VALUE")]
+    cfg: Vec<String>,
     /// Write the page here too
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -66,6 +69,8 @@ pub(crate) struct Ground {
     pub(crate) filled: Filled,
     ringkeeper: PathBuf,
     server_cpus: Option<String>,
+    /// More lines of RingKeeper's zoo.cfg.
+    cfg: Vec<String>,
 }
 
 /// What filling a tree took of memory.
@@ -101,6 +106,7 @@ impl GroundArgs {
             filled: Filled { znodes: self.znodes, data_bytes: self.data_bytes },
             ringkeeper: self.ringkeeper.clone().unwrap_or_else(beside),
             server_cpus: self.server_cpus.clone(),
+            cfg: self.cfg.clone(),
         })
     }
 }
@@ -124,7 +130,9 @@ impl JavaArgs {
 impl Ground {
     /// RingKeeper on a directory of this name.
     pub(crate) fn ringkeeper(&self, name: &str) -> Site {
-        self.site(name, Kind::RingKeeper { binary: self.ringkeeper.clone() })
+        let mut site = self.site(name, Kind::RingKeeper { binary: self.ringkeeper.clone() });
+        site.cfg.extend_from_slice(&self.cfg);
+        site
     }
 
     fn site(&self, name: &str, kind: Kind) -> Site {
@@ -208,7 +216,14 @@ mod tests {
     fn a_directory_with_something_else_is_not_filled() {
         let dir = std::env::temp_dir().join(format!("rkbench-ground-{}", std::process::id()));
         let filled = Filled { znodes: 1_000, data_bytes: 10 };
-        let ground = Ground { dir, is_ours: true, filled, ringkeeper: PathBuf::from("/bin/false"), server_cpus: None };
+        let ground = Ground {
+            dir,
+            is_ours: true,
+            filled,
+            ringkeeper: PathBuf::from("/bin/false"),
+            server_cpus: None,
+            cfg: Vec::new(),
+        };
         let site = ground.ringkeeper("site");
         fs::create_dir_all(&site.dir).unwrap();
         assert!(matches!(ground.fill(&site), Err(BenchError::Foreign(_))));
