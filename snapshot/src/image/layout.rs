@@ -87,15 +87,6 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        BlockWriter::versioned(HEADER_BYTES, HEADER_MAGIC, FORMAT_VERSION)
-            .u64(self.zxid.0)
-            .u128(self.ensemble_id.unwrap_or(0))
-            .u32(self.archive_layout)
-            .u32(ALIGNMENT_FIELD)
-            .seal()
-    }
-
     /// Reads the version of the file at `bytes` and, if it is ours, its header.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(u32, Option<Header>), Damage> {
         let (version, mut block) = BlockReader::open_versioned(bytes, HEADER_MAGIC)?;
@@ -135,7 +126,7 @@ impl Segment {
         padded(self.payload_bytes).saturating_add(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// The segment header.
+    /// The segment header, as it must stand in the file.
     pub(crate) fn encode_header(&self, zxid: Zxid, number: u32) -> Vec<u8> {
         BlockWriter::new(SEGMENT_HEADER_BYTES)
             .raw(&SEGMENT_MAGIC)
@@ -146,16 +137,6 @@ impl Segment {
             .u64(self.payload_bytes)
             .u32(self.payload_crc)
             .seal()
-    }
-
-    /// The directory entry.
-    pub(crate) fn encode_entry(&self, directory: &mut Vec<u8>) {
-        directory.extend_from_slice(&self.offset.to_le_bytes());
-        directory.extend_from_slice(&self.payload_bytes.to_le_bytes());
-        directory.extend_from_slice(&self.payload_crc.to_le_bytes());
-        directory.extend_from_slice(&self.kind.to_disk().to_le_bytes());
-        directory.extend_from_slice(&self.records.to_le_bytes());
-        directory.extend_from_slice(&0u32.to_le_bytes());
     }
 
     /// Reads a directory entry; the directory's checksum has held.
@@ -184,24 +165,6 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        BlockWriter::versioned(FOOTER_BYTES, FOOTER_MAGIC, FORMAT_VERSION)
-            .u64(self.totals.zxid.0)
-            .u64(self.file_bytes)
-            .u64(self.directory_offset)
-            .u64(self.directory_bytes)
-            .u32(self.directory_crc)
-            .u32(self.segments)
-            .u64(self.totals.node_count)
-            .u64(self.totals.data_bytes)
-            .u64(self.totals.ephemeral_count)
-            .u64(self.totals.tree_digest)
-            .i64(self.totals.time_ms)
-            .u64(self.acl_count)
-            .u64(self.session_count)
-            .seal()
-    }
-
     /// Reads the last [`FOOTER_BYTES`] of a file whose header is of our version.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Footer, Damage> {
         let (version, mut block) = BlockReader::open_versioned(bytes, FOOTER_MAGIC)?;
@@ -234,7 +197,7 @@ impl Footer {
     }
 }
 
-/// The newest format version that this program reads, and the one it writes.
+/// The version of this format.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
