@@ -18,6 +18,7 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod growing;
+mod header;
 pub mod image;
 pub mod version_2;
 

@@ -12,7 +12,7 @@ mod reader;
 mod record;
 mod retention;
 
-pub use layout::ImageTotals;
+pub use crate::header::ImageTotals;
 pub use reader::{Image, Nodes, verify};
 pub use record::{AclRecord, NodeRecord, SessionRecord};
 pub use retention::purge;

@@ -1,7 +1,7 @@
 //! The records of an image, and the one place that knows rkyv.
 //!
 //! Owns the archived types and pins what their bytes depend on: rkyv's features are chosen in the workspace's `Cargo.toml`
-//! (`little_endian`, `pointer_width_32`, `aligned`) and asserted below at compile time. It must never be changed: nothing writes
+//! (`little_endian`, `pointer_width_32`, `aligned`) and asserted in `header` at compile time. It must never be changed: nothing writes
 //! such records any more. rkyv's derives write unsafe code, which is why this file may hold it; it has none of its own.
 //! `tests/fixtures/image-v1.bin`, which must be read, would catch a mistake.
 
@@ -154,14 +154,6 @@ impl Row for SessionRow {
     }
 }
 
-/// Written into every header: little-endian, aligned, relative pointers of 32 bits. Another choice gets another number.
-pub(crate) const ARCHIVE_LAYOUT: u32 = 1;
-
-// The features that the bytes depend on. `unaligned` or `big_endian` would make other types of these, another pointer width
-// another `ArchivedUsize`.
-const _: fn(rkyv::rend::u64_le) -> rkyv::primitive::ArchivedU64 = |value| value;
-const _: fn(rkyv::rend::i32_le) -> rkyv::primitive::ArchivedI32 = |value| value;
-const _: fn(rkyv::rend::u32_le) -> rkyv::primitive::ArchivedUsize = |value| value;
 const _: () = {
     assert!(size_of::<ArchivedNodeRow>() == 88 && align_of::<ArchivedNodeRow>() == 8);
     assert!(size_of::<ArchivedAclRow>() == 12 && align_of::<ArchivedAclRow>() == 4);
