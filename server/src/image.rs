@@ -314,7 +314,7 @@ impl ImageThread {
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::image::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
+            let oldest = snapshot::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }

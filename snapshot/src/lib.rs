@@ -20,12 +20,14 @@ pub mod fault;
 mod growing;
 mod header;
 pub mod image;
+mod retention;
 pub mod version_2;
 
 pub use control::{Control, ImageRef};
 pub use dirs::DataDir;
 pub use error::{Damage, Error, Result};
-pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, purge, verify};
+pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, verify};
+pub use retention::purge;
 
 /// An image of a format that this program reads.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The image of format version 1: one file with everything that a server keeps, at one zxid. It is read and never written any more.
 //!
-//! Owns the format (`layout`), the rkyv records in it (`record`), reading (`reader`), and which images of either format are kept
-//! (`retention`). It must never yield a record before the checksum of its segment and
+//! Owns the format (`layout`), the rkyv records in it (`record`), and reading (`reader`). It must never yield a record before the checksum of its segment and
 //! rkyv's own check of the segment's structure have held. It fails with [`crate::Error`]; `tests/flips.rs` would catch a
 //! mistake.
 //!
@@ -10,9 +9,7 @@
 mod layout;
 mod reader;
 mod record;
-mod retention;
 
 pub use crate::header::ImageTotals;
 pub use reader::{Image, Nodes, verify};
 pub use record::{AclRecord, NodeRecord, SessionRecord};
-pub use retention::purge;

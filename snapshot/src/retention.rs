@@ -1,4 +1,4 @@
-//! Which images are kept.
+//! Which images are kept, of either format.
 //!
 //! Owns the removal of published images. It must never remove the one that the control file names, nor a newer one (it may be on
 //! its way into the control file), nor a file that one of those that are kept points into. It fails with [`Error`]; the tests below and
