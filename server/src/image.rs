@@ -316,7 +316,7 @@ impl ImageThread {
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::image::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
+            let oldest = snapshot::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }
@@ -401,5 +401,21 @@ mod tests {
         let after = ImageRule { log_bytes: SnapLogBytes::After(NonZeroU64::MIN), ..rule };
         assert!(!after.is_due(1, 0, 0) && after.is_due(1, 1, mib(1_000)));
         assert!(!ImageRule { log_bytes: SnapLogBytes::Off, ..rule }.is_due(1, u64::MAX - 1, 0));
+    }
+
+    #[test]
+    fn an_image_is_written_where_memory_wants_one_and_the_last_has_given_back_what_it_can() {
+        let never = ImageRule { txns_max: u64::MAX, log_bytes: SnapLogBytes::Off };
+        let starts = |memory: &Memory, last_built: Option<Instant>| {
+            let (mut starter, work, _built) = ImageStarter::new(never, Replayed { txns: 1, bytes: 100 });
+            starter.last_built = last_built;
+            starter.consider(&mut Tree::new(), memory);
+            matches!(work.try_recv(), Ok(ImageWork::Write(_)))
+        };
+        assert!(starts(&Memory::found(1_600, 801), None));
+        assert!(!starts(&Memory::found(1_600, 800), None));
+        // Long enough ago, and not so however long this takes.
+        assert!(starts(&Memory::found(1_600, 801), Instant::now().checked_sub(GIVES_BACK_AFTER)));
+        assert!(!starts(&Memory::found(1_600, 801), Instant::now().checked_add(Duration::from_secs(3_600))));
     }
 }

@@ -47,6 +47,12 @@ impl Memory {
         limit > 0 && self.used_bytes() > limit / 2
     }
 
+    /// As if a look had found this.
+    #[cfg(test)]
+    pub(crate) fn found(limit_bytes: u64, used_bytes: u64) -> Memory {
+        Memory { limit_bytes: limit_bytes.into(), used_bytes: used_bytes.into(), is_short: false.into() }
+    }
+
     /// Above this it is; 0: there is no limit.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
@@ -179,15 +185,10 @@ mod tests {
 
     #[test]
     fn an_image_is_wanted_where_half_of_the_memory_is_taken_and_it_can_give_some_back() {
-        let memory = Memory::default();
-        memory.used_bytes.store(u64::MAX, Ordering::Relaxed);
-        assert!(!memory.wants_image(u64::MAX), "without a limit");
-        memory.limit_bytes.store(1_600, Ordering::Relaxed);
+        assert!(!Memory::found(0, u64::MAX).wants_image(u64::MAX), "without a limit");
+        let memory = Memory::found(1_600, u64::MAX);
         assert!(memory.wants_image(100) && !memory.wants_image(99));
-        memory.used_bytes.store(801, Ordering::Relaxed);
-        assert!(memory.wants_image(100));
-        memory.used_bytes.store(800, Ordering::Relaxed);
-        assert!(!memory.wants_image(100));
+        assert!(Memory::found(1_600, 801).wants_image(100) && !Memory::found(1_600, 800).wants_image(100));
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 /// Every part of an image begins at a multiple of it: enough for any archived type.
 pub(crate) const ALIGNMENT: usize = 64;
 
+/// Preamble and checksum of a versioned block: its bytes beside the fields.
+pub(crate) const VERSIONED_OVERHEAD_BYTES: usize = PREAMBLE_BYTES + CRC_BYTES;
+
 const CRC_BYTES: usize = 4;
 const PREAMBLE_BYTES: usize = 16;
 
@@ -126,7 +129,7 @@ impl<'a> BlockReader<'a> {
     /// Checks the checksum, then the preamble of the block at the start of `bytes`; returns the version too. What follows
     /// the preamble may only be read when the version is known.
     pub(crate) fn open_versioned(bytes: &'a [u8], magic: [u8; 8]) -> Result<(u32, BlockReader<'a>), Damage> {
-        let least = (PREAMBLE_BYTES + CRC_BYTES) as u64;
+        let least = VERSIONED_OVERHEAD_BYTES as u64;
         let too_short = Damage::Length { found: bytes.len() as u64, expected: least };
         let mut preamble = BlockReader { rest: bytes.get(..PREAMBLE_BYTES).ok_or(too_short)? };
         if preamble.array::<8>() != magic {
@@ -134,7 +137,7 @@ impl<'a> BlockReader<'a> {
         }
         let version = preamble.u32();
         let block_bytes = preamble.u32() as usize;
-        if !(PREAMBLE_BYTES + CRC_BYTES..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+        if !(VERSIONED_OVERHEAD_BYTES..=BLOCK_BYTES_MAX).contains(&block_bytes) {
             return Err(Damage::Field("the block's length"));
         }
         let short = Damage::Length { found: bytes.len() as u64, expected: block_bytes as u64 };

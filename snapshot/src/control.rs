@@ -2,7 +2,7 @@
 //!
 //! Owns `<dataDir>/control`, which is replaced atomically (temporary file, fsync, rename, fsync of the directory): a SNAP or
 //! TRUNC takes effect by that one replace. It must never be changed in place. It fails with [`Error::Damaged`] and
-//! [`Error::NewerFormat`]; `tests/control.rs` (every flip) and `tests/crash.rs` would catch a mistake. An absent file is a
+//! [`Error::NewerFormat`]; `tests/control.rs` (every flip) and `tests/base_crash.rs` would catch a mistake. An absent file is a
 //! first start.
 //!
 //! Format version 1, 256 bytes, little-endian. A field that is absent by its flag is zero.

@@ -1,7 +1,7 @@
 //! The few calls that publishing needs of a disk, behind a trait, so that tests and the simulator can fail or freeze them.
 //!
 //! Owns the order in which a file becomes visible and durable ([`publish`]). It must never make a name durable before the
-//! bytes behind it. It fails with [`Error`]; `tests/crash.rs`, which freezes a model disk at every call, would catch a mistake.
+//! bytes behind it. It fails with [`Error`]; `tests/base_crash.rs`, which freezes a model disk at every call, would catch a mistake.
 
 use std::fmt::Debug;
 use std::fs::{self, File};

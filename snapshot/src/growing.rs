@@ -2,7 +2,7 @@
 //!
 //! Owns the temporary file until it is published or removed, and the pace of the writing. It must never give a file its
 //! published name before every byte of it is durable, and never leave a temporary file behind that it could remove. It fails with
-//! [`Error`], after which nothing of the file is left; `tests/crash.rs` and `tests/base_crash.rs` would catch a mistake.
+//! [`Error`], after which nothing of the file is left; `tests/base_crash.rs` would catch a mistake.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};

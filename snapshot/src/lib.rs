@@ -3,8 +3,8 @@
 //! Owns the names in the data directory ([`dirs`]), the control file ([`control`]), and the image of the whole tree at one zxid:
 //! of format version 2 ([`base`]), served in place, and of version 1 ([`image`]), one file that is loaded. [`fault`]
 //! names the file behind a fault on a mapped page. It must never know the tree's rules, the network or the log's bytes, and never
-//! change a published file in place. It fails with [`Error`], which names file, offset, zxid and segment. A mistake would be caught by `tests/flips.rs` and `tests/base_flips.rs` (no damaged byte passes), `tests/crash.rs` and `tests/base_crash.rs` (the disk
-//! frozen at every step), `tests/round_trip.rs` and `tests/base_round_trip.rs`, and the committed files in `tests/fixtures`.
+//! change a published file in place. It fails with [`Error`], which names file, offset, zxid and segment. A mistake would be caught by `tests/flips.rs` and `tests/base_flips.rs` (no damaged byte passes), `tests/base_crash.rs` (the disk
+//! frozen at every step), `tests/base_round_trip.rs`, and the committed files in `tests/fixtures`.
 //!
 //! The law it serves: every byte from disk is covered by a checksum that is checked before it is served.
 
@@ -18,16 +18,16 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod growing;
+mod header;
 pub mod image;
+mod retention;
 pub mod version_2;
 
 pub use control::{Control, ImageRef};
 pub use dirs::DataDir;
 pub use error::{Damage, Error, Result};
-pub use image::{
-    AclRecord, Image, ImageCounts, ImageOptions, ImageTotals, ImageWriter, NodeRecord, PublishedImage, SessionRecord,
-    purge, verify,
-};
+pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, verify};
+pub use retention::purge;
 
 /// An image of a format that this program reads.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
-//! A power loss or a full disk before any call of publishing an image of version 2 leaves the old state or the new one.
+//! A power loss or a full disk before any call of publishing an image and replacing the control file leaves the old state or the new one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "common/base_model.rs"]
 mod base_model;
 #[path = "common/model_disk.rs"]
-#[allow(dead_code, reason = "the test of version 1 uses more of it")]
 mod model_disk;
 
 use std::fs;
@@ -14,6 +13,7 @@ use base_model::{Model, Random, SMALL, open};
 use model_disk::{ModelDisk, Survivors};
 use proto::Zxid;
 use ringkeeper_snapshot::base::{Base, BaseWriter, CarryPlan, NodeChange, Place, PublishedBase, verify};
+use ringkeeper_snapshot::disk::Disk as _;
 use ringkeeper_snapshot::{Control, DataDir, Error, ImageRef, Result};
 
 const OLD: Zxid = Zxid(0x1_0000_0005);
@@ -122,8 +122,47 @@ fn a_full_disk_leaves_the_old_state_and_nothing_else() {
         disk.fill_up_after(room);
         let error = scene.publish(&disk).unwrap_err();
         assert!(matches!(error, Error::NoSpace { .. }), "{room} bytes of room: {error}");
+        assert!(error.to_string().contains("free space"), "{error}");
         assert_eq!(disk.contents(), before, "{room} bytes of room");
     }
+    for room in 0..256 {
+        let disk = scene.disk();
+        disk.fill_up_after(room);
+        let error = control(NEW).replace_on(&disk, scene.dir.path()).unwrap_err();
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+        assert_eq!(disk.contents(), before, "{room} bytes of room");
+    }
+}
+
+/// Once the new file has its name, a full disk no longer means that the old one stands, and nobody may be told so.
+#[test]
+fn a_disk_that_is_full_after_the_rename_is_not_said_to_keep_the_old_state() {
+    let scene = Scene::new();
+    let disk = scene.disk();
+    control(NEW).replace_on(&disk, scene.dir.path()).unwrap();
+    let calls = disk.calls();
+    for call in 0..calls {
+        let disk = scene.disk();
+        disk.full_at(call);
+        let error = control(NEW).replace_on(&disk, scene.dir.path()).unwrap_err();
+        let stands = disk.contents()[&scene.dir.path().join("control")] == control(OLD).encode();
+        assert_eq!(matches!(error, Error::NoSpace { .. }), stands, "call {call} of {calls}: {error}");
+        assert_eq!(stands, call + 1 < calls);
+    }
+}
+
+/// The first test can fail: a disk that ignores fsync loses what was renamed.
+#[test]
+fn without_the_fsync_a_published_file_would_be_torn() {
+    let disk = ModelDisk::default();
+    let mut file = disk.create(Path::new("/data/control.tmp")).unwrap();
+    file.append(&control(NEW).encode()).unwrap();
+    disk.rename(Path::new("/data/control.tmp"), Path::new("/data/control")).unwrap();
+    disk.sync_dir(Path::new("/data")).unwrap();
+    let torn = |survivors: &Survivors| {
+        survivors.iter().any(|(path, bytes)| path.ends_with("control") && Control::decode(bytes, path).is_err())
+    };
+    assert!(disk.after_power_loss().iter().any(torn));
 }
 
 #[test]
@@ -154,6 +193,12 @@ fn a_writer_that_is_dropped_leaves_nothing() {
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 2);
     drop(writer);
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn an_image_in_a_directory_that_is_not_there_is_an_error_that_names_it() {
+    let error = BaseWriter::create(Path::new("/nonexistent/data"), NEW, SMALL, CarryPlan::new(None)).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("/nonexistent/data/image."), "{error}");
 }
 
 /// The new image is not published on the base's damage.

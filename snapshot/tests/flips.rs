@@ -1,4 +1,4 @@
-//! No damaged image passes: every byte, every length, forged checksums, newer formats.
+//! No damaged image of format version 1 passes: every byte, every length, forged checksums, newer formats.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
@@ -8,25 +8,18 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use common::{Contents, SMALL_SEGMENTS, read, write};
-use proto::Zxid;
+use common::{Contents, ZXID, fixture, read};
 use ringkeeper_snapshot::image::Image;
-use ringkeeper_snapshot::{Damage, Error, verify};
+use ringkeeper_snapshot::{Damage, DataDir, Error, verify};
 
-const ZXID: Zxid = Zxid(0x5_0000_0007);
 const FOOTER_BYTES: usize = 192;
 
-/// An image of at least 64 KiB with several segments of each kind, and its bytes. Most of it is data, so that checking it as often
-/// as it has bytes takes seconds without optimisation too.
+/// The committed image under its name in this directory, its bytes, and what is in it.
 fn image(dir: &Path) -> (PathBuf, Vec<u8>, Contents) {
-    let mut contents = Contents::sample(90);
-    contents.nodes.iter_mut().filter_map(|node| node.data.as_mut()).for_each(|data| data.resize(900, 7));
-    contents.acls.extend(Contents::sample(1_500).acls);
-    contents.sessions.extend(Contents::sample(4_000).sessions);
-    let path = write(dir, ZXID, SMALL_SEGMENTS, &contents).path;
-    let bytes = fs::read(&path).unwrap();
-    assert!(bytes.len() >= 64 * 1024, "{}", bytes.len());
-    (path, bytes, contents)
+    let path = DataDir::new(dir).image(ZXID);
+    let bytes = fs::read(fixture("image-v1.bin")).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    (path, bytes, Contents::committed())
 }
 
 /// Reads until the first error and insists that what came before it is right. `None`: no error.
@@ -98,7 +91,7 @@ fn the_error_names_file_offset_zxid_and_segment() {
     let Error::Damaged { offset, zxid, segment: number, .. } = &error else { panic!("{error}") };
     assert_eq!((*offset, *zxid, *number), (segment.header as u64, Some(ZXID), Some(3)));
     let text = error.to_string();
-    for part in [path.to_str().unwrap(), "0x500000007", "segment 3", "restore it"] {
+    for part in [path.to_str().unwrap(), "0x200000003", "segment 3", "restore it"] {
         assert!(text.contains(part), "{part:?} is missing in: {text}");
     }
 }
@@ -134,7 +127,7 @@ fn a_newer_format_is_refused_with_what_to_do() {
 fn an_image_under_the_name_of_another_zxid_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (path, ..) = image(dir.path());
-    let other = dir.path().join("image.0000000500000008");
+    let other = dir.path().join("image.0000000200000004");
     fs::rename(path, &other).unwrap();
     assert!(matches!(
         Image::open(&other),
@@ -143,21 +136,21 @@ fn an_image_under_the_name_of_another_zxid_is_refused() {
 }
 
 #[test]
-fn swapped_segments_are_found_although_each_is_whole() {
+fn a_segment_that_belongs_elsewhere_is_found_although_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let (path, bytes, contents) = image(dir.path());
-    let all = segments(&bytes);
-    let same = |a: &&Part, b: &Part| a.kind == b.kind && a.payload.len() == b.payload.len();
-    let (one, two) = all
-        .iter()
-        .enumerate()
-        .find_map(|(at, a)| all[at + 1..].iter().find(|b| same(&a, b)).map(|b| (a.clone(), b.clone())))
-        .expect("two segments of one size");
-    let mut swapped = bytes.clone();
-    swapped[one.header..one.payload.end].copy_from_slice(&bytes[two.header..two.payload.end]);
-    swapped[two.header..two.payload.end].copy_from_slice(&bytes[one.header..one.payload.end]);
-    fs::write(&path, &swapped).unwrap();
-    assert!(first_error(&path, &contents).is_some());
+    for part in segments(&bytes) {
+        // Kind, number and zxid, as a segment from another place or another image has them.
+        for field in [4, 8, 16] {
+            let mut other = bytes.clone();
+            other[part.header + field] ^= 1;
+            seal(&mut other, part.header..part.header + 64);
+            fs::write(&path, &other).unwrap();
+            let error = first_error(&path, &contents).expect("it is another segment");
+            let Error::Damaged { what: Damage::Field(what), .. } = error else { panic!("{error}") };
+            assert_eq!(what, "the segment's header as the directory has it");
+        }
+    }
 }
 
 /// The checksums hold: only rkyv's check of the structure stands between such bytes and the process. Whatever it lets through
@@ -214,13 +207,11 @@ fn a_count_that_the_segments_do_not_have_is_an_error_at_the_end() {
 #[derive(Debug, Clone)]
 struct Part {
     header: usize,
-    kind: u32,
     payload: std::ops::Range<usize>,
 }
 
 /// The segments, by the format as it is documented.
 fn segments(bytes: &[u8]) -> Vec<Part> {
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let long = |at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
     let mut parts = Vec::new();
     let mut header = 128;
@@ -228,7 +219,7 @@ fn segments(bytes: &[u8]) -> Vec<Part> {
         let start = header + 64;
         let payload = start..start + long(header + 24);
         let end = payload.end.next_multiple_of(64);
-        parts.push(Part { header, kind: word(header + 4), payload });
+        parts.push(Part { header, payload });
         header = end;
     }
     parts

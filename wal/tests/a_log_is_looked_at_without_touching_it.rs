@@ -118,6 +118,24 @@ fn segments_outside_the_history_are_told_apart() {
 }
 
 #[test]
+fn groups_are_shown_with_the_records_that_were_asked_for() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(disk.clone(), small(1, 1)).unwrap();
+    for group in [[1, 2], [3, 4]] {
+        group.iter().for_each(|&zxid| assert!(log.append(zxid, b"").is_ok()));
+        log.commit().unwrap();
+    }
+    for (after, expected) in [(0, [1, 2, 3, 4].as_slice()), (1, &[2, 3, 4]), (3, &[4]), (4, &[])] {
+        let mut reader = view(&disk).reader(after).unwrap();
+        let mut zxids = Vec::new();
+        while let Some(group) = reader.next_group().unwrap() {
+            zxids.extend(group.records().map(|(zxid, _)| zxid));
+        }
+        assert_eq!(zxids, expected, "after {after}");
+    }
+}
+
+#[test]
 fn one_segment_is_read_by_itself_under_any_name() {
     let (disk, records) = log_of(2);
     let copy = SimDisk::new();

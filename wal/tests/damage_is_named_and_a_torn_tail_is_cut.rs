@@ -4,10 +4,8 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use common::{Record, commit_one, data, open, read_all, small};
-use ringkeeper_wal::{Error, Log, LogView, Options, inspect, sim_disk::SimDisk};
+use common::{Record, commit_one, data, open, parts, read_all, small};
+use ringkeeper_wal::{Error, Log, Options, inspect, sim_disk::SimDisk};
 
 /// Segments of six blocks: small enough to damage every byte.
 fn tiny(salt: u64) -> Options {
@@ -47,30 +45,10 @@ fn sealed_log() -> (SimDisk, Vec<Record>) {
     sealed_log_of(tiny(1), 3)
 }
 
-/// Where a header or group begins, and the last zxid before it.
-type Part = (u64, u64);
-
-/// The parts of each segment, in order, and where its last group ends.
-fn parts(disk: &SimDisk) -> BTreeMap<String, (Vec<Part>, u64)> {
-    let view = LogView::open(disk.clone(), None).unwrap();
-    let mut parts = BTreeMap::new();
-    for segment in view.segments() {
-        let mut last = segment.header.unwrap().base_zxid;
-        let mut places = vec![(0, last)];
-        let mut reader = view.segment_reader(segment.seq).unwrap();
-        while let Some(group) = reader.next_group().unwrap() {
-            places.push((group.position.offset, last));
-            last = group.header.last_zxid;
-        }
-        parts.insert(segment.file, (places, segment.end_offset.unwrap()));
-    }
-    parts
-}
-
 /// Flips a bit of each byte in turn; gives how many were named, each with its file, the offset of its header or group, and the last zxid before
 /// that. The last seal holds no record, and what lies behind the end of a segment is not read.
 fn flip_every_byte(disk: &SimDisk, options: &Options, records: &[Record]) -> usize {
-    let parts = parts(disk);
+    let parts = parts(disk, |_| ());
     let last_file = parts.keys().next_back().unwrap().clone();
     let mut named = 0;
     for (name, bytes) in disk.files().into_iter().filter(|(name, _)| name.starts_with("segment")) {
@@ -293,7 +271,7 @@ fn a_good_group_that_does_not_continue_the_one_before_is_damage() {
 #[test]
 fn a_segment_that_was_cut_short_or_lost_is_named() {
     let (disk, _) = sealed_log();
-    let parts = parts(&disk);
+    let parts = parts(&disk, |_| ());
     for name in ["segment-0000000000000001.log", "segment-0000000000000002.log", "segment-0000000000000003.log"] {
         let bytes = disk.files()[name].clone();
         disk.put_file(name, &bytes[..8192]);

@@ -13,8 +13,8 @@ use std::{
     sync::Arc,
 };
 
-use common::open;
-use ringkeeper_wal::{Error, LogView, Options, ReadDisk, inspect, sim_disk::SimDisk};
+use common::{Part, open, parts};
+use ringkeeper_wal::{Error, Options, ReadDisk, inspect, sim_disk::SimDisk};
 
 /// Files in memory, one byte of which reads as another.
 #[derive(Debug, Clone)]
@@ -103,7 +103,7 @@ fn write_log(segments: usize, random: &mut Random) -> SimDisk {
 /// zxid before it) with its end.
 struct Truth {
     sums: Vec<u32>,
-    parts: Vec<(Vec<(u64, u64)>, u64)>,
+    parts: Vec<(Vec<Part>, u64)>,
 }
 
 fn sum(before: u32, zxid: u64, data: &[u8]) -> u32 {
@@ -111,22 +111,13 @@ fn sum(before: u32, zxid: u64, data: &[u8]) -> u32 {
 }
 
 fn truth(disk: &Flipped) -> Truth {
-    let view = LogView::open(disk.clone(), None).unwrap();
-    let mut truth = Truth { sums: vec![0], parts: Vec::new() };
-    for segment in view.segments() {
-        let mut last = segment.header.unwrap().base_zxid;
-        let mut places = vec![(0, last)];
-        let mut reader = view.segment_reader(segment.seq).unwrap();
-        while let Some(group) = reader.next_group().unwrap() {
-            places.push((group.position.offset, last));
-            last = group.header.last_zxid;
-            for (zxid, data) in group.records() {
-                truth.sums.push(sum(*truth.sums.last().unwrap(), zxid, data));
-            }
+    let mut sums = vec![0];
+    let parts = parts(disk, |group| {
+        for (zxid, data) in group.records() {
+            sums.push(sum(*sums.last().unwrap(), zxid, data));
         }
-        truth.parts.push((places, segment.end_offset.unwrap()));
-    }
-    truth
+    });
+    Truth { sums, parts: parts.into_values().collect() }
 }
 
 /// Reads all that comes: how many records and their checksum, and how it ended.

@@ -109,7 +109,7 @@ pub(crate) fn run(args: &AmplificationArgs) -> Result<()> {
         "files",
         "on disk : in use",
     ];
-    page.table(&titles, &rows(args, &written));
+    page.table(&titles, &rows(&args.sets, args.ground.data_bytes, &written));
     if let Some(path) = &args.ground.json {
         write_json(path, &written)?;
     }
@@ -124,9 +124,9 @@ fn look(site: &Site, choice: Choice, sets: u64, changed: u64) -> Result<Written>
     Ok(Written { choice, sets, changed, image, files: files.len() as u64, file_bytes })
 }
 
-fn rows(args: &AmplificationArgs, written: &[Written]) -> Vec<Vec<String>> {
+fn rows(sets: &[u64], data_bytes: usize, written: &[Written]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
-    for sets in &args.sets {
+    for sets in sets {
         for choice in [Choice::Uniform, Choice::Zipf, Choice::Together] {
             let of: Vec<&Written> = written.iter().filter(|one| one.sets == *sets && one.choice == choice).collect();
             let (Some(last), count) = (of.last(), of.len() as f64) else { continue };
@@ -141,7 +141,7 @@ fn rows(args: &AmplificationArgs, written: &[Written]) -> Vec<Vec<String>> {
                 format!("{:.1}", bytes / count / f64::from(1 << 20)),
                 format!("{:.0} %", 100.0 * carried / (bytes + carried).max(1.0)),
                 format!("{:.0}", bytes / changed),
-                format!("{:.0}", bytes / changed / args.ground.data_bytes.max(1) as f64),
+                format!("{:.0}", bytes / changed / data_bytes.max(1) as f64),
                 format!("{:.0}", sum(|one| one.image.took_ms) / count),
                 last.files.to_string(),
                 format!("{:.1}", last.file_bytes as f64 / in_use),
@@ -149,4 +149,31 @@ fn rows(args: &AmplificationArgs, written: &[Written]) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::Zxid;
+
+    #[test]
+    fn a_row_is_the_mean_of_its_images_by_what_was_changed() {
+        let one = |choice, bytes, carried_over_bytes, file_bytes| Written {
+            choice,
+            sets: 10,
+            changed: 8,
+            image: ImageLine { zxid: Zxid(1), bytes, carried_over_bytes, took_ms: 4 },
+            files: 2,
+            file_bytes,
+        };
+        let mib = 1 << 20;
+        let written = [
+            one(Choice::Uniform, mib, 3 * mib, 5 * mib),
+            one(Choice::Together, 7, 7, 7),
+            one(Choice::Uniform, 3 * mib, mib, 6 * mib),
+        ];
+        let rows = rows(&[10], 1_024, &written);
+        assert_eq!(rows.len(), 2, "one for each choice that was measured");
+        assert_eq!(rows[0], ["10", "uniform", "8", "2.0", "50 %", "262144", "256", "4", "2", "1.5"]);
+    }
 }

@@ -40,6 +40,20 @@ pub(crate) struct GroundArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
+/// Options of the load.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) connections: usize,
+    /// Requests in flight on each
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) depth: usize,
+    /// Pin the load to this CPU
+    #[arg(long, value_name = "CPU")]
+    pub(crate) load_cpu: Option<usize>,
+}
+
 /// Options of Java's server.
 #[derive(Debug, Args)]
 pub(crate) struct JavaArgs {

@@ -17,7 +17,7 @@ use crate::process::Memory;
 use crate::report::{RunReport, write_json};
 use crate::spec::{LoadSpec, Workload};
 use crate::spread::Spread;
-use crate::storage::ground::{Ground, GroundArgs, JavaArgs};
+use crate::storage::ground::{Ground, GroundArgs, JavaArgs, LoadArgs};
 use crate::storage::page::Page;
 use crate::storage::server::{ImageLine, Kind, Running, Site, Stop};
 
@@ -46,15 +46,8 @@ pub(crate) struct ImagePauseArgs {
     /// Seconds of load before each of Java's runs, which the JVM needs to compile what is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     java_warmup: f64,
-    /// Connections
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    connections: usize,
-    /// Most sets in flight on each
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    depth: usize,
-    /// Pin the load to this CPU
-    #[arg(long, value_name = "CPU")]
-    load_cpu: Option<usize>,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 /// A server, and what it is offered.
@@ -97,7 +90,7 @@ pub(crate) fn run(args: &ImagePauseArgs) -> Result<()> {
     for site in &sites {
         ground.fill(site)?;
     }
-    crate::pin(args.load_cpu)?;
+    crate::pin(args.load.load_cpu)?;
     let offers: Vec<Offer> = sites.into_iter().map(|site| offer(args, &ground, site)).collect::<Result<_>>()?;
     let mut runs = Vec::new();
     for pair in 0..args.pairs {
@@ -110,7 +103,7 @@ pub(crate) fn run(args: &ImagePauseArgs) -> Result<()> {
     page.paragraph(&format!(
         "{} znodes of {} bytes; sets of random ones at a fixed rate, {} connections, {} pairs of runs of {} s. Latency from the intended start, µs. \
          Medians [range]; ratios are of the two runs of a pair.",
-        args.ground.znodes, args.ground.data_bytes, args.connections, args.pairs, args.duration
+        args.ground.znodes, args.ground.data_bytes, args.load.connections, args.pairs, args.duration
     ));
     let titles = ["server", "latency", "without", "with images", "ratio"];
     page.table(&titles, &offers.iter().flat_map(|offer| latency_cells(offer, &runs)).collect::<Vec<_>>());
@@ -142,8 +135,8 @@ fn spec(args: &ImagePauseArgs, ground: &Ground, running: &Running<'_>) -> LoadSp
         workload: Workload::Set,
         read_percent: 0,
         data_bytes: args.ground.data_bytes,
-        connections: args.connections,
-        depth: args.depth,
+        connections: args.load.connections,
+        depth: args.load.depth,
         rate: None,
         keys: 0,
         warmup: Duration::from_secs_f64(warmup),

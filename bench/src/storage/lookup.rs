@@ -11,7 +11,7 @@ use crate::load;
 use crate::report::{RunReport, write_json};
 use crate::spec::{LoadSpec, Workload};
 use crate::spread::Spread;
-use crate::storage::ground::GroundArgs;
+use crate::storage::ground::{GroundArgs, LoadArgs};
 use crate::storage::page::Page;
 use crate::storage::server::Stop;
 
@@ -29,15 +29,8 @@ pub(crate) struct LookupArgs {
     /// Seconds of each
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     duration: f64,
-    /// Connections
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    connections: usize,
-    /// Requests in flight on each
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    depth: usize,
-    /// Pin the load to this CPU
-    #[arg(long, value_name = "CPU")]
-    load_cpu: Option<usize>,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 /// Measures and prints.
@@ -56,7 +49,7 @@ pub(crate) fn run(args: &LookupArgs) -> Result<()> {
     }
     let fresh = fresh.start(None)?;
     ground.make(&fresh)?;
-    crate::pin(args.load_cpu)?;
+    crate::pin(args.load.load_cpu)?;
     // Each page of the image is mapped once before anything counts.
     ground.filled.read_all(imaged.server)?;
     let names = ["memory", "image"];
@@ -73,8 +66,8 @@ pub(crate) fn run(args: &LookupArgs) -> Result<()> {
                 workload: Workload::Get,
                 read_percent: 100,
                 data_bytes: args.ground.data_bytes,
-                connections: args.connections,
-                depth: args.depth,
+                connections: args.load.connections,
+                depth: args.load.depth,
                 rate: None,
                 keys: 0,
                 warmup: Duration::from_secs(1),
@@ -93,7 +86,7 @@ pub(crate) fn run(args: &LookupArgs) -> Result<()> {
     std::fs::remove_dir_all(&fresh_dir).map_err(BenchError::output(&fresh_dir))?;
     page.paragraph(&format!(
         "{} znodes of {} bytes, getData of random ones, {} connections × {} deep, warm. Medians of {} interleaved runs of {} s, [range].",
-        args.ground.znodes, args.ground.data_bytes, args.connections, args.depth, args.rounds, args.duration
+        args.ground.znodes, args.ground.data_bytes, args.load.connections, args.load.depth, args.rounds, args.duration
     ));
     let row = |(name, runs): (&str, &Vec<RunReport>)| {
         let spread = |digits: usize, figure: fn(&RunReport) -> f64| {

@@ -82,4 +82,10 @@ mod tests {
         page.table(&["a", "b"], &[vec!["1".to_owned(), "2".to_owned()]]);
         assert_eq!(page.0, "| a | b |\n|---|---|\n| 1 | 2 |\n\n");
     }
+
+    #[test]
+    fn memory_is_told_in_mib_and_by_znode_in_bytes() {
+        let memory = Memory { rss_anon_kib: 2_048, rss_file_kib: 1_024, rss_kib: 3_072 };
+        assert_eq!(memory_cells(memory, 1_024), ["2", "1", "3", "2048"]);
+    }
 }

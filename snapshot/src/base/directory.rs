@@ -4,11 +4,12 @@
 //! the order: look-ups rely on it. It fails with [`Damage`]; `tests/base_flips.rs` would catch a mistake.
 
 use super::file::MappedFile;
-use super::layout::{DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, HEADER_BYTES, PARTS, PartPlace, salt};
+use super::layout::{DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, PARTS, PartPlace, salt};
 use super::place::{Place, Run, parent_key};
 use super::segment::Segment;
 use crate::Damage;
 use crate::block::{ALIGNMENT, padded};
+use crate::header::HEADER_BYTES;
 
 /// The segments of one run, in its order.
 #[derive(Debug)]

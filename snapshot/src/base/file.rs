@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use proto::Zxid;
 
-use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header};
+use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer};
 use super::resident;
 use crate::block::{bytes_at, padded};
 use crate::dirs::parse_image_name;
+use crate::header::{HEADER_BYTES, Header};
 use crate::{Damage, Error, Result, fault};
 
 /// An image file of version 2, mapped read-only; its header and footer hold.
@@ -135,7 +136,8 @@ pub fn format_version(path: &Path) -> Result<u32> {
         return Err(Error::damaged(path, 0, None, Damage::Length { found, expected: HEADER_BYTES as u64 }));
     }
     file.read_exact_at(&mut bytes, 0).map_err(|source| Error::io("read", path, source))?;
-    let (version, _header) = Header::decode(&bytes).map_err(|what| Error::damaged(path, 0, None, what))?;
+    let (version, _header) =
+        Header::decode(&bytes, FORMAT_VERSION).map_err(|what| Error::damaged(path, 0, None, what))?;
     if version > FORMAT_VERSION { Err(newer(path, version)) } else { Ok(version) }
 }
 
@@ -154,7 +156,7 @@ fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
     let damaged = |zxid, what| Error::damaged(path, 0, zxid, what);
     // Where the header cannot tell, the name does.
     let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
-    let (version, header) = Header::decode(map).map_err(|what| damaged(named, what))?;
+    let (version, header) = Header::decode(map, FORMAT_VERSION).map_err(|what| damaged(named, what))?;
     let header = match header {
         Some(header) => header,
         None if version < FORMAT_VERSION => {

@@ -17,8 +17,7 @@
 //! | ACLs, sessions, quotas, owners (archives) | by the footer | 〃 |
 //! | footer | 384 | its own checksum |
 //!
-//! Header: as in version 1: magic `RKIMAGE\n`, version u32, 128 u32, zxid u64, ensemble id u128 (0 unknown), archive layout u32
-//! (see `record`), alignment u32 (64), zeros, crc32c.
+//! Header: as in every version, see `header`.
 //!
 //! Segment header: magic u32, run u32 (1 znodes, 2 ephemerals, 3 TTL znodes, 4 containers), offset u64 (its own), zxid u64 (of the
 //! file), first key u64, last key u64, payload bytes u64 (padded), payload crc32c u32, records u32, look-up lines u32, crc32c.
@@ -38,47 +37,8 @@ use proto::Zxid;
 
 use super::place::Run;
 use crate::Damage;
-use crate::block::{ALIGNMENT, BlockReader, BlockWriter};
-use crate::image::ImageTotals;
-
-/// The first block of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) zxid: Zxid,
-    pub(crate) ensemble_id: Option<u128>,
-}
-
-impl Header {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        BlockWriter::versioned(HEADER_BYTES, HEADER_MAGIC, FORMAT_VERSION)
-            .u64(self.zxid.0)
-            .u128(self.ensemble_id.unwrap_or(0))
-            .u32(ARCHIVE_LAYOUT)
-            .u32(ALIGNMENT_FIELD)
-            .seal()
-    }
-
-    /// Reads the version of the file at `bytes` and, if it is this one, its header.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(u32, Option<Header>), Damage> {
-        let (version, mut block) = BlockReader::open_versioned(bytes, HEADER_MAGIC)?;
-        if version != FORMAT_VERSION {
-            return Ok((version, None));
-        }
-        if block.len() != HEADER_BYTES - VERSIONED_OVERHEAD_BYTES {
-            return Err(Damage::Field("the header's length"));
-        }
-        let zxid = Zxid(block.u64());
-        let ensemble_id = Some(block.u128()).filter(|&id| id != 0);
-        if block.u32() != ARCHIVE_LAYOUT {
-            return Err(Damage::Field("the archive layout"));
-        }
-        if block.u32() != ALIGNMENT_FIELD {
-            return Err(Damage::Field("the alignment"));
-        }
-        block.finish()?;
-        Ok((version, Some(Header { zxid, ensemble_id })))
-    }
-}
+use crate::block::{ALIGNMENT, BlockReader, BlockWriter, VERSIONED_OVERHEAD_BYTES};
+use crate::header::{FOOTER_MAGIC, ImageTotals};
 
 /// Where a segment lies and what is in it: what header and directory have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,14 +186,7 @@ impl Footer {
         }
         let zxid = Zxid(block.u64());
         let file_bytes = block.u64();
-        let totals = ImageTotals {
-            zxid,
-            node_count: block.u64(),
-            data_bytes: block.u64(),
-            ephemeral_count: block.u64(),
-            tree_digest: block.u64(),
-            time_ms: block.i64(),
-        };
+        let totals = ImageTotals::decode(zxid, &mut block);
         let segments = std::array::from_fn(|_| block.u64());
         let mut parts = [PartPlace::default(); PARTS];
         for part in &mut parts {
@@ -249,7 +202,6 @@ impl Footer {
 
 /// This format version.
 pub(crate) const FORMAT_VERSION: u32 = 2;
-pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 64;
 pub(crate) const FOOTER_BYTES: usize = 384;
@@ -257,20 +209,11 @@ pub(crate) const PARTS: usize = 7;
 /// Files that an image may refer to, itself included: bounds what is mapped and how far its parts lie apart.
 pub(crate) const FILES_MAX: usize = 8;
 
-/// Written into every header: little-endian, aligned, relative pointers of 32 bits. Another choice gets another number.
-const ARCHIVE_LAYOUT: u32 = 1;
-const ALIGNMENT_FIELD: u32 = 64;
-/// Preamble and checksum of a versioned block.
-const VERSIONED_OVERHEAD_BYTES: usize = 16 + 4;
-const HEADER_MAGIC: [u8; 8] = *b"RKIMAGE\n";
 const SEGMENT_MAGIC: [u8; 4] = *b"RKS2";
-const FOOTER_MAGIC: [u8; 8] = *b"RKIMGEND";
 
 const _: () = assert!(
-    HEADER_BYTES.is_multiple_of(ALIGNMENT)
-        && SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT)
+    SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT)
         && DIRECTORY_ENTRY_BYTES.is_multiple_of(ALIGNMENT)
         && FOOTER_BYTES.is_multiple_of(ALIGNMENT)
-        && ALIGNMENT == ALIGNMENT_FIELD as usize
         && 16 + 11 * 8 + PARTS * 24 + 4 <= FOOTER_BYTES
 );

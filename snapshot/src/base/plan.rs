@@ -5,9 +5,10 @@
 //! `tests/base_carry.rs` would catch a mistake.
 
 use super::file::FileIdentity;
-use super::layout::{FILES_MAX, HEADER_BYTES};
+use super::layout::FILES_MAX;
 use super::place::{Place, Run};
 use super::reader::Base;
+use crate::header::HEADER_BYTES;
 
 /// Decides which segments of the base are carried over: told of every change, in any order, before the writing begins.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ fn publish(
     Base::open(dir, &ImageRef::at(Zxid(zxid))).unwrap()
 }
 
-/// `cachestat` and `mincore`.
+/// `cachestat` and `mincore`. A kernel before 6.5 has the second alone.
 #[test]
 fn both_ways_of_counting_pages_agree() {
     let dir = tempfile::tempdir().unwrap();
@@ -47,13 +47,22 @@ fn both_ways_of_counting_pages_agree() {
     let base = publish(dir.path(), 1, &all, 2_000, None, BaseOptions::default());
     let file = &base.mapped()[0];
     let bytes = file.footer().file_bytes;
+    // Little of it is left then; all where the file system keeps nothing elsewhere, as tmpfs.
+    resident::drop_range(file, 0, bytes);
+    let there = resident::mapped_pages(file, file.map()).unwrap();
+    assert!(resident::cached_pages(file, 0, bytes).is_none_or(|cached| cached == there), "{there} by mincore");
+    assert_eq!(resident::of_range(file, 0, bytes).unwrap().is_whole(), there == bytes.div_ceil(4096));
     // Each page is touched: it is there, whatever the disk.
     let sum: u64 = file.map().iter().map(|byte| u64::from(*byte)).sum();
     assert!(sum > 0 && resident::of_range(file, 0, bytes).unwrap().is_whole());
     let pages = bytes.div_ceil(4096);
     assert_eq!(resident::mapped_pages(file, file.map()).unwrap(), pages);
-    // A kernel before 6.5 does not tell.
     assert!(resident::cached_pages(file, 0, bytes).is_none_or(|there| there == pages));
+    // A part of it: the pages that the part touches.
+    let part = resident::of_range(file, 4096 + 100, 8192).unwrap();
+    assert_eq!((part.there, part.pages), (3, 3));
+    assert_eq!(resident::mapped_pages(file, &file.map()[4096..4096 + 8192]).unwrap(), 2);
+    assert!(resident::cached_pages(file, 4096, 8192).is_none_or(|there| there == 2));
     assert!(resident::of_range(file, bytes, 1).is_err());
 }
 

@@ -20,7 +20,7 @@ use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 
 use super::builder::{NewSegment, SegmentSink};
-use super::layout::{DirectoryEntry, FOOTER_BYTES, Footer, Header, PARTS, PartPlace};
+use super::layout::{DirectoryEntry, FOOTER_BYTES, FORMAT_VERSION, Footer, PARTS, PartPlace};
 use super::merge::RunMerge;
 use super::place::{Place, Run};
 use super::plan::{Carried, CarryPlan};
@@ -33,6 +33,7 @@ use super::tables::{
 use crate::block::ALIGNMENT;
 use crate::disk::{Disk, RealDisk};
 use crate::growing::GrowingFile;
+use crate::header::Header;
 use crate::image::{ImageTotals, SessionRecord};
 use crate::{Error, ImageRef, Result};
 
@@ -182,7 +183,7 @@ impl<'b> BaseWriter<'b> {
         let carried = plan.decide();
         assert!(carried.base.is_none_or(|base| base.zxid() < zxid), "an image is newer than its base");
         let mut file = GrowingFile::create(disk, dir, zxid, options.bytes_per_second)?;
-        let header = Header { zxid, ensemble_id: options.ensemble_id }.encode();
+        let header = Header { zxid, ensemble_id: options.ensemble_id }.encode(FORMAT_VERSION);
         file.append(&header)?;
         let header_crc = header.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
         let segment_bytes = options.segment_bytes.clamp(1, SEGMENT_BYTES_MAX);

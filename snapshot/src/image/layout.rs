@@ -14,8 +14,7 @@
 //! | directory, padded with zeros to 64 | 32 a segment | the directory checksum in the footer |
 //! | footer | 192 | its own checksum |
 //!
-//! Header: magic `RKIMAGE\n`, version u32, 128 u32, zxid u64, ensemble id u128 (0 unknown), archive layout u32 (see
-//! `record`), alignment u32 (64), zeros, crc32c.
+//! Header: as in every version, see `header`.
 //!
 //! Segment header: magic u32, kind u32, number u32, records u32, zxid u64, payload bytes u64, crc32c of the padded payload
 //! u32, zeros, crc32c.
@@ -29,24 +28,8 @@
 use proto::Zxid;
 
 use crate::Damage;
-use crate::block::{ALIGNMENT, BlockReader, BlockWriter, padded};
-
-/// What an image holds, for a start that does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ImageTotals {
-    /// The last txn that the image contains.
-    pub zxid: Zxid,
-    /// When it was taken, ms since 1970.
-    pub time_ms: i64,
-    /// Count of znodes.
-    pub node_count: u64,
-    /// Bytes of the znodes as the tree counts them (ZooKeeper's approximate data size: paths and data).
-    pub data_bytes: u64,
-    /// Count of znodes that go with a session.
-    pub ephemeral_count: u64,
-    /// The tree's digest at `zxid`.
-    pub tree_digest: u64,
-}
+use crate::block::{ALIGNMENT, BlockReader, BlockWriter, VERSIONED_OVERHEAD_BYTES, padded};
+use crate::header::{FOOTER_MAGIC, ImageTotals};
 
 /// What a segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,44 +61,6 @@ impl SegmentKind {
     }
 }
 
-/// The first block of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) zxid: Zxid,
-    pub(crate) ensemble_id: Option<u128>,
-    pub(crate) archive_layout: u32,
-}
-
-impl Header {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        BlockWriter::versioned(HEADER_BYTES, HEADER_MAGIC, FORMAT_VERSION)
-            .u64(self.zxid.0)
-            .u128(self.ensemble_id.unwrap_or(0))
-            .u32(self.archive_layout)
-            .u32(ALIGNMENT_FIELD)
-            .seal()
-    }
-
-    /// Reads the version of the file at `bytes` and, if it is ours, its header.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(u32, Option<Header>), Damage> {
-        let (version, mut block) = BlockReader::open_versioned(bytes, HEADER_MAGIC)?;
-        if version > FORMAT_VERSION {
-            return Ok((version, None));
-        }
-        if block.len() != HEADER_BYTES - VERSIONED_OVERHEAD_BYTES {
-            return Err(Damage::Field("the header's length"));
-        }
-        let zxid = Zxid(block.u64());
-        let ensemble_id = Some(block.u128()).filter(|&id| id != 0);
-        let archive_layout = block.u32();
-        if block.u32() != ALIGNMENT_FIELD {
-            return Err(Damage::Field("the alignment"));
-        }
-        block.finish()?;
-        Ok((version, Some(Header { zxid, ensemble_id, archive_layout })))
-    }
-}
-
 /// A segment, as the directory and its own header describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -135,7 +80,7 @@ impl Segment {
         padded(self.payload_bytes).saturating_add(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// The segment header.
+    /// The segment header, as it must stand in the file.
     pub(crate) fn encode_header(&self, zxid: Zxid, number: u32) -> Vec<u8> {
         BlockWriter::new(SEGMENT_HEADER_BYTES)
             .raw(&SEGMENT_MAGIC)
@@ -146,16 +91,6 @@ impl Segment {
             .u64(self.payload_bytes)
             .u32(self.payload_crc)
             .seal()
-    }
-
-    /// The directory entry.
-    pub(crate) fn encode_entry(&self, directory: &mut Vec<u8>) {
-        directory.extend_from_slice(&self.offset.to_le_bytes());
-        directory.extend_from_slice(&self.payload_bytes.to_le_bytes());
-        directory.extend_from_slice(&self.payload_crc.to_le_bytes());
-        directory.extend_from_slice(&self.kind.to_disk().to_le_bytes());
-        directory.extend_from_slice(&self.records.to_le_bytes());
-        directory.extend_from_slice(&0u32.to_le_bytes());
     }
 
     /// Reads a directory entry; the directory's checksum has held.
@@ -184,24 +119,6 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        BlockWriter::versioned(FOOTER_BYTES, FOOTER_MAGIC, FORMAT_VERSION)
-            .u64(self.totals.zxid.0)
-            .u64(self.file_bytes)
-            .u64(self.directory_offset)
-            .u64(self.directory_bytes)
-            .u32(self.directory_crc)
-            .u32(self.segments)
-            .u64(self.totals.node_count)
-            .u64(self.totals.data_bytes)
-            .u64(self.totals.ephemeral_count)
-            .u64(self.totals.tree_digest)
-            .i64(self.totals.time_ms)
-            .u64(self.acl_count)
-            .u64(self.session_count)
-            .seal()
-    }
-
     /// Reads the last [`FOOTER_BYTES`] of a file whose header is of our version.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Footer, Damage> {
         let (version, mut block) = BlockReader::open_versioned(bytes, FOOTER_MAGIC)?;
@@ -211,14 +128,7 @@ impl Footer {
         let zxid = Zxid(block.u64());
         let (file_bytes, directory_offset, directory_bytes) = (block.u64(), block.u64(), block.u64());
         let (directory_crc, segments) = (block.u32(), block.u32());
-        let totals = ImageTotals {
-            zxid,
-            node_count: block.u64(),
-            data_bytes: block.u64(),
-            ephemeral_count: block.u64(),
-            tree_digest: block.u64(),
-            time_ms: block.i64(),
-        };
+        let totals = ImageTotals::decode(zxid, &mut block);
         let (acl_count, session_count) = (block.u64(), block.u64());
         block.finish()?;
         Ok(Footer {
@@ -234,23 +144,12 @@ impl Footer {
     }
 }
 
-/// The newest format version that this program reads, and the one it writes.
+/// The version of this format.
 pub(crate) const FORMAT_VERSION: u32 = 1;
-pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 32;
 pub(crate) const FOOTER_BYTES: usize = 192;
 
-const ALIGNMENT_FIELD: u32 = 64;
-/// Preamble and checksum of a versioned block.
-const VERSIONED_OVERHEAD_BYTES: usize = 16 + 4;
-const HEADER_MAGIC: [u8; 8] = *b"RKIMAGE\n";
 const SEGMENT_MAGIC: [u8; 4] = *b"RKSG";
-const FOOTER_MAGIC: [u8; 8] = *b"RKIMGEND";
 
-const _: () = assert!(
-    HEADER_BYTES.is_multiple_of(ALIGNMENT)
-        && SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT)
-        && FOOTER_BYTES.is_multiple_of(ALIGNMENT)
-        && ALIGNMENT == ALIGNMENT_FIELD as usize
-);
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT) && FOOTER_BYTES.is_multiple_of(ALIGNMENT));

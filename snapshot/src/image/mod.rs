@@ -1,7 +1,6 @@
-//! The image: one file with everything that a server keeps, at one zxid.
+//! The image of format version 1: one file with everything that a server keeps, at one zxid. It is read and never written any more.
 //!
-//! Owns the format (`layout`), the rkyv records in it (`record`), building and publishing (`writer`), and reading
-//! (`reader`). A published image is never changed. It must never yield a record before the checksum of its segment and
+//! Owns the format (`layout`), the rkyv records in it (`record`), and reading (`reader`). It must never yield a record before the checksum of its segment and
 //! rkyv's own check of the segment's structure have held. It fails with [`crate::Error`]; `tests/flips.rs` would catch a
 //! mistake.
 //!
@@ -10,13 +9,7 @@
 mod layout;
 mod reader;
 mod record;
-mod retention;
-mod writer;
 
-pub use layout::ImageTotals;
+pub use crate::header::ImageTotals;
 pub use reader::{Image, Nodes, verify};
 pub use record::{AclRecord, NodeRecord, SessionRecord};
-pub use retention::purge;
-pub use writer::{
-    ImageCounts, ImageOptions, ImageWriter, PublishedImage, RECORD_BYTES_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
-};

@@ -14,12 +14,12 @@ use memmap2::Mmap;
 use proto::Zxid;
 
 use super::layout::{
-    DIRECTORY_ENTRY_BYTES, FOOTER_BYTES, FORMAT_VERSION, Footer, HEADER_BYTES, Header, ImageTotals,
-    SEGMENT_HEADER_BYTES, Segment, SegmentKind,
+    DIRECTORY_ENTRY_BYTES, FOOTER_BYTES, FORMAT_VERSION, Footer, SEGMENT_HEADER_BYTES, Segment, SegmentKind,
 };
-use super::record::{ARCHIVE_LAYOUT, AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, access};
+use super::record::{AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, access};
 use crate::block::{BlockReader, bytes_at, padded};
 use crate::dirs::parse_image_name;
+use crate::header::{HEADER_BYTES, Header, ImageTotals};
 use crate::{Damage, Error, Result};
 
 /// A published image, mapped read-only.
@@ -212,12 +212,9 @@ fn map(file: &File) -> std::io::Result<Mmap> {
 
 fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
     let damaged = |what| Error::damaged(path, 0, None, what);
-    let (version, header) = Header::decode(map).map_err(damaged)?;
+    let (version, header) = Header::decode(map, FORMAT_VERSION).map_err(damaged)?;
     let newer = Error::NewerFormat { file: path.to_path_buf(), found: version, supported: FORMAT_VERSION };
     let header = header.ok_or(newer)?;
-    if header.archive_layout != ARCHIVE_LAYOUT {
-        return Err(damaged(Damage::Field("the archive layout")));
-    }
     let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
     if named.is_some_and(|zxid| zxid != header.zxid) {
         return Err(Error::damaged(path, 0, Some(header.zxid), Damage::Field("the zxid in the file's name")));

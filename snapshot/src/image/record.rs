@@ -1,22 +1,20 @@
 //! The records of an image, and the one place that knows rkyv.
 //!
 //! Owns the archived types and pins what their bytes depend on: rkyv's features are chosen in the workspace's `Cargo.toml`
-//! (`little_endian`, `pointer_width_32`, `aligned`) and asserted below at compile time. It must never be changed without
-//! a new format version. rkyv's derives write unsafe code, which is why this file may hold it; it has none of its own.
-//! `tests/fixtures/image-v1.bin`, which must be read and written to the byte, would catch a mistake.
+//! (`little_endian`, `pointer_width_32`, `aligned`) and asserted in `header` at compile time. It must never be changed: nothing writes
+//! such records any more. rkyv's derives write unsafe code, which is why this file may hold it; it has none of its own.
+//! `tests/fixtures/image-v1.bin`, which must be read, would catch a mistake.
 
 #![allow(unsafe_code, reason = "rkyv's derives implement unsafe traits")]
 
 use proto::acl::{Acl, Perms};
 use proto::stat::EphemeralOwner;
 use proto::{SessionId, StatPersisted, Zxid};
-use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
-use rkyv::ser::allocator::ArenaHandle;
-use rkyv::util::AlignedVec;
 use rkyv::vec::ArchivedVec;
-use rkyv::{Archive, Portable, Serialize};
+use rkyv::{Archive, Portable};
 
 use super::layout::SegmentKind;
 
@@ -51,32 +49,17 @@ pub struct SessionRecord {
     pub timeout_ms: i32,
 }
 
-/// A record in the form in which it is gathered and archived.
+/// A record in the form in which it was archived.
 pub(crate) trait Row:
     Archive<Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>> + Sized
-where
-    Self: for<'b> Serialize<HighSerializer<AlignedVec, ArenaHandle<'b>, Failure>>,
 {
     /// What a segment of these is called.
     const KIND: SegmentKind;
     /// What a reader gets.
     type Record<'a>;
 
-    /// Bytes on the heap, which are also the bytes in the archive beside the fixed part.
-    fn heap_bytes(&self) -> usize;
-
     /// Reads it in place.
     fn record(archived: &Self::Archived) -> Self::Record<'_>;
-}
-
-/// Appends an archive of these rows to `out`; what is there already must end at a multiple of 16.
-///
-/// `None` if it does not fit into what relative pointers reach.
-pub(crate) fn archive<R: Row>(rows: &Vec<R>, out: AlignedVec) -> Option<AlignedVec>
-where
-    Vec<R>: for<'b> Serialize<HighSerializer<AlignedVec, ArenaHandle<'b>, Failure>>,
-{
-    rkyv::api::high::to_bytes_in::<_, Failure>(rows, out).ok()
 }
 
 /// Checks the structure of an archive and gives its rows; `None` if it is not one.
@@ -84,8 +67,8 @@ pub(crate) fn access<R: Row>(payload: &[u8]) -> Option<&[R::Archived]> {
     rkyv::access::<ArchivedVec<R::Archived>, Failure>(payload).ok().map(ArchivedVec::as_slice)
 }
 
-/// A znode, gathered.
-#[derive(Debug, Archive, Serialize)]
+/// A znode.
+#[derive(Debug, Archive)]
 #[rkyv(derive(Debug))]
 pub(crate) struct NodeRow {
     path: Box<str>,
@@ -102,33 +85,9 @@ pub(crate) struct NodeRow {
     ephemeral_owner: i64,
 }
 
-impl NodeRow {
-    pub(crate) fn new(node: &NodeRecord<'_>) -> NodeRow {
-        let NodeRecord { path, data, acl_id, stat } = *node;
-        NodeRow {
-            path: path.into(),
-            data: data.map(Into::into),
-            acl_id,
-            version: stat.version,
-            cversion: stat.cversion,
-            aversion: stat.aversion,
-            czxid: stat.czxid.0,
-            mzxid: stat.mzxid.0,
-            pzxid: stat.pzxid.0,
-            ctime: stat.ctime,
-            mtime: stat.mtime,
-            ephemeral_owner: stat.ephemeral_owner.0,
-        }
-    }
-}
-
 impl Row for NodeRow {
     const KIND: SegmentKind = SegmentKind::Nodes;
     type Record<'a> = NodeRecord<'a>;
-
-    fn heap_bytes(&self) -> usize {
-        self.path.len() + self.data.as_ref().map_or(0, |data| data.len())
-    }
 
     fn record(archived: &ArchivedNodeRow) -> NodeRecord<'_> {
         let stat = StatPersisted {
@@ -147,16 +106,16 @@ impl Row for NodeRow {
     }
 }
 
-/// An ACL, gathered.
-#[derive(Debug, Archive, Serialize)]
+/// An ACL.
+#[derive(Debug, Archive)]
 #[rkyv(derive(Debug))]
 pub(crate) struct AclRow {
     id: u32,
     entries: Vec<AclEntryRow>,
 }
 
-/// An entry of an ACL, gathered.
-#[derive(Debug, Archive, Serialize)]
+/// An entry of an ACL.
+#[derive(Debug, Archive)]
 #[rkyv(derive(Debug))]
 pub(crate) struct AclEntryRow {
     perms: i32,
@@ -164,21 +123,9 @@ pub(crate) struct AclEntryRow {
     id: Box<str>,
 }
 
-impl AclRow {
-    pub(crate) fn new(id: u32, acls: &[Acl]) -> AclRow {
-        let entry = |acl: &Acl| AclEntryRow { perms: acl.perms.0, scheme: acl.scheme.clone(), id: acl.id.clone() };
-        AclRow { id, entries: acls.iter().map(entry).collect() }
-    }
-}
-
 impl Row for AclRow {
     const KIND: SegmentKind = SegmentKind::Acls;
     type Record<'a> = AclRecord;
-
-    fn heap_bytes(&self) -> usize {
-        let fixed = self.entries.len() * size_of::<AclEntryRow>();
-        fixed + self.entries.iter().map(|entry| entry.scheme.len() + entry.id.len()).sum::<usize>()
-    }
 
     fn record(archived: &ArchivedAclRow) -> AclRecord {
         let entry = |entry: &ArchivedAclEntryRow| Acl {
@@ -190,41 +137,23 @@ impl Row for AclRow {
     }
 }
 
-/// A session, gathered.
-#[derive(Debug, Archive, Serialize)]
+/// A session.
+#[derive(Debug, Archive)]
 #[rkyv(derive(Debug))]
 pub(crate) struct SessionRow {
     id: i64,
     timeout_ms: i32,
 }
 
-impl SessionRow {
-    pub(crate) fn new(session: SessionRecord) -> SessionRow {
-        SessionRow { id: session.id.0, timeout_ms: session.timeout_ms }
-    }
-}
-
 impl Row for SessionRow {
     const KIND: SegmentKind = SegmentKind::Sessions;
     type Record<'a> = SessionRecord;
-
-    fn heap_bytes(&self) -> usize {
-        0
-    }
 
     fn record(archived: &ArchivedSessionRow) -> SessionRecord {
         SessionRecord { id: SessionId(archived.id.to_native()), timeout_ms: archived.timeout_ms.to_native() }
     }
 }
 
-/// Written into every header: little-endian, aligned, relative pointers of 32 bits. Another choice gets another number.
-pub(crate) const ARCHIVE_LAYOUT: u32 = 1;
-
-// The features that the bytes depend on. `unaligned` or `big_endian` would make other types of these, another pointer width
-// another `ArchivedUsize`.
-const _: fn(rkyv::rend::u64_le) -> rkyv::primitive::ArchivedU64 = |value| value;
-const _: fn(rkyv::rend::i32_le) -> rkyv::primitive::ArchivedI32 = |value| value;
-const _: fn(rkyv::rend::u32_le) -> rkyv::primitive::ArchivedUsize = |value| value;
 const _: () = {
     assert!(size_of::<ArchivedNodeRow>() == 88 && align_of::<ArchivedNodeRow>() == 8);
     assert!(size_of::<ArchivedAclRow>() == 12 && align_of::<ArchivedAclRow>() == 4);

@@ -1,15 +1,18 @@
-//! What the tests put into images, and how they get it out again.
+//! The committed image of format version 1: where it lies, what is in it, and how that is read.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proto::acl::{Acl, Perms};
 use proto::stat::EphemeralOwner;
 use proto::{SessionId, StatPersisted, Zxid};
-use ringkeeper_snapshot::image::{
-    AclRecord, Image, ImageOptions, ImageTotals, ImageWriter, NodeRecord, PublishedImage, SessionRecord,
-};
+use ringkeeper_snapshot::image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord};
+
+/// Its zxid.
+pub(crate) const ZXID: Zxid = Zxid(0x2_0000_0003);
+/// The ensemble that wrote it.
+pub(crate) const ENSEMBLE_ID: Option<u128> = Some(0xfeed_0000_0000_0000_0000_beef);
 
 /// A znode that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,37 +31,31 @@ pub(crate) struct Contents {
     pub(crate) sessions: Vec<SessionRecord>,
 }
 
-/// Segments of a few records.
-pub(crate) const SMALL_SEGMENTS: ImageOptions =
-    ImageOptions { segment_bytes: 4096, bytes_per_second: None, ensemble_id: None };
+/// A committed file.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
 
 impl Contents {
-    /// So many znodes, and ACLs and sessions in proportion; always the same ones.
-    pub(crate) fn sample(nodes: u32) -> Contents {
-        let number = i32::try_from(nodes).unwrap();
+    /// What is in it.
+    pub(crate) fn committed() -> Contents {
         Contents {
-            nodes: (0..number).map(sample_node).collect(),
-            acls: (0..number / 50 + 2).map(sample_acl).collect(),
-            sessions: (0..number / 20 + 2).map(sample_session).collect(),
+            nodes: (0..60).map(sample_node).collect(),
+            acls: (0..3).map(sample_acl).collect(),
+            sessions: (0..5).map(sample_session).collect(),
         }
     }
 
-    pub(crate) fn totals(&self, zxid: Zxid) -> ImageTotals {
+    pub(crate) fn totals(&self) -> ImageTotals {
         let data = |node: &Node| node.data.as_ref().map_or(0, |data| data.len() as u64);
         ImageTotals {
-            zxid,
+            zxid: ZXID,
             time_ms: 1_700_000_000_000,
             node_count: self.nodes.len() as u64,
             data_bytes: self.nodes.iter().map(data).sum(),
             ephemeral_count: self.nodes.iter().filter(|node| node.stat.ephemeral_owner.0 != 0).count() as u64,
             tree_digest: 0x0123_4567_89ab_cdef,
         }
-    }
-
-    pub(crate) fn add_to(&self, writer: &mut ImageWriter) -> ringkeeper_snapshot::Result<()> {
-        self.acls.iter().try_for_each(|acl| writer.add_acl(acl.clone()))?;
-        self.sessions.iter().try_for_each(|session| writer.add_session(*session))?;
-        self.nodes.iter().try_for_each(|node| writer.add_node(node.record()))
     }
 }
 
@@ -71,19 +68,6 @@ impl Node {
         let NodeRecord { path, data, acl_id, stat } = record;
         Node { path: path.to_owned(), data: data.map(<[u8]>::to_vec), acl_id, stat }
     }
-}
-
-/// A znode of no particular stat.
-pub(crate) fn node(path: &str, data: Option<Vec<u8>>) -> Node {
-    let stat = StatPersisted { czxid: Zxid(1), mzxid: Zxid(2), pzxid: Zxid(3), ..StatPersisted::default() };
-    Node { path: path.to_owned(), data, acl_id: 1, stat }
-}
-
-/// Publishes an image of these contents.
-pub(crate) fn write(dir: &Path, zxid: Zxid, options: ImageOptions, contents: &Contents) -> PublishedImage {
-    let mut writer = ImageWriter::create(dir, zxid, options).unwrap();
-    contents.add_to(&mut writer).unwrap();
-    writer.finish(contents.totals(zxid)).unwrap()
 }
 
 /// Opens an image and reads everything.

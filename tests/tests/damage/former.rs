@@ -7,7 +7,7 @@
 use crate::stand::connect;
 use client::{Connection, Operations};
 use proto::request::CreateMode;
-use ringkeeper_tests::{Server, top};
+use ringkeeper_tests::{Server, binary, top};
 use snapshot::base::format_version;
 use snapshot::{Control, DataDir};
 use std::collections::BTreeSet;
@@ -72,6 +72,9 @@ fn a_directory_of_image_version_1_opens_with_the_same_tree_and_goes_on_in_versio
         format_version(&dir.join(control.image.expect("an image").file_name)).expect("read")
     };
     assert_eq!(version(), 1);
+    let verified = Command::new(binary("rkctl")).args(["snapshot", "verify"]).arg(&dir).output().expect("rkctl runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(String::from_utf8_lossy(&verified.stdout).contains(": ok, 206 znodes at zxid "), "{verified:?}");
     let mut server = builder.start();
     assert_same_tree(&server, "opened");
     // Nothing is written anew only because it was opened.

@@ -43,11 +43,10 @@ impl Filter {
         self.to.is_some_and(|to| zxid > to)
     }
 
-    /// Whether this txn is wanted.
+    /// Whether this txn, which comes after [`Filter::after`], is wanted.
     pub(crate) fn takes(&self, record: &TxnRecord<'_>) -> bool {
         let header = &record.header;
-        self.from.is_none_or(|from| header.zxid >= from)
-            && !self.ends_before(header.zxid)
+        !self.ends_before(header.zxid)
             && self.since.is_none_or(|since| header.time_ms >= since)
             && self.until.is_none_or(|until| header.time_ms <= until)
             && self.session.is_none_or(|session| header.session == session)

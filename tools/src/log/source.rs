@@ -2,8 +2,8 @@
 //! through [`Source`].
 //!
 //! Owns how a path on the command line is understood, and that a log which a server is writing is read to the end all the same: what the
-//! server recycles meanwhile is left out, said, and no damage. Must never write. It fails with [`Failure`];
-//! `tests/tests/inspection` would catch a mistake.
+//! server recycles meanwhile is left out, said, and no damage. Must never write, nor give out a txn that was not asked for. It fails with [`Failure`];
+//! the tests below and `tests/tests/inspection` would catch a mistake.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -272,3 +272,61 @@ fn is_segment(name: &str) -> bool {
 pub(crate) const LOG_DIR: &str = "log";
 /// How often it is looked for more at the end of a log.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::{Log, Options, UringDisk, UringOptions};
+
+    /// Notes the zxids that it is given, and stops at the last one wanted. It writes `later` as one group once it has seen what was there.
+    struct Writing {
+        log: Log<UringDisk>,
+        later: Vec<u64>,
+        until: u64,
+        visited: Vec<u64>,
+    }
+
+    impl Visit for Writing {
+        fn txn(&mut self, found: &Found<'_>) -> Result<Go, Failure> {
+            self.visited.push(found.zxid.0);
+            Ok(if found.zxid.0 == self.until { Go::Stop } else { Go::On })
+        }
+
+        fn caught_up(&mut self) -> Result<(), Failure> {
+            append(&mut self.log, &std::mem::take(&mut self.later));
+            Ok(())
+        }
+    }
+
+    /// Writes these as one group, whose records hold nothing.
+    fn append(log: &mut Log<UringDisk>, zxids: &[u64]) {
+        for zxid in zxids {
+            log.append(*zxid, b"").unwrap();
+        }
+        if !zxids.is_empty() {
+            log.commit().unwrap();
+        }
+    }
+
+    /// The zxids after `after` of a log with 1 to 4 in one group, then 5 to 8 in another that is written once the first was read.
+    fn read(after: u64, at_end: AtEnd, until: u64) -> Vec<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = Options { segment_bytes: 1 << 20, max_record_bytes: 4096, group_bytes: 4096, ..Options::new() };
+        let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+        let (mut log, _) = Log::open(disk, sizes).unwrap();
+        append(&mut log, &[1, 2, 3, 4]);
+        let mut writing = Writing { log, later: vec![5, 6, 7, 8], until, visited: Vec::new() };
+        let source = Source::find(&[dir.path().to_owned()]).unwrap().remove(0);
+        source.read(Zxid(after), at_end, &mut writing).unwrap();
+        writing.visited
+    }
+
+    #[test]
+    fn only_what_comes_after_the_zxid_is_given_out_from_within_a_group_too() {
+        assert_eq!(read(0, AtEnd::Stop, 4), [1, 2, 3, 4]);
+        assert_eq!(read(2, AtEnd::Stop, 4), [3, 4]);
+        assert_eq!(read(4, AtEnd::Stop, 4), [0; 0]);
+        assert_eq!(read(2, AtEnd::Wait, 8), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(read(6, AtEnd::Wait, 8), [7, 8], "it is not written yet where the reading begins");
+    }
+}

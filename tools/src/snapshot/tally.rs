@@ -101,3 +101,22 @@ fn first_difference(counts: &[(&str, u64, u64)]) -> Option<String> {
     let different = counts.iter().find(|(_, found, recorded)| found != recorded);
     different.map(|(what, found, recorded)| format!("it has {found} {what}, and {recorded} are recorded"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_total_is_compared() {
+        let words = |totals| Tally::default().contradiction(&totals).unwrap_or_default();
+        assert_eq!(words(ImageTotals::default()), "");
+        assert_eq!(
+            words(ImageTotals { node_count: 2, ..ImageTotals::default() }),
+            "it has 0 znodes, and 2 are recorded"
+        );
+        assert_eq!(
+            words(ImageTotals { ephemeral_count: 1, ..ImageTotals::default() }),
+            "it has 0 ephemerals, and 1 are recorded"
+        );
+    }
+}

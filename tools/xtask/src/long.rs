@@ -1,7 +1,8 @@
 //! Long suites: the same tests with many more rounds, in the background of a working day.
 //!
 //! A suite runs in rounds. After each one its row goes to a file beside the logs, from which the suite goes on where it was
-//! stopped, and the report in `docs/reports/` is written anew from all rows. A round that was interrupted has no row.
+//! stopped, and its part of the report in `docs/reports/` is written anew from all rows; what a person has written around it stays. A round
+//! that was interrupted has no row.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -320,14 +321,33 @@ fn write_report(root: &Path, suite: &Suite, rows: &[Row]) -> Result<(), String> 
         .zip(rows)
         .map(|(number, row)| format!("| {number} | {} | {} | {} |\n", row.passed, row.failed, row.took_s))
         .collect();
-    let text = format!(
+    let part = format!(
         "# {}: {}\n\nOne round:\n\n{steps}\n| round | passed | failed | seconds |\n|---|---|---|---|\n{table}",
         suite.name, suite.about
     );
+    let former = match std::fs::read_to_string(&file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        former => former.map_err(|e| format!("cannot read {}: {e}", file.display()))?,
+    };
     std::fs::create_dir_all(&dir)
-        .and_then(|()| std::fs::write(&file, text))
+        .and_then(|()| std::fs::write(&file, with_part(&former, &part)))
         .map_err(|e| format!("cannot write {}: {e}", file.display()))
 }
+
+/// A report with this as the part between the marks. All else of it stays; where it has no marks, the part comes behind it.
+fn with_part(report: &str, part: &str) -> String {
+    let around = report.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    match around {
+        Some((before, after)) => format!("{before}{BEGIN}{part}{END}{after}"),
+        None if report.is_empty() => format!("{BEGIN}{part}{END}"),
+        None => format!("{}\n\n{BEGIN}{part}{END}", report.trim_end()),
+    }
+}
+
+/// Before the part of a report that is written anew after each round.
+const BEGIN: &str = "<!-- cargo xtask long writes from here -->\n";
+/// After it.
+const END: &str = "<!-- to here -->\n";
 
 /// The date of a day since 1970 (the proleptic Gregorian calendar, by eras of 400 years).
 fn date_of(days: u64) -> String {
@@ -373,6 +393,27 @@ mod tests {
         let text = std::fs::read_to_string(file).unwrap();
         assert!(text.contains("| 1 | 3 | 0 | 7 |\n| 2 | 2 | 1 | 9 |\n"), "{text}");
         assert!(text.contains("RK_CRASH_ROUNDS=50 cargo test"), "{text}");
+    }
+
+    #[test]
+    fn what_a_person_wrote_into_a_report_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = Row { passed: 3, failed: 0, took_s: 7 };
+        write_report(dir.path(), &SUITES[0], &[row]).unwrap();
+        let file = std::fs::read_dir(dir.path().join("docs/reports")).unwrap().next().unwrap().unwrap().path();
+        let read = || std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("Seen first.\n{}Seen last.\n", read())).unwrap();
+        write_report(dir.path(), &SUITES[0], &[row, row]).unwrap();
+        let text = read();
+        assert!(text.starts_with("Seen first.\n") && text.ends_with("Seen last.\n"), "{text}");
+        assert_eq!((text.matches("| 1 | 3 |").count(), text.matches("| 2 | 3 |").count()), (1, 1), "{text}");
+        // One that is a person's from the first to the last word.
+        std::fs::write(&file, "# By hand").unwrap();
+        for _ in 0..2 {
+            write_report(dir.path(), &SUITES[0], &[row]).unwrap();
+        }
+        let text = read();
+        assert!(text.starts_with("# By hand\n\n<!--") && text.matches("| 1 | 3 |").count() == 1, "{text}");
     }
 
     #[test]

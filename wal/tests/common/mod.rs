@@ -8,7 +8,9 @@
 
 pub(crate) mod model;
 
-use ringkeeper_wal::{Disk, Error, Generation, Log, Options, ReadDisk, Reader};
+use std::collections::BTreeMap;
+
+use ringkeeper_wal::{Disk, Error, Generation, GroupView, Log, LogView, Options, ReadDisk, Reader};
 
 /// A record as the tests remember it.
 pub(crate) type Record = (u64, Vec<u8>);
@@ -44,6 +46,27 @@ pub(crate) fn open<D: Disk>(disk: D, options: Options) -> Result<(Log<D>, Vec<Re
     let (log, mut reader) = Log::open(disk, options)?;
     let records = read_all(&mut reader)?;
     Ok((log, records))
+}
+
+/// Where a header or group begins, and the last zxid before it.
+pub(crate) type Part = (u64, u64);
+
+/// The parts of each segment, in order, and where its last group ends. `each` sees every group on the way.
+pub(crate) fn parts<R: ReadDisk>(disk: &R, mut each: impl FnMut(&GroupView<'_>)) -> BTreeMap<String, (Vec<Part>, u64)> {
+    let view = LogView::open(disk.clone(), None).unwrap();
+    let mut parts = BTreeMap::new();
+    for segment in view.segments() {
+        let mut last = segment.header.unwrap().base_zxid;
+        let mut places = vec![(0, last)];
+        let mut reader = view.segment_reader(segment.seq).unwrap();
+        while let Some(group) = reader.next_group().unwrap() {
+            places.push((group.position.offset, last));
+            last = group.header.last_zxid;
+            each(&group);
+        }
+        parts.insert(segment.file, (places, segment.end_offset.unwrap()));
+    }
+    parts
 }
 
 /// Appends one record and makes it durable.

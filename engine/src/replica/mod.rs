@@ -5,19 +5,24 @@
 //! consensus core drives it and it alone changes the tree. It must never do I/O or read a clock: each call brings the time. Every
 //! queue in it is bounded by [`Replica::is_full`], which the core asks before it takes more from a shard.
 
+mod containers;
+mod forward;
+mod requests;
+
+pub use forward::{Forward, ForwardBatch};
+
 use crate::apply;
 use crate::auth::AuthId;
 use crate::excess::{ExcessCounts, Noted};
-use crate::log_room::{self, LogBudget, LogRoom, Spend};
+use crate::log_room::{self, LogBudget, LogRoom};
 use crate::prep::{Origin, Prep, PrepOptions};
-use crate::session::{Sessions, Standing, password};
-use crate::stream::{Attachment, Detach, Refusal, ShardId, StreamBatch, StreamItem};
+use crate::session::{Sessions, password};
+use crate::stream::{Attachment, Detach, StreamBatch, StreamItem};
 use crate::tree::Tree;
-use proto::connect::{ConnectResponse, Password};
-use proto::jute::Reader;
-use proto::request::Request;
+use proto::connect::ConnectResponse;
 use proto::txn::{Txn, TxnRecord};
-use proto::{ErrorCode, OpCode, ServerId, SessionId, Xid, Zxid};
+use proto::{ErrorCode, ServerId, SessionId, Xid, Zxid};
+use requests::ClientRequest;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,8 +36,6 @@ const DIGESTS_MAX: usize = 1_024;
 pub const PENDING_MAX: usize = 20_000;
 /// Bytes of txns and of syncs' paths on their way, at the most.
 pub const PENDING_BYTES_MAX: usize = 64 << 20;
-/// What a txn has beside its request: header, digest, an ACL with the caller's identities put in. More is possible, and comes out of the reserve.
-const TXN_BYTES_BESIDE: u64 = 4 << 10;
 /// Sessions that one tick of the core closes at the most, so that a wave of expiries does not hold up requests.
 pub const EXPIRIES_PER_STEP: usize = 256;
 /// Expiries on their way, at the most: a request waits behind no more of them, however many sessions are due.
@@ -81,70 +84,6 @@ pub struct Now {
     pub mono_ms: i64,
     /// Wall clock, in ms since 1970: for txns.
     pub wall_ms: i64,
-}
-
-/// What a shard hands to the core in one turn.
-#[derive(Debug, Default)]
-pub struct ForwardBatch {
-    /// In order.
-    pub items: Vec<Forward>,
-    /// The requests' records.
-    pub bytes: Vec<u8>,
-}
-
-impl ForwardBatch {
-    /// How many requests and handshakes of clients are in it.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        let is_one = |item: &&Forward| matches!(item, Forward::Connect { .. } | Forward::Request { .. });
-        self.items.iter().filter(is_one).count() as u64
-    }
-}
-
-/// One thing that a shard hands to the core.
-#[derive(Debug)]
-pub enum Forward {
-    /// A handshake.
-    Connect {
-        /// The connection.
-        from: Attachment,
-        /// The newest zxid that the client has seen.
-        last_zxid_seen: Zxid,
-        /// The timeout that it asks for, in ms.
-        timeout_ms: i32,
-        /// The session that it wants to renew, or 0.
-        session: SessionId,
-        /// Its password, if it has the right length.
-        password: Option<Password>,
-        /// What the client said about read-only servers; decides the form of the answer.
-        read_only: Option<bool>,
-    },
-    /// A write, a sync, or the end of a session.
-    Request {
-        /// The connection.
-        from: Attachment,
-        /// Its session.
-        session: SessionId,
-        /// The request's number.
-        xid: Xid,
-        /// The operation.
-        op: OpCode,
-        /// Its record, in the batch's bytes.
-        body: Range<usize>,
-        /// Who the connection has proved to be.
-        ids: Arc<[AuthId]>,
-    },
-    /// Sessions that were heard of, and when.
-    Heard(Vec<(SessionId, i64)>),
-    /// All that clients of the shard had sent by this time, in ms of the monotonic clock, stands in what it has handed over so far.
-    HeardUntil(ShardId, i64),
-    /// A connection is gone.
-    Closed {
-        /// Which.
-        from: Attachment,
-        /// The session that it had.
-        session: SessionId,
-    },
 }
 
 /// Txns in the bytes of log and wire, several at once, in order.
@@ -438,121 +377,12 @@ impl Replica {
         self.peer.proposed()
     }
 
-    // ---- requests ---------------------------------------------------------------------------------------------------
-
-    fn connect(&mut self, now: Now, tree: &Tree, connect: &Forward) {
-        let Forward::Connect { from, last_zxid_seen, timeout_ms, session, password: given, read_only } = connect else {
-            return;
-        };
-        let to = *from;
-        // Signed, as in Java: clients that have seen nothing may say -1.
-        if last_zxid_seen.to_wire() > tree.last_zxid().to_wire() {
-            return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
-        }
-        let timeout_ms = (*timeout_ms).clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
-        if session.0 == 0 {
-            if !self.log_allows(Spend::NewSession, 0) {
-                return self.say(StreamItem::Refused { to, reason: Refusal::Unavailable });
-            }
-            let session = self.sessions.allocate_id();
-            self.sessions.track(session, timeout_ms, now.mono_ms);
-            self.sessions.attach(session, to);
-            let waiter = Waiter::Connect { to, timeout_ms, read_only: *read_only };
-            self.propose(now, session, Xid(0), &[], waiter, |prep, origin, out| {
-                prep.create_session(origin, timeout_ms, out);
-            });
-            return;
-        }
-        let session = *session;
-        let right = *given == Some(password(session));
-        let response = if right && self.sessions.is_alive(session) {
-            self.sessions.set_timeout(session, timeout_ms);
-            self.sessions.touch(session, now.mono_ms);
-            if let Some(before) = self.sessions.attach(session, to) {
-                self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
-            }
-            let password = password(session);
-            ConnectResponse {
-                protocol_version: 0,
-                timeout_ms,
-                session_id: session,
-                password,
-                read_only: read_only.map(|_| false),
-            }
-        } else {
-            // As in ZooKeeper, the attempt alone throws out the connection that has the session.
-            if let Some(before) = self.sessions.attached(session).filter(|_| !right) {
-                self.sessions.detach(session, before);
-                self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
-            }
-            ConnectResponse::expired(read_only.map(|_| false))
-        };
-        self.say(StreamItem::Connected { to, zxid: tree.last_zxid(), response });
-    }
-
-    fn request(&mut self, now: Now, tree: &Tree, request: &ClientRequest<'_>) {
-        let ClientRequest { from, session, xid, op, body, ids } = *request;
-        match self.sessions.standing(session, from) {
-            Standing::Owned => {}
-            Standing::Moved => {
-                return self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
-            }
-            Standing::Gone => {
-                let err = Some(ErrorCode::SessionExpired);
-                return self.pending.push_back(Pending::Reply { to: from, xid, err, path: None });
-            }
-        }
-        let waiter = Waiter::Client { to: from, xid };
-        let decoded = Request::read(op, &mut Reader::new(body));
-        match decoded {
-            Ok(Some(Request::Sync(path))) => {
-                // Handed back only later: it counts like a txn's bytes.
-                self.pending_bytes += path.len();
-                self.pending.push_back(Pending::Reply { to: from, xid, err: None, path: Some(path.into()) });
-            }
-            Ok(Some(Request::CloseSession)) => {
-                let listed = tree.ephemerals_of(session).map(|path| path.len() + 4).sum();
-                if self.log_allows(Spend::EndOfSession, listed) {
-                    self.close_session(now, tree, session, xid, waiter);
-                } else {
-                    self.refuse_for_log_space(from, xid);
-                }
-            }
-            _ if !self.log_allows(Spend::Write, body.len()) => self.refuse_for_log_space(from, xid),
-            Ok(Some(decoded)) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
-                // The outcome travels in the txn; the client learns it when it is applied.
-                let _outcome = prep.write(tree, origin, &decoded, out);
-            }),
-            Ok(None) | Err(_) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
-                prep.refuse(origin, ErrorCode::MarshallingError, out);
-            }),
-        }
-    }
-
-    fn close_session(&mut self, now: Now, tree: &Tree, session: SessionId, xid: Xid, waiter: Waiter) {
-        if self.sessions.set_closing(session) {
-            self.propose(now, session, xid, &[], waiter, |prep, origin, out| prep.close_session(tree, origin, out));
-        }
-    }
-
     /// What the txns that are not handed over yet may take in the log.
     fn gathering_bytes(&self) -> u64 {
         if self.current.is_empty() {
             return 0;
         }
         log_room::bytes_max(self.current.len() as u64, self.current.bytes.len() as u64)
-    }
-
-    /// Whether a txn of about so many bytes may go to the log.
-    fn log_allows(&mut self, spend: Spend, bytes: usize) -> bool {
-        let estimate = log_room::bytes_max(1, bytes as u64 + TXN_BYTES_BESIDE);
-        self.log_budget.allows(spend, self.gathering_bytes(), estimate)
-    }
-
-    /// No txn and no zxid: the log could not take it.
-    fn refuse_for_log_space(&mut self, to: Attachment, xid: Xid) {
-        self.prep.excesses_mut().count_no_log_space();
-        self.pending.push_back(Pending::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None });
     }
 
     /// Gives the next zxid to the txn that `write` encodes.
@@ -582,8 +412,6 @@ impl Replica {
     fn say(&mut self, item: StreamItem) {
         self.pending.push_back(Pending::Say(Box::new(item)));
     }
-
-    // ---- applying ---------------------------------------------------------------------------------------------------
 
     fn apply_txn(&mut self, tree: &mut Tree, out: &mut StreamBatch, zxid: Zxid, range: Range<usize>, waiter: Waiter) {
         self.pending_bytes -= range.len();
@@ -628,48 +456,4 @@ impl Replica {
             out.items.push(StreamItem::Detached { from, session: record.header.session, reason });
         }
     }
-
-    // ---- containers -------------------------------------------------------------------------------------------------
-
-    fn look_for_containers(&mut self, now: Now, tree: &Tree) {
-        if now.mono_ms >= self.next_container_check_ms {
-            self.next_container_check_ms = now.mono_ms + self.options.container_check_ms;
-            self.containers = self.container_candidates(now, tree);
-            self.next_container_ms = now.mono_ms;
-        }
-        let pause_ms = 60_000 / self.options.containers_per_minute_max.max(1);
-        while now.mono_ms >= self.next_container_ms {
-            let Some(path) = self.containers.pop_front() else { return };
-            self.next_container_ms += pause_ms.max(1);
-            let zxid = self.peer.next_zxid();
-            let origin = Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[] };
-            let start = self.current.bytes.len();
-            // It may have got a child, or gone, since it was found.
-            if self.prep.delete_container(tree, &origin, &path, &mut self.current.bytes).is_ok() {
-                self.enter(zxid, start, Waiter::Nobody);
-            }
-        }
-    }
-
-    fn container_candidates(&self, now: Now, tree: &Tree) -> VecDeque<Arc<str>> {
-        let never_used_ms_max = self.options.container_never_used_ms_max;
-        let containers = tree.empty_containers().filter(|node| {
-            let stat = node.persisted();
-            let never_used = never_used_ms_max != 0 && now.wall_ms - stat.mtime > never_used_ms_max;
-            stat.cversion > 0 || never_used
-        });
-        let expired = tree.ttls_due(now.wall_ms).filter(|node| node.child_count() == 0);
-        containers.chain(expired).map(|node| node.shared_path()).collect()
-    }
-}
-
-/// A request of a client, as it was forwarded.
-#[derive(Clone, Copy)]
-struct ClientRequest<'a> {
-    from: Attachment,
-    session: SessionId,
-    xid: Xid,
-    op: OpCode,
-    body: &'a [u8],
-    ids: &'a [AuthId],
 }

@@ -1,23 +1,25 @@
 //! Prep: a request becomes a txn that cannot fail, checked against the tree and what is still on its way into it.
 //!
-//! Owns the outstanding changes: what proposed txns will have done to the znodes they touch once they are applied. It never changes the
+//! Owns the operations, each with its checks, beside the outstanding changes (`pending`) and multi (`multi`). It never changes the
 //! tree. A request that breaks a rule becomes an error txn, as in ZooKeeper, so that its zxid is used up everywhere. The checks
 //! stand in the order of `PrepRequestProcessor` (3.9). The model test compares every outcome; the digest that prep
 //! predicts is asserted against the tree's after every apply.
 
+mod multi;
+mod pending;
+
 use crate::auth::{self, AclRefused, AuthId, AuthRules, FixedAcl};
-use crate::digest::{self, ContentCrc};
+use crate::digest::ContentCrc;
 use crate::excess::{Excess, Excesses};
-use crate::quota::{self, signed};
+use crate::quota::signed;
 use crate::tree::{AclList, NewNode, RESERVED_PATHS, Tree};
 use ahash::{AHashMap, AHashSet};
+use pending::{Outstanding, Pending, Undo, parent_path};
 use proto::jute::{Reader, StrVec, Writer};
-use proto::request::{
-    CreateMode, CreateRequest, MultiOp, MultiRequest, PathVersion, Request, SetAclRequest, SetDataRequest,
-};
+use proto::request::{CreateMode, CreateRequest, PathVersion, Request, SetAclRequest, SetDataRequest};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::txn::{CreateTxn, DIGEST_VERSION, Txn, TxnHeader, TxnRecord};
-use proto::{Acl, AclVec, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
+use proto::{Acl, AclVec, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, path};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -49,35 +51,6 @@ pub struct Origin<'a> {
     pub ids: &'a [AuthId],
 }
 
-/// What a znode will be once all proposed txns are applied.
-#[derive(Clone, Debug)]
-struct Pending {
-    zxid: Zxid,
-    /// `None`: it will be gone.
-    stat: Option<StatPersisted>,
-    /// The number of the next sequential child within the txn `zxid`. Past 2^31-1 it goes on from -2^31, while the stored cversion, which numbers
-    /// the children of later txns, stands still.
-    next_number: i32,
-    child_count: usize,
-    acl: AclList,
-    crc: ContentCrc,
-    data_bytes: usize,
-}
-
-/// A pending change in the order of its txn, to be forgotten when that is applied.
-#[derive(Debug)]
-struct Outstanding {
-    zxid: Zxid,
-    path: Arc<str>,
-}
-
-/// A step to undo if a later operation of the same multi fails.
-#[derive(Debug)]
-struct Undo {
-    path: Arc<str>,
-    before: Option<Pending>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Prep {
@@ -96,8 +69,6 @@ pub struct Prep {
 
 /// Bytes of the paths that the end of a session lists: well within what the log takes as one record.
 const CLOSE_LIST_BYTES_MAX: usize = 4 << 20;
-/// Quotas that may begin in one multi.
-const QUOTAS_BEGUN_MAX: usize = 4;
 
 impl Prep {
     /// For a tree that has nothing on its way.
@@ -374,83 +345,6 @@ impl Prep {
         Ok(Txn::Check { path: check.path, version })
     }
 
-    /// All operations or none. A failed one leaves its code, 0 before it and RuntimeInconsistency after it; the txn's type stays multi.
-    fn multi(
-        &mut self,
-        tree: &Tree,
-        origin: &Origin<'_>,
-        multi: &MultiRequest<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ErrorCode> {
-        assert!(self.undo.is_empty(), "no multi is under way");
-        let (digest, order_len) = (self.digest, self.order.len());
-        // Each operation's record is encoded at once: the next one may reuse the scratch space.
-        let mut records: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(multi.ops.len());
-        let mut failed = None;
-        let (mut acl_bytes, mut quotas_begun) = (0, 0);
-        for op in &multi.ops {
-            let mut scratch = Vec::new();
-            let txn = match op {
-                MultiOp::Create(op, create) => self.create(tree, origin, *op, create, &mut scratch),
-                MultiOp::Delete(delete) => self.delete(tree, origin, delete),
-                MultiOp::SetData(set) => self.set_data(tree, origin, set),
-                MultiOp::Check(check) => self.check(tree, origin, check),
-                // Java trips over reads in a multi and calls the whole request malformed.
-                MultiOp::GetData(_) | MultiOp::GetChildren(_) => {
-                    self.roll_back(digest, order_len);
-                    return self.finish(origin, Err(ErrorCode::MarshallingError), out);
-                }
-            };
-            if let Ok(Txn::Create(create)) = &txn {
-                acl_bytes += create.acl.raw().len();
-                quotas_begun += usize::from(quota::subject_of(create.path, quota::STATS).is_some());
-            }
-            match txn {
-                // Each is bounded, but there may be thousands, all with the caller's identities put in.
-                Ok(_) if acl_bytes > auth::ACL_BYTES_MAX => {
-                    self.excesses.note(Excess::Acl, origin.session, origin.ids);
-                    failed = Some(ErrorCode::InvalidAcl);
-                    break;
-                }
-                // Each counts a subtree while everybody waits.
-                Ok(_) if quotas_begun > QUOTAS_BEGUN_MAX => {
-                    self.excesses.note(Excess::QuotasBegun, origin.session, origin.ids);
-                    failed = Some(ErrorCode::BadArguments);
-                    break;
-                }
-                Ok(txn) => {
-                    let mut bytes = Vec::new();
-                    txn.write(&mut Writer::new(&mut bytes));
-                    records.push((txn.op(), bytes));
-                }
-                // What Java trips over while it prepares one operation (an ACL's null id) spoils the whole request.
-                Err(code @ ErrorCode::MarshallingError) => {
-                    self.roll_back(digest, order_len);
-                    return self.finish(origin, Err(code), out);
-                }
-                Err(code) => {
-                    failed = Some(code);
-                    break;
-                }
-            }
-        }
-        if let Some(code) = failed {
-            self.roll_back(digest, order_len);
-            self.emit(origin, Txn::Multi(error_vector(records.len(), multi.ops.len(), code)), out);
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes);
-        writer.length(records.len());
-        for (op, record) in &records {
-            writer.int(op.to_wire());
-            writer.buffer(Some(record));
-        }
-        let txn = Txn::read(OpCode::Multi, &mut Reader::new(&bytes)).expect("written just above");
-        self.emit(origin, txn, out);
-        Ok(())
-    }
-
     /// Judges a change by the quota over its path. As in ZooKeeper the totals are those of the tree: what is on its way does not count yet.
     fn check_quota(
         &mut self,
@@ -503,140 +397,6 @@ impl Prep {
         &mut self.excesses
     }
 
-    // ---- pending changes ----------------------------------------------------------------------------------------------
-
-    /// The znode as it will be once all proposed txns are applied.
-    fn node(&self, tree: &Tree, path: &str) -> Result<Pending, ErrorCode> {
-        if let Some(pending) = self.pending.get(path) {
-            return if pending.stat.is_some() { Ok(pending.clone()) } else { Err(ErrorCode::NoNode) };
-        }
-        let node = tree.get(path).ok_or(ErrorCode::NoNode)?;
-        Ok(Pending {
-            zxid: Zxid::ZERO,
-            stat: Some(node.persisted()),
-            next_number: node.persisted().cversion,
-            child_count: node.child_count(),
-            acl: Arc::clone(node.acl()),
-            crc: node.content_crc(),
-            data_bytes: node.data_bytes(),
-        })
-    }
-
-    fn add_node(&mut self, tree: &Tree, origin: &Origin<'_>, new: &NewNode<'_>, parent_cversion: i32) {
-        let path = new.path;
-        let parent_path = self.shared(parent_path(path));
-        let mut parent = self.node(tree, &parent_path).expect("found by the caller");
-        self.change(origin.zxid, &parent_path, &mut parent, |parent| {
-            parent.child_count += 1;
-            parent.next_number = parent_cversion;
-            if let Some(stat) = &mut parent.stat
-                && parent_cversion > stat.cversion
-            {
-                stat.cversion = parent_cversion;
-                stat.pzxid = origin.zxid;
-            }
-        });
-        let stat = StatPersisted::created(origin.zxid, origin.time_ms, new.owner);
-        let crc = ContentCrc::of(path, new.data);
-        let data_bytes = new.data.map_or(0, <[u8]>::len);
-        if digest::counts(path) {
-            self.digest = self.digest.wrapping_add(crc.digest(&stat));
-        }
-        let acl = self.acl_list(new.acl);
-        let path = self.shared(path);
-        let (zxid, next_number) = (origin.zxid, stat.cversion);
-        self.enter(&path, Pending { zxid, stat: Some(stat), next_number, child_count: 0, acl, crc, data_bytes });
-    }
-
-    fn remove_node(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
-        let path = self.shared(path);
-        self.remove_siblings(tree, zxid, &[path]);
-    }
-
-    /// Removes znodes of one parent.
-    fn remove_siblings(&mut self, tree: &Tree, zxid: Zxid, paths: &[Arc<str>]) {
-        let Some(first) = paths.first() else { return };
-        let parent_path = self.shared(parent_path(first));
-        let mut parent = self.node(tree, &parent_path).expect("a znode that exists has a parent");
-        self.change(zxid, &parent_path, &mut parent, |parent| {
-            parent.child_count -= paths.len();
-            if let Some(stat) = &mut parent.stat {
-                stat.pzxid = stat.pzxid.max(zxid);
-            }
-        });
-        for path in paths {
-            let mut node = self.node(tree, path).expect("found by the caller");
-            self.change(zxid, path, &mut node, |node| node.stat = None);
-        }
-    }
-
-    /// The path as it stands in `pending`, or a copy.
-    fn shared(&self, path: &str) -> Arc<str> {
-        match self.pending.get_key_value(path) {
-            Some((path, _)) => Arc::clone(path),
-            None => path.into(),
-        }
-    }
-
-    /// Changes a znode's pending state and the digest with it.
-    fn change(&mut self, zxid: Zxid, path: &Arc<str>, node: &mut Pending, change: impl FnOnce(&mut Pending)) {
-        let share = |node: &Pending| match &node.stat {
-            Some(stat) if digest::counts(path) => node.crc.digest(stat),
-            _ => 0,
-        };
-        let before = share(node);
-        node.next_number = node.number_within(zxid);
-        change(node);
-        node.zxid = zxid;
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(share(node));
-        self.enter(path, node.clone());
-    }
-
-    fn enter(&mut self, path: &Arc<str>, node: Pending) {
-        let zxid = node.zxid;
-        let before = self.set_pending(path, Some(node));
-        self.undo.push(Undo { path: Arc::clone(path), before });
-        self.order.push_back(Outstanding { zxid, path: Arc::clone(path) });
-    }
-
-    /// The one place where `pending` changes, so that `ephemerals` always says the same.
-    fn set_pending(&mut self, path: &Arc<str>, node: Option<Pending>) -> Option<Pending> {
-        let owner = |node: &Pending| node.stat.and_then(|stat| stat.ephemeral_owner.session());
-        let owner_after = node.as_ref().and_then(owner);
-        let before = match node {
-            Some(node) => self.pending.insert(Arc::clone(path), node),
-            None => self.pending.remove(path),
-        };
-        let owner_before = before.as_ref().and_then(owner);
-        if owner_before == owner_after {
-            return before;
-        }
-        if let Some(session) = owner_before
-            && let Some(paths) = self.ephemerals.get_mut(&session)
-        {
-            paths.remove(path);
-            if paths.is_empty() {
-                self.ephemerals.remove(&session);
-            }
-        }
-        if let Some(session) = owner_after {
-            self.ephemerals.entry(session).or_default().insert(Arc::clone(path));
-        }
-        before
-    }
-
-    fn roll_back(&mut self, digest: u64, order_len: usize) {
-        while let Some(Undo { path, before }) = self.undo.pop() {
-            self.set_pending(&path, before);
-        }
-        self.order.truncate(order_len);
-        self.digest = digest;
-    }
-
-    fn acl_list(&self, acl: &[Acl]) -> AclList {
-        if *acl == *self.open_acl { Arc::clone(&self.open_acl) } else { acl.into() }
-    }
-
     fn finish(
         &mut self,
         origin: &Origin<'_>,
@@ -661,17 +421,6 @@ impl Prep {
     }
 }
 
-impl Pending {
-    /// The number of the next sequential child that this txn makes.
-    fn number_within(&self, zxid: Zxid) -> i32 {
-        if self.zxid == zxid { self.next_number } else { self.stat.map_or(0, |stat| stat.cversion) }
-    }
-
-    fn version(&self) -> i32 {
-        self.stat.map_or(0, |stat| stat.version)
-    }
-}
-
 /// The kind of znode that a create makes: the operation decides, and for create and create2 the mode.
 fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Result<EphemeralOwner, ErrorCode> {
     // A TTL only with a mode that has one, and the other way round. Java lets createTTL with ttl -1 and another mode pass and stops when
@@ -685,11 +434,6 @@ fn owner_of(op: OpCode, mode: CreateMode, ttl_ms: i64, session: SessionId) -> Re
         _ if mode.is_ephemeral() => Ok(EphemeralOwner::session_of(session)),
         _ => Ok(EphemeralOwner::NONE),
     }
-}
-
-/// The path of the parent of a znode that is there.
-fn parent_path(path: &str) -> &str {
-    path::split(path).map_or("/", |(parent, _)| parent)
 }
 
 /// Everything before the last slash. Only that much is checked here; the path as a whole is checked later or not at all, as in Java.
@@ -709,10 +453,4 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 /// About what an ACL takes in memory.
 fn acl_bytes(acl: &[Acl]) -> usize {
     acl.iter().map(|entry| size_of::<Acl>() + entry.scheme.len() + entry.id.len()).sum()
-}
-
-fn error_vector(before: usize, total: usize, code: ErrorCode) -> Vec<Txn<'static>> {
-    let ok = std::iter::repeat_n(ErrorCode::Ok, before);
-    let after = std::iter::repeat_n(ErrorCode::RuntimeInconsistency, total.saturating_sub(before + 1));
-    ok.chain([code]).chain(after).map(|code| Txn::Error(code.to_wire())).collect()
 }

@@ -1,8 +1,8 @@
-//! Which images are kept.
+//! Which images are kept, of either format.
 //!
 //! Owns the removal of published images. It must never remove the one that the control file names, nor a newer one (it may be on
 //! its way into the control file), nor a file that one of those that are kept points into. It fails with [`Error`]; the tests below and
-//! `tests/base_purge.rs` would catch a mistake.
+//! those of `tests/base_carry.rs` would catch a mistake.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -67,14 +67,19 @@ fn references(image: &ImageFile) -> Result<Vec<Zxid>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{ImageOptions, ImageTotals, ImageWriter};
+    use crate::base::{BaseOptions, BaseTables, BaseWriter, CarryPlan};
+    use crate::image::ImageTotals;
 
+    /// A directory with an empty image at each zxid; the first is of version 1 (of the bytes, only the header is looked at).
     fn images(zxids: &[u64]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for &zxid in zxids {
-            let writer = ImageWriter::create(dir.path(), Zxid(zxid), ImageOptions::default()).unwrap();
-            writer.finish(ImageTotals { zxid: Zxid(zxid), ..ImageTotals::default() }).unwrap();
+            let zxid = Zxid(zxid);
+            let writer = BaseWriter::create(dir.path(), zxid, BaseOptions::default(), CarryPlan::new(None)).unwrap();
+            writer.finish(&BaseTables::default(), ImageTotals { zxid, ..ImageTotals::default() }).unwrap();
         }
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/image-v1.bin");
+        std::fs::copy(fixture, DataDir::new(dir.path()).image(Zxid(zxids[0]))).unwrap();
         dir
     }
 
