@@ -20,6 +20,9 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 /// Every part of an image begins at a multiple of it: enough for any archived type.
 pub(crate) const ALIGNMENT: usize = 64;
 
+/// Where a versioned block says how many bytes it has, in four of them.
+pub(crate) const BLOCK_BYTES_AT: usize = 12;
+
 const CRC_BYTES: usize = 4;
 const PREAMBLE_BYTES: usize = 16;
 
