@@ -141,7 +141,7 @@ impl<'t> Node<'t> {
     }
 
     /// A copy for the top layer.
-    pub(super) fn to_record(self) -> Record {
+    pub(super) fn to_record(&self) -> Record {
         match &self.at {
             At::Layer(record) => (*record).clone(),
             At::Base(node) => Record {

@@ -18,7 +18,6 @@
 
 #![allow(unsafe_code, reason = "rkyv's derives implement unsafe traits")]
 
-use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -197,16 +196,14 @@ impl<'b> Block<'b> {
     }
 }
 
-/// A copy of a record's head and archive, at a multiple of 16. Its memory serves one record of a thread after the other.
+/// A copy of a record's head and archive, at a multiple of 16. It is moved often: so it lies on the heap, for a dozen ns.
 #[derive(Debug, Clone)]
 struct BlockBytes(AlignedVec);
 
 impl BlockBytes {
     #[inline]
     fn copied(head: &[u8; HEAD_BYTES], archive: &[u8]) -> BlockBytes {
-        let mut bytes = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
-        bytes.clear();
-        bytes.reserve(HEAD_BYTES + archive.len());
+        let mut bytes = AlignedVec::with_capacity(HEAD_BYTES + archive.len());
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(archive);
         black_box(&mut bytes);
@@ -217,21 +214,6 @@ impl BlockBytes {
     fn get(&self) -> &[u8] {
         &self.0
     }
-}
-
-impl Drop for BlockBytes {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.capacity() <= SPARE_BYTES_MAX {
-            // A thread that ends has no use for it.
-            let bytes = std::mem::take(&mut self.0);
-            let _ended = SPARE.try_with(|spare| spare.set(Some(bytes)));
-        }
-    }
-}
-
-thread_local! {
-    static SPARE: Cell<Option<AlignedVec>> = const { Cell::new(None) };
 }
 
 /// Bytes of a record with its data and padding.
@@ -349,8 +331,6 @@ pub(crate) struct EntryRow {
 /// What places count.
 pub(crate) const PLACE_BYTES: usize = 8;
 const HEAD_BYTES: usize = 16;
-/// Memory that a thread keeps: enough for head and archive of all but a few znodes.
-const SPARE_BYTES_MAX: usize = 1024;
 const CRC_BYTES: usize = 4;
 const DATA_NULL: u32 = u32::MAX;
 /// Sets the sums of data apart from those of records.
