@@ -177,3 +177,48 @@ fn a_closed_log_that_is_repaired_opens_again() {
     assert!(common::read_all(&mut reader).unwrap() == records[..2]);
     commit_one(&mut log, 3, 10);
 }
+
+/// Prints what an open takes, with the segment in the page cache. Run it alone:
+/// `cargo test --profile ci -p ringkeeper-wal --test a_closed_log_is_not_read_behind_its_end -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn what_an_open_takes() {
+    let options = |salt| Options { salt, ..Options::new() };
+    let dir = tempfile::tempdir().unwrap();
+    let opened = |salt| {
+        let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
+        let before = (std::time::Instant::now(), bytes_read());
+        let (log, _) = Log::open(disk, options(salt)).unwrap();
+        (log, before.0.elapsed(), bytes_read() - before.1)
+    };
+    let (mut log, ..) = opened(1);
+    let mut zxid = 0;
+    for used_mib in [1, 32, 60] {
+        while log.position().offset < used_mib << 20 {
+            zxid += 1;
+            commit_one(&mut log, zxid, 20_000);
+        }
+        for is_closed in [false, true] {
+            let mut took = Vec::new();
+            let mut read = 0;
+            for _ in 0..7 {
+                if is_closed {
+                    log.close().unwrap()
+                } else {
+                    log.seal().unwrap()
+                }
+                drop(log);
+                std::fs::read(dir.path().join(SEGMENT)).unwrap();
+                let (again, elapsed, bytes) = opened(zxid);
+                (log, read) = (again, bytes);
+                took.push(elapsed.as_secs_f64() * 1e3);
+            }
+            took.sort_by(f64::total_cmp);
+            let (least, median, most) = (took[0], took[3], took[6]);
+            println!(
+                "{used_mib} MiB used, closed {is_closed}: {median:.1} ms ({least:.1} to {most:.1}), {} KiB read",
+                read >> 10
+            );
+        }
+    }
+}
