@@ -39,13 +39,14 @@ fn last_place(base: &Base, bytes: &[u8]) -> u64 {
     file.windows(bytes.len()).rposition(|window| window == bytes).unwrap() as u64
 }
 
-/// Runs `read` while a byte of the image's file changes to and fro, until it has often met damage, which it tells, and often not.
-fn while_it_changes(base: &Base, at: u64, rounds: usize, mut read: impl FnMut() -> bool) {
+/// Runs `read` while a byte of the image's file changes to and fro, until what it has met, damage or not, has changed so often: on one
+/// processor, too, the byte has then changed in the middle of many a reading.
+fn while_it_changes(base: &Base, at: u64, changes: usize, mut read: impl FnMut() -> bool) {
     let file = File::options().read(true).write(true).open(&base.files()[0].path).unwrap();
     let mut good = [0];
     file.read_exact_at(&mut good, at).unwrap();
     let is_over = AtomicBool::new(false);
-    let (mut damaged, mut whole) = (0, 0);
+    let (mut met, mut changed) = (false, 0);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
@@ -55,8 +56,10 @@ fn while_it_changes(base: &Base, at: u64, rounds: usize, mut read: impl FnMut() 
         });
         // Also where `read` panics.
         let _over = Over(&is_over);
-        while damaged < rounds || whole < rounds {
-            if read() { damaged += 1 } else { whole += 1 }
+        while changed < changes {
+            let is_damaged = read();
+            changed += usize::from(is_damaged != met);
+            met = is_damaged;
         }
     });
 }
@@ -111,7 +114,7 @@ fn data_that_changes_while_it_is_read_is_right_or_damage() {
     let at = last_place(&base, &[b'l'; 40_000]);
     let mut reply = Vec::new();
     // The last byte: between its check and a copy of what was checked lies all the time that there is.
-    while_it_changes(&base, at + 39_999, 300, || {
+    while_it_changes(&base, at + 39_999, 200, || {
         reply.truncate(3);
         let appended = right(found.append_data(&mut reply));
         assert!(
@@ -120,7 +123,7 @@ fn data_that_changes_while_it_is_read_is_right_or_damage() {
         );
         appended.is_none()
     });
-    while_it_changes(&base, at + 39_999, 300, || {
+    while_it_changes(&base, at + 39_999, 200, || {
         let data = right(found.shared_data());
         assert!(data.as_ref().is_none_or(|data| data.as_deref() == expected), "other data than were written");
         data.is_none()
@@ -133,7 +136,7 @@ fn a_record_that_changes_while_it_is_read_is_right_or_damage() {
     let (model, base) = image(dir.path());
     let path = "/dir/child-05";
     let expected: Vec<_> = model.nodes.keys().filter(|path| path.starts_with("/dir/")).collect();
-    while_it_changes(&base, last_place(&base, path.as_bytes()) + 12, 300, || {
+    while_it_changes(&base, last_place(&base, path.as_bytes()) + 12, 100, || {
         let found = right(base.find(path));
         let stat = found.as_ref().map(|found| found.as_ref().expect("it is there").stat());
         assert!(stat.is_none_or(|stat| stat == model.nodes[path].stat), "another stat than was written");
@@ -154,7 +157,7 @@ fn an_image_is_not_merged_from_what_changes_underneath() {
     let mut zxid = OLD.0;
     // The segment is dirty: what did not change in it is copied.
     model.put("/dir/child-03", Some(vec![b'n'; 30]), None);
-    while_it_changes(&base, at, 10, || {
+    while_it_changes(&base, at, 30, || {
         zxid += 1;
         let mut model = model.clone();
         let merged = right(model.publish_on(Box::new(RealDisk), dir.path(), Zxid(zxid), OPTIONS, Some(&base)));

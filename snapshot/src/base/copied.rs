@@ -10,7 +10,6 @@ use std::hint::black_box;
 use rkyv::util::AlignedVec;
 
 /// A copy of a piece of fixed length.
-#[inline]
 pub(crate) fn copied<const N: usize>(from: &[u8; N]) -> [u8; N] {
     let mut copy = *from;
     black_box(&mut copy);
@@ -18,7 +17,6 @@ pub(crate) fn copied<const N: usize>(from: &[u8; N]) -> [u8; N] {
 }
 
 /// Appends a copy; returns it, where it is.
-#[inline]
 pub(crate) fn append<'t>(to: &'t mut Vec<u8>, from: &[u8]) -> &'t [u8] {
     let start = to.len();
     to.extend_from_slice(from);
@@ -26,7 +24,6 @@ pub(crate) fn append<'t>(to: &'t mut Vec<u8>, from: &[u8]) -> &'t [u8] {
 }
 
 /// A copy at an address that any archive may have.
-#[inline]
 pub(crate) fn aligned(from: &[u8]) -> AlignedVec {
     let mut copy = AlignedVec::with_capacity(from.len());
     copy.extend_from_slice(from);
