@@ -28,7 +28,7 @@ fn load(digest: u64) -> Result<Tree, LoadError> {
     loader.session(SESSION, 30_000);
     for path in RESERVED_PATHS {
         let node = fresh.get(path).expect("reserved");
-        loader.node(path, node.data(), node.acl(), node.persisted())?;
+        loader.node(path, node.data().as_deref(), node.acl(), node.persisted())?;
     }
     let stat = |owner| StatPersisted::created(Zxid(1), 1, owner);
     for dir in 0..DIRS {

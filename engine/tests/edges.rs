@@ -35,7 +35,7 @@ fn load(creates: i32, digest: u64) -> Result<Tree, LoadError> {
     let mut loader = Tree::loader();
     for path in RESERVED_PATHS {
         let node = fresh.get(path).expect("reserved");
-        loader.node(path, node.data(), node.acl(), node.persisted())?;
+        loader.node(path, node.data().as_deref(), node.acl(), node.persisted())?;
     }
     let stat = StatPersisted { cversion: creates, ..StatPersisted::created(Zxid(1), 1, EphemeralOwner::NONE) };
     loader.node("/p", None, &[Acl::open()], stat)?;

@@ -34,7 +34,7 @@ fn count(tree: &Tree, subject: &str, quotas: &[&str]) -> (i64, i64) {
 
 fn totals(tree: &Tree, subject: &str) -> (i64, i64) {
     let node = tree.get(&stats_path(subject)).unwrap();
-    let record = QuotaRecord::parse(node.data().unwrap()).unwrap();
+    let record = QuotaRecord::parse(&node.data().unwrap()).unwrap();
     (record.count, record.bytes)
 }
 
@@ -58,7 +58,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 fn reloaded(tree: &Tree) -> Tree {
     let mut loader = Tree::loader();
     for node in tree.subtree("/") {
-        loader.node(node.path(), node.data(), node.acl(), node.persisted()).unwrap();
+        loader.node(node.path(), node.data().as_deref(), node.acl(), node.persisted()).unwrap();
     }
     for (session, timeout_ms) in tree.sessions() {
         loader.session(session, timeout_ms);

@@ -11,6 +11,7 @@ use proto::stat::EphemeralOwner;
 use proto::txn::{CreateTxn, DIGEST_VERSION, NO_PARENT_CVERSION, Txn, TxnHeader, TxnRecord};
 use proto::{Acl, AclVec, OpCode, Perms, Reader, SessionId, StatPersisted, Writer, Xid, Zxid, jute};
 use ringkeeper_engine as engine;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use vectors::vectors;
 
@@ -23,7 +24,7 @@ fn everything(tree: &Tree) -> Everything {
         let node = tree.get(&path).unwrap();
         let prefix = if path == "/" { "" } else { &path };
         ahead.extend(node.children().map(|name| format!("{prefix}/{name}")));
-        znodes.insert(path.clone(), (node.data().map(<[u8]>::to_vec), node.acl().to_vec(), node.persisted()));
+        znodes.insert(path.clone(), (node.data().map(Cow::into_owned), node.acl().to_vec(), node.persisted()));
     }
     assert_eq!(znodes.len(), tree.node_count(), "every znode hangs below the root");
     (znodes, tree.sessions().collect())
@@ -159,7 +160,7 @@ impl Living {
             (0..self.random.below(speed + 1)).for_each(|_| self.txn());
             let Some(node) = self.tree.get(&path) else { continue };
             let acl = Some(&node.acl()[..]).filter(|acl| known.iter().any(|known| known == acl));
-            loader.node(&path, node.data(), acl, node.persisted()).unwrap();
+            loader.node(&path, node.data().as_deref(), acl, node.persisted()).unwrap();
             let prefix = if path == "/" { "" } else { &path };
             ahead.extend(node.children().map(|name| format!("{prefix}/{name}")));
         }
@@ -182,7 +183,7 @@ impl Living {
     }
 }
 
-fn strings<'s>(paths: impl Iterator<Item = &'s str>) -> Vec<u8> {
+fn strings<S: AsRef<str>>(paths: impl Iterator<Item = S>) -> Vec<u8> {
     let (mut bytes, paths) = (Vec::new(), paths.collect::<Vec<_>>());
     Writer::new(&mut bytes).strings(paths.into_iter());
     bytes

@@ -290,6 +290,17 @@ impl<'b> Writer<'b> {
         }
     }
 
+    /// A buffer of this length, whose bytes `append` puts into the writer's: for who looks at them there.
+    ///
+    /// # Panics
+    /// If it appends another count of bytes.
+    pub fn buffer_with(&mut self, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
+        self.length(len);
+        let end = self.out.len() + len;
+        append(self.out);
+        assert_eq!(self.out.len(), end, "a buffer has the length that is written before it");
+    }
+
     /// A string.
     pub fn string(&mut self, value: &str) {
         self.buffer(Some(value.as_bytes()));
@@ -301,10 +312,10 @@ impl<'b> Writer<'b> {
     }
 
     /// A vector of strings.
-    pub fn strings<'s>(&mut self, values: impl ExactSizeIterator<Item = &'s str>) {
+    pub fn strings<S: AsRef<str>>(&mut self, values: impl ExactSizeIterator<Item = S>) {
         self.length(values.len());
         for value in values {
-            self.string(value);
+            self.string(value.as_ref());
         }
     }
 

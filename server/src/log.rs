@@ -68,7 +68,7 @@ impl<D: Disk> LogThread<D> {
                         "the disk of the log is full: what waited for space is not written; none of it was acknowledged"
                     );
                 }
-                return writer.seal();
+                return writer.close();
             }
             if writer.tidy()? {
                 continue;

@@ -216,6 +216,22 @@ impl<D: Disk> LogWriter<D> {
         Ok(())
     }
 
+    /// The end of a clean stop: seals the log and notes where it ends, blocking. While something waits for space on the disk the next start
+    /// looks for the end itself.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn close(&mut self) -> Result<(), wal::Error> {
+        if self.waits_for_space() {
+            return Ok(());
+        }
+        match self.log.close() {
+            // It is sealed, or the next start finds what was acknowledged all the same.
+            Err(error) if error.is_no_space() => Ok(()),
+            closed => closed,
+        }
+    }
+
     /// Whether something waits for space on the disk.
     #[must_use]
     pub fn waits_for_space(&self) -> bool {

@@ -68,6 +68,7 @@ impl Lender {
         assert_eq!(self.rig.durable(), self.rig.last());
         self.rig.assert_holds_up_to(self.rig.last());
         assert!(self.rig.is_sealed(), "the log does not end with a seal");
+        assert!(self.rig.disk.sim.files().contains_key("closed"), "the next start reads behind the end");
     }
 }
 

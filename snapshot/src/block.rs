@@ -22,6 +22,8 @@ pub(crate) const ALIGNMENT: usize = 64;
 
 /// Preamble and checksum of a versioned block: its bytes beside the fields.
 pub(crate) const VERSIONED_OVERHEAD_BYTES: usize = PREAMBLE_BYTES + CRC_BYTES;
+/// Where a versioned block says how many bytes it has, in four of them.
+pub(crate) const BLOCK_BYTES_AT: usize = 12;
 
 const CRC_BYTES: usize = 4;
 const PREAMBLE_BYTES: usize = 16;

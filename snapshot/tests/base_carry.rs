@@ -164,8 +164,8 @@ fn what_is_left_of_a_segment_between_others_that_stay_is_joined_with_the_next() 
     let all = model.publish(dir.path(), Zxid(1), OPTIONS, None);
     let base = open(dir.path(), Zxid(1));
     // One segment in four loses all but its first child.
-    let children: Vec<_> = base.children("/queue").unwrap().map(|child| child.unwrap().path()).collect();
-    let segments: Vec<&[&str]> = children.chunk_by(|a, b| base.extent(a) == base.extent(b)).collect();
+    let children: Vec<_> = base.children("/queue").unwrap().map(|child| child.unwrap().path().to_owned()).collect();
+    let segments: Vec<&[String]> = children.chunk_by(|a, b| base.extent(a) == base.extent(b)).collect();
     let emptied = segments.iter().skip(1).step_by(4);
     emptied.clone().flat_map(|segment| &segment[1..]).for_each(|path| assert!(model.delete(path)));
     let (published, opened) = next(dir.path(), &mut model, &base);

@@ -165,7 +165,7 @@ impl Files {
                 let found = found.unwrap_or_else(|| panic!("{path} is not found"));
                 assert_eq!((found.path(), found.stat(), found.acl_id()), (path.as_str(), node.stat, node.acl_id));
                 assert_eq!((found.content_crc(), found.child_count()), (node.content_crc, model.child_count(path)));
-                assert!(found.data()? == node.data.as_deref(), "the data of {path}");
+                assert!(found.data()? == node.data, "the data of {path}");
                 Ok(())
             });
             asked.unwrap_or_else(&mut is_damage);
@@ -191,9 +191,12 @@ impl Files {
                 Run::Ttls => self.base.ttls(),
                 _ => self.base.containers(),
             };
-            let walked: Result<Vec<(i64, &str)>> = entries.collect();
+            let walked: Result<Vec<(i64, Box<str>)>> = entries.collect();
             match walked {
-                Ok(found) => assert!(found.into_iter().eq(expected.iter().map(|(key, path)| (*key, path.as_str())))),
+                Ok(found) => {
+                    let found = found.iter().map(|(key, path)| (*key, &**path));
+                    assert!(found.eq(expected.iter().map(|(key, path)| (*key, path.as_str()))));
+                }
                 Err(error) => is_damage(error),
             }
         }

@@ -65,7 +65,7 @@ fn child_that_reads_an_image_that_is_cut_short() {
     fault::install().unwrap();
     let base = open(&dir, Zxid(5));
     File::options().write(true).open(&base.files()[0].path).unwrap().set_len(4096).unwrap();
-    let read: usize = base.nodes().map(|node| node.unwrap().data().unwrap().map_or(0, <[u8]>::len)).sum();
+    let read: usize = base.nodes().map(|node| node.unwrap().data().unwrap().map_or(0, |data| data.len())).sum();
     panic!("{read} bytes were read of a file that is not there");
 }
 

@@ -111,7 +111,7 @@ fn write_snapshot(tree: &Tree, file: &SnapshotFile, with_digest: bool) -> Result
     let mut writer = SnapshotWriter::create(file, &sessions, &acls)?;
     walk(tree, |node| {
         let acl = number_of(node.acl_id());
-        writer.node(&version_2::Node { path: node.path(), data: node.data(), acl, stat: node.persisted() })
+        writer.node(&version_2::Node { path: node.path(), data: node.data().as_deref(), acl, stat: node.persisted() })
     })?;
     let zxid = tree.last_zxid();
     let digest = SnapshotDigest { zxid, version: DIGEST_VERSION, digest: tree.digest() };
@@ -120,14 +120,14 @@ fn write_snapshot(tree: &Tree, file: &SnapshotFile, with_digest: bool) -> Result
 }
 
 /// Visits every znode, parents before their children, and siblings by name. In memory are the names of the children on the way, no more.
-fn walk<'t, E>(tree: &'t Tree, mut visit: impl FnMut(Node<'t>) -> Result<(), E>) -> Result<(), E> {
-    let mut on_the_way: Vec<(String, std::vec::IntoIter<&'t str>)> = Vec::new();
+fn walk<'t, E>(tree: &'t Tree, mut visit: impl FnMut(&Node<'t>) -> Result<(), E>) -> Result<(), E> {
+    let mut on_the_way: Vec<(String, std::vec::IntoIter<Box<str>>)> = Vec::new();
     let mut next = Some("/".to_owned());
     loop {
         if let Some(path) = next.take() {
             let Some(node) = tree.get(&path) else { continue };
-            visit(node)?;
-            let mut names: Vec<&str> = node.children().collect();
+            visit(&node)?;
+            let mut names: Vec<Box<str>> = node.children().map(|name| Box::from(&*name)).collect();
             names.sort_unstable();
             let prefix = if path == "/" { String::new() } else { path };
             on_the_way.push((prefix, names.into_iter()));

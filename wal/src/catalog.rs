@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Error, Options, ReadDisk, Reader, TornTail,
+    closed::Closed,
     format::{Generation, HEADER_BYTES, HeaderFault, SegmentHeader, SegmentIdentity, SegmentSeq},
     scan::{GroupWalk, Tail, scan_head},
 };
@@ -31,6 +32,15 @@ pub struct History {
 /// first half of [`Log::open`](crate::Log::open). Checks every byte of the newest segment; the others are checked by
 /// the reader that passes them.
 pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Error> {
+    inspect_closed(disk, options, None)
+}
+
+/// As [`inspect`], with the note of a clean stop: what lies behind the end that it tells of is not read.
+pub(crate) fn inspect_closed<R: ReadDisk>(
+    disk: &R,
+    options: &Options,
+    closed: Option<Closed>,
+) -> Result<History, Error> {
     let (segments, spares) = read_headers(disk)?;
     let newest_generation = segments.values().flatten().map(|s| s.header.generation).max();
     let next_seq = SegmentSeq(segments.keys().next_back().map_or(1, |seq| seq.0 + 1));
@@ -49,7 +59,7 @@ pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Erro
     check_owner(&path, options)?;
     let on_path = |segment: &Arc<Segment>| path.iter().any(|live| Arc::ptr_eq(live, segment));
     history.dead = segments.values().flatten().filter(|s| !on_path(s)).cloned().collect();
-    let (path, tail) = find_ends(disk, path)?;
+    let (path, tail) = find_ends(disk, path, closed)?;
     history.path = path;
     match tail {
         Tail::Clean => {}
@@ -60,9 +70,13 @@ pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Erro
 }
 
 /// Gives each segment its end: by the next one's header, and the last one's by reading it.
-pub(crate) fn find_ends<R: ReadDisk>(disk: &R, path: Vec<Arc<Segment>>) -> Result<(Vec<PathEntry>, Tail), Error> {
+pub(crate) fn find_ends<R: ReadDisk>(
+    disk: &R,
+    path: Vec<Arc<Segment>>,
+    closed: Option<Closed>,
+) -> Result<(Vec<PathEntry>, Tail), Error> {
     let Some(head) = path.last() else { return Ok((Vec::new(), Tail::Clean)) };
-    let (head_end, tail) = scan_head(disk, head)?;
+    let (head_end, tail) = scan_head(disk, head, closed.and_then(|closed| closed.end_of(head)))?;
     let mut ends: Vec<End> = path.iter().skip(1).filter_map(|next| End::before(&next.header)).collect();
     ends.push(head_end);
     assert!(ends.len() == path.len(), "every segment but the first is linked to the one before");

@@ -101,6 +101,9 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The log was closed: a clean stop has noted where it ends.
+    #[error("log: it is closed, nothing is written any more")]
+    Closed,
     /// The options contradict each other.
     #[error("log: {0}")]
     BadOptions(&'static str),

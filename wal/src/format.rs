@@ -426,7 +426,7 @@ fn check_records(header: &GroupHeader, payload: &[u8]) -> Result<(), &'static st
 }
 
 /// crc32c of `bytes` without the 4 bytes at `field`, begun with `seed`.
-fn crc_without_field(seed: u32, bytes: &[u8], field: usize) -> u32 {
+pub(crate) fn crc_without_field(seed: u32, bytes: &[u8], field: usize) -> u32 {
     let (before, rest) = bytes.split_at(field);
     let (_, after) = rest.split_at(4);
     let begun = if seed == 0 { crc32c(before) } else { crc32c_append(seed, before) };
@@ -434,7 +434,7 @@ fn crc_without_field(seed: u32, bytes: &[u8], field: usize) -> u32 {
 }
 
 /// Copies `value` to `at`; a place outside is our own bug.
-fn put(into: &mut [u8], at: usize, value: &[u8]) {
+pub(crate) fn put(into: &mut [u8], at: usize, value: &[u8]) {
     into.get_mut(at..at + value.len()).expect("the encoder was given too small a buffer").copy_from_slice(value);
 }
 
@@ -442,11 +442,11 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 

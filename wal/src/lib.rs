@@ -15,7 +15,7 @@
 //! **Tests that catch a mistake here**: `tests/crash_at_every_step_keeps_what_was_acknowledged.rs` (freeze at every
 //! write and sync, torn and reordered sectors), `tests/damage_is_named_and_a_torn_tail_is_cut.rs` (every byte flipped),
 //! `tests/random_flips_are_named.rs` (in a large log), `tests/a_log_is_looked_at_without_touching_it.rs` (tools, beside a writer),
-//! `tests/segments_are_recycled_and_purged.rs`, `tests/any_script_reads_back.rs` (property test),
+//! `tests/a_closed_log_is_not_read_behind_its_end.rs`, `tests/segments_are_recycled_and_purged.rs`, `tests/any_script_reads_back.rs` (property test),
 //! `tests/real_disks.rs` (io_uring, O_DIRECT and its fallback) and `tests/format_version_1_is_still_read.rs`.
 //!
 //! ```
@@ -36,6 +36,7 @@
 
 mod aligned;
 mod catalog;
+mod closed;
 mod disk;
 mod error;
 mod faults;

@@ -9,7 +9,8 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 
 use crate::{
     AlignedBuf, Disk, Error, Options, Prepared, Reader, TornTail, Wait,
-    catalog::{End, PathEntry, Segment, inspect, segment_name},
+    catalog::{End, PathEntry, Segment, inspect_closed, segment_name},
+    closed::Closed,
     format::{Generation, HEADER_BYTES, Link, LogPosition, SegmentHeader, SegmentSeq, to_usize},
     group::GatheringGroup,
     reader::find_cut,
@@ -76,7 +77,10 @@ impl<D: Disk> Log<D> {
     pub fn open(mut disk: D, options: Options) -> Result<(Log<D>, Reader<D::Read>), Error> {
         options.check()?;
         let read = disk.read_side();
-        let history = inspect(&read, &options)?;
+        let closed = Closed::read(&read)?;
+        let history = inspect_closed(&read, &options, closed)?;
+        // Gone for good with the sync of the directory that every way from here to the first write has.
+        Closed::remove(&mut disk)?;
         if let Some(torn) = history.torn_tail() {
             tracing::warn!(
                 file = torn.file,
@@ -214,6 +218,17 @@ impl<D: Disk> Log<D> {
             self.write_group()?;
         }
         Ok(())
+    }
+
+    /// For a clean stop: commits and seals, and notes where the log ends, so that the next open does not look behind that. Nothing can be
+    /// written afterwards.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.seal()?;
+        let head = self.head();
+        let closed = Closed::new(&head.segment, head.end);
+        // Whatever becomes of the note: a group behind it would be taken for none.
+        self.poison = Some(Error::Closed);
+        closed.write(&mut self.disk)
     }
 
     /// Zeroes up to about `bytes_max` bytes of the next segment; call it when idle, and between groups when there is

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::{
     Disk, Error, LogView, ReadDisk, Standing,
     catalog::Segment,
+    closed::Closed,
     format::{Generation, SegmentSeq},
     scan::GroupWalk,
 };
@@ -108,6 +109,8 @@ impl RepairPlan {
         for name in removes.iter().rev() {
             disk.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
+        // It tells of an end that will not be there.
+        Closed::remove(disk)?;
         disk.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         if let Some((name, from, to)) = &self.zero {
             let mut file = disk.open_write(name).map_err(|e| Error::io("open", name, e))?;

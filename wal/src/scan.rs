@@ -3,7 +3,8 @@
 //! Groups are issued one at a time, each only after the one before is durable. So a group that reads well behind one
 //! that does not proves that the broken one had been durable: that is damage. With no such witness the broken group
 //! was the one in flight: a torn tail, never acknowledged, and the log ends before it. (A seal is such a witness; that
-//! is why a clean shutdown and an idle log write one.)
+//! is why a clean shutdown and an idle log write one.) After a clean stop a note ([`crate::closed`]) says where the log ends: then no witness is
+//! looked for behind that, and records that are missing before it were durable.
 //!
 //! `tests/damage_is_named_and_a_torn_tail_is_cut.rs` flips every byte and cuts the last group at every sector.
 
@@ -40,7 +41,12 @@ pub(crate) enum Tail {
 /// Walks all groups of the newest segment: where the last good one ends, and what comes then. The error is the disk's.
 ///
 /// The segment may be written meanwhile: a group that did not read a moment ago, and reads now that a later one is there, was in flight.
-pub(crate) fn scan_head<R: ReadDisk>(disk: &R, segment: &Arc<Segment>) -> Result<(End, Tail), Error> {
+/// Where it is known that the segment was `closed` here and not written since, nobody looks for a later one.
+pub(crate) fn scan_head<R: ReadDisk>(
+    disk: &R,
+    segment: &Arc<Segment>,
+    closed: Option<End>,
+) -> Result<(End, Tail), Error> {
     let mut walk = GroupWalk::open(disk, segment)?;
     loop {
         let fault = match walk.step() {
@@ -49,7 +55,13 @@ pub(crate) fn scan_head<R: ReadDisk>(disk: &R, segment: &Arc<Segment>) -> Result
             Err(error) if error.is_damage() => return Ok((walk.at, Tail::Damaged(error))),
             Err(error) => return Err(error),
         };
+        if fault == GroupFault::Foreign && closed == Some(walk.at) {
+            return Ok((walk.at, Tail::Clean));
+        }
         let Some(witness) = find_witness(&walk)? else {
+            if closed.is_some_and(|closed| closed.zxid > walk.at.zxid) {
+                return Ok((walk.at, Tail::Damaged(walk.damage(fault.what()))));
+            }
             return Ok((walk.at, tail_of(&walk, fault)));
         };
         if let Ok(Err(fault)) = walk.step() {

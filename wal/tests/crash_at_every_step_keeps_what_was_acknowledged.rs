@@ -10,7 +10,7 @@ use common::{
     data,
     model::{
         Model,
-        Step::{self, Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate},
+        Step::{self, Close, Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate},
         run_until,
     },
     open, small,
@@ -23,6 +23,7 @@ const SCRIPT: &[Step] = &[
     Seal,
     Commit(&[100, 100, 100]),
     Prepare(16 << 10),
+    Close,
     Commit(&[4096, 4096, 4096]),
     Reopen,
     Commit(&[4096, 4096, 4096]),
@@ -45,6 +46,7 @@ const SCRIPT: &[Step] = &[
     Overlap(&[10], &[4096, 10]),
     Reopen,
     Commit(&[4096, 4096, 4096]),
+    Close,
     Commit(&[1]),
     Seal,
 ];

@@ -173,7 +173,7 @@ impl<'t> Reader<'t, '_> {
         if read.watch {
             self.watches.add_data(read.path, self.conn);
         }
-        w.buffer(node.data());
+        node.write_data(w);
         node.stat().write(w);
         Ok(())
     }
@@ -219,7 +219,7 @@ impl<'t> Reader<'t, '_> {
 
     fn get_ephemerals(&self, prefix: Option<&str>, w: &mut Writer<'_>) {
         let prefix = prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
-        let paths: Vec<&str> = self.tree.ephemerals_of(self.session).filter(|path| path.starts_with(prefix)).collect();
+        let paths: Vec<_> = self.tree.ephemerals_of(self.session).filter(|path| path.starts_with(prefix)).collect();
         w.strings(paths.into_iter());
     }
 

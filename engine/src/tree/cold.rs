@@ -140,7 +140,7 @@ impl Look<'_> {
     /// The first of a session's ephemerals, which its end deletes.
     fn nodes_of_ephemerals(&mut self, session: SessionId) {
         if self.extents.is_empty() {
-            self.tree.ephemerals_of(session).take(EPHEMERALS_MAX).for_each(|path| self.node_and_parent(path));
+            self.tree.ephemerals_of(session).take(EPHEMERALS_MAX).for_each(|path| self.node_and_parent(&path));
         }
     }
 

@@ -123,18 +123,20 @@ impl FrozenTree {
         Ok(Changes { nodes, entries })
     }
 
-    /// The znodes, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeEntry<'_>> {
-        let layer = self.layer.entries().filter_map(Entry::there).map(entry_of);
+    /// Visits the znodes, in no order.
+    pub fn for_each_node(&self, mut visit: impl FnMut(NodeEntry<'_>)) {
+        self.layer.entries().filter_map(Entry::there).map(entry_of).for_each(&mut visit);
         let base = self.base.iter().flat_map(|base| base.nodes()).map(unbroken);
-        layer.chain(base.filter(|node| self.layer.find(node.path()).is_none()).map(|node| NodeEntry {
-            path: node.path(),
-            data: unbroken(node.data()),
-            stat: node.stat(),
-            acl_id: node.acl_id(),
-            content_crc: node.content_crc(),
-            child_count: node.child_count(),
-        }))
+        for node in base.filter(|node| self.layer.find(node.path()).is_none()) {
+            visit(NodeEntry {
+                path: node.path(),
+                data: unbroken(node.data()).as_deref(),
+                stat: node.stat(),
+                acl_id: node.acl_id(),
+                content_crc: node.content_crc(),
+                child_count: node.child_count(),
+            });
+        }
     }
 
     /// The ACLs with their numbers, ascending.

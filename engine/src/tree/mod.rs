@@ -21,7 +21,7 @@ pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
 pub use load::{LoadError, TreeLoader};
-pub use node::{Children, Node};
+pub use node::{ChildName, Children, Node};
 
 use crate::digest::{self, ContentCrc};
 use acl_table::AclTable;
@@ -30,6 +30,7 @@ use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
 use snapshot::base::Base;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -168,7 +169,7 @@ impl Tree {
     }
 
     /// The paths of a session's ephemerals, in no order.
-    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &str> + '_ {
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = Cow<'_, str>> + '_ {
         self.ephemerals_behind(session, None)
     }
 
@@ -189,11 +190,11 @@ impl Tree {
     pub fn ephemerals_after(&self, session: SessionId, after: Option<&str>, count_max: usize) -> Vec<Arc<str>> {
         // Each source is in order: of none more than `count_max` can be among the first.
         let layers = self.layers().flat_map(|(depth, layer)| {
-            let paths = layer.ephemerals_after(session, after).map(|path| &**path);
+            let paths = layer.ephemerals_after(session, after).map(|path| Cow::Borrowed(&**path));
             paths.filter(move |path| !self.is_covered(path, depth)).take(count_max)
         });
         let base = self.base_ephemerals(session, after).take(count_max);
-        let mut paths: Vec<&str> = layers.chain(base).collect();
+        let mut paths: Vec<Cow<'_, str>> = layers.chain(base).collect();
         paths.sort_unstable();
         paths.truncate(count_max);
         paths.into_iter().map(Arc::from).collect()
@@ -382,27 +383,32 @@ impl Tree {
         self.layers().take(depth).any(|(_, layer)| layer.find(path).is_some())
     }
 
-    fn ephemerals_behind<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = &'t str> {
+    fn ephemerals_behind<'t>(
+        &'t self,
+        session: SessionId,
+        after: Option<&'t str>,
+    ) -> impl Iterator<Item = Cow<'t, str>> {
         let layers = self.layers().flat_map(move |(depth, layer)| {
-            let paths = layer.ephemerals_after(session, after).map(|path| &**path);
+            let paths = layer.ephemerals_after(session, after).map(|path| Cow::Borrowed(&**path));
             paths.filter(move |path| !self.is_covered(path, depth))
         });
         layers.chain(self.base_ephemerals(session, after))
     }
 
     /// Those of a session's ephemerals that are as they were in the base.
-    fn base_ephemerals<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = &'t str> {
+    fn base_ephemerals<'t>(&'t self, session: SessionId, after: Option<&'t str>) -> impl Iterator<Item = Cow<'t, str>> {
         // Damage goes on to be found.
-        let is_behind =
-            move |path: &Result<&str, _>| !path.as_ref().is_ok_and(|path| after.is_some_and(|after| *path <= after));
+        let is_behind = move |path: &Result<Box<str>, _>| {
+            !path.as_ref().is_ok_and(|path| after.is_some_and(|after| **path <= *after))
+        };
         let first = after.unwrap_or_default();
         let base = self.base.iter().flat_map(move |base| base.ephemerals_from(session, first)).filter(is_behind);
-        base.map(unbroken).filter(|path| !self.is_covered(path, usize::MAX))
+        base.map(unbroken).filter(|path| !self.is_covered(path, usize::MAX)).map(|path| Cow::Owned(path.into()))
     }
 
     /// Those of the base's znodes that no layer covers.
-    fn still_of_base<'t>(&'t self, paths: impl Iterator<Item = &'t str>) -> impl Iterator<Item = Node<'t>> {
-        paths.filter(|path| !self.is_covered(path, usize::MAX)).filter_map(|path| self.get_base(path))
+    fn still_of_base<'t>(&'t self, paths: impl Iterator<Item = Box<str>>) -> impl Iterator<Item = Node<'t>> {
+        paths.filter(|path| !self.is_covered(path, usize::MAX)).filter_map(|path| self.get_base(&path))
     }
 
     /// The number of the znode in the top layer, where it is put if it is not there yet.

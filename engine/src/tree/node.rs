@@ -4,18 +4,22 @@ use super::acl_table::{AclId, AclList};
 use super::layer::{Entry, Layer, NodeId, Record};
 use super::{Tree, unbroken};
 use crate::digest::ContentCrc;
+use proto::jute::Writer;
 use proto::{Stat, StatPersisted};
 use snapshot::base::{BaseNode, Children as BaseChildren};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// A znode, to be read.
-#[derive(Clone, Copy, Debug)]
+/// A znode, to be read. Of one in the base this is a copy, which was checked: what is mapped may change underneath.
+#[derive(Clone, Debug)]
 pub struct Node<'t> {
     tree: &'t Tree,
     at: At<'t>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum At<'t> {
     Layer(&'t Record),
     Base(BaseNode<'t>),
@@ -26,14 +30,14 @@ impl<'t> Node<'t> {
         Node { tree, at: At::Layer(record) }
     }
 
-    pub(super) const fn of_base(tree: &'t Tree, node: BaseNode<'t>) -> Node<'t> {
+    pub(super) fn of_base(tree: &'t Tree, node: BaseNode<'t>) -> Node<'t> {
         Node { tree, at: At::Base(node) }
     }
 
     /// Its path.
     #[must_use]
-    pub fn path(&self) -> &'t str {
-        match self.at {
+    pub fn path(&self) -> &str {
+        match &self.at {
             At::Layer(record) => &record.path,
             At::Base(node) => node.path(),
         }
@@ -42,25 +46,35 @@ impl<'t> Node<'t> {
     /// Its path, to be kept.
     #[must_use]
     pub fn shared_path(&self) -> Arc<str> {
-        match self.at {
+        match &self.at {
             At::Layer(record) => Arc::clone(&record.path),
             At::Base(node) => node.path().into(),
         }
     }
 
-    /// Its data; null stays null.
+    /// Its data; null stays null. Of the base a copy.
     #[must_use]
-    pub fn data(&self) -> Option<&'t [u8]> {
-        match self.at {
-            At::Layer(record) => record.data.as_deref(),
-            At::Base(node) => unbroken(node.data()),
+    pub fn data(&self) -> Option<Cow<'t, [u8]>> {
+        match &self.at {
+            At::Layer(record) => record.data.as_deref().map(Cow::Borrowed),
+            At::Base(node) => unbroken(node.data()).map(Cow::Owned),
+        }
+    }
+
+    /// Writes its data as a buffer; null stays null.
+    pub fn write_data(&self, w: &mut Writer<'_>) {
+        match &self.at {
+            At::Layer(record) => w.buffer(record.data.as_deref()),
+            At::Base(node) if node.is_null() => w.buffer(None),
+            // It is checked where it is then.
+            At::Base(node) => w.buffer_with(node.data_len(), |out| unbroken(node.append_data(out))),
         }
     }
 
     /// Bytes of its data.
     #[must_use]
     pub fn data_bytes(&self) -> usize {
-        match self.at {
+        match &self.at {
             At::Layer(record) => record.data_len(),
             At::Base(node) => node.data_len(),
         }
@@ -75,7 +89,7 @@ impl<'t> Node<'t> {
     /// What is stored of it.
     #[must_use]
     pub fn persisted(&self) -> StatPersisted {
-        match self.at {
+        match &self.at {
             At::Layer(record) => record.stat,
             At::Base(node) => node.stat(),
         }
@@ -90,7 +104,7 @@ impl<'t> Node<'t> {
     /// The number of its ACL: [`AclId::OPEN`] needs no look.
     #[must_use]
     pub fn acl_id(&self) -> AclId {
-        match self.at {
+        match &self.at {
             At::Layer(record) => record.acl,
             At::Base(node) => AclId(node.acl_id()),
         }
@@ -99,7 +113,7 @@ impl<'t> Node<'t> {
     /// CRC of its path and data.
     #[must_use]
     pub fn content_crc(&self) -> ContentCrc {
-        match self.at {
+        match &self.at {
             At::Layer(record) => record.crc,
             At::Base(node) => ContentCrc::from_stored(node.content_crc()),
         }
@@ -108,7 +122,7 @@ impl<'t> Node<'t> {
     /// Count of its children.
     #[must_use]
     pub fn child_count(&self) -> usize {
-        match self.at {
+        match &self.at {
             At::Layer(record) => record.child_count as usize,
             At::Base(node) => node.child_count() as usize,
         }
@@ -117,24 +131,24 @@ impl<'t> Node<'t> {
     /// The names of its children, in no order.
     #[must_use]
     pub fn children(&self) -> Children<'t> {
-        Children { nodes: ChildNodes::new(*self), prefix: prefix_len(self.path()) }
+        Children { nodes: ChildNodes::new(self), prefix: prefix_len(self.path()) }
     }
 
     /// Its children, in no order, each as it is now.
     pub(super) fn child_nodes(&self) -> impl Iterator<Item = Node<'t>> + use<'t> {
         let tree = self.tree;
-        ChildNodes::new(*self).map(move |node| tree.get(node.path()).expect("a child is there"))
+        ChildNodes::new(self).map(move |node| tree.get(node.path()).expect("a child is there"))
     }
 
     /// A copy for the top layer.
-    pub(super) fn to_record(self) -> Record {
-        match self.at {
-            At::Layer(record) => record.clone(),
+    pub(super) fn to_record(&self) -> Record {
+        match &self.at {
+            At::Layer(record) => (*record).clone(),
             At::Base(node) => Record {
                 path: node.path().into(),
-                data: self.data().map(Into::into),
-                acl: self.acl_id(),
-                crc: self.content_crc(),
+                data: unbroken(node.shared_data()),
+                acl: AclId(node.acl_id()),
+                crc: ContentCrc::from_stored(node.content_crc()),
                 child_count: node.child_count(),
                 stat: node.stat(),
             },
@@ -151,11 +165,10 @@ pub struct Children<'t> {
 }
 
 impl<'t> Iterator for Children<'t> {
-    type Item = &'t str;
+    type Item = ChildName<'t>;
 
-    fn next(&mut self) -> Option<&'t str> {
-        let node = self.nodes.next()?;
-        node.path().get(self.prefix..)
+    fn next(&mut self) -> Option<ChildName<'t>> {
+        Some(ChildName { node: self.nodes.next()?, prefix: self.prefix })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -165,11 +178,38 @@ impl<'t> Iterator for Children<'t> {
 
 impl ExactSizeIterator for Children<'_> {}
 
+/// The name of a znode's child.
+#[derive(Debug)]
+pub struct ChildName<'t> {
+    node: Node<'t>,
+    prefix: usize,
+}
+
+impl Deref for ChildName<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.node.path().get(self.prefix..).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ChildName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl AsRef<str> for ChildName<'_> {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
 /// The children of a znode as the layer has them that first had each: of one that changed since only the path is right.
 #[derive(Debug)]
 struct ChildNodes<'t> {
     tree: &'t Tree,
-    dir: &'t str,
+    dir: Box<str>,
     /// The znode's entries in the layers, from the top, and how many of the added children were given out.
     added: [Option<Added<'t>>; 2],
     base: BaseStage<'t>,
@@ -192,9 +232,8 @@ enum BaseStage<'t> {
 }
 
 impl<'t> ChildNodes<'t> {
-    fn new(node: Node<'t>) -> ChildNodes<'t> {
-        let Node { tree, .. } = node;
-        let dir = node.path();
+    fn new(node: &Node<'t>) -> ChildNodes<'t> {
+        let (tree, dir) = (node.tree, node.path());
         let mut added = [None, None];
         let mut base = BaseStage::NotYet;
         for (place, (_, layer)) in added.iter_mut().zip(tree.layers()) {
@@ -206,7 +245,7 @@ impl<'t> ChildNodes<'t> {
                 None => {}
             }
         }
-        ChildNodes { tree, dir, added, base, remaining: node.child_count() }
+        ChildNodes { tree, dir: dir.into(), added, base, remaining: node.child_count() }
     }
 
     /// A child that lies at this depth is gone by one of the layers above it.
@@ -231,7 +270,7 @@ impl<'t> ChildNodes<'t> {
         if matches!(self.base, BaseStage::NotYet) {
             self.base = match &self.tree.base {
                 None => BaseStage::Nothing,
-                Some(base) => BaseStage::Open(Box::new(unbroken(base.children(self.dir)))),
+                Some(base) => BaseStage::Open(Box::new(unbroken(base.children(&self.dir)))),
             };
         }
         loop {

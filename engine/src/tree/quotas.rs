@@ -41,7 +41,7 @@ impl Tree {
     /// The limits of the quota of `subject`, and its totals, each as far as it is there.
     #[must_use]
     pub fn quota_parts(&self, subject: &str) -> (Option<QuotaRecord>, Option<QuotaRecord>) {
-        let read = |path: String| QuotaRecord::parse(self.get(&path)?.data().unwrap_or_default());
+        let read = |path: String| QuotaRecord::parse(&self.get(&path)?.data().unwrap_or_default());
         (read(quota::limits_path(subject)), read(quota::stats_path(subject)))
     }
 
@@ -75,7 +75,7 @@ impl Tree {
         let Some(subject) = self.quota_over(path) else { return };
         let stats = quota::stats_path(subject);
         // Not there (yet), or something else was written there: there are no totals to keep.
-        let record = self.get(&stats).and_then(|node| QuotaRecord::parse(node.data().unwrap_or_default()));
+        let record = self.get(&stats).and_then(|node| QuotaRecord::parse(&node.data().unwrap_or_default()));
         if let Some(mut totals) = record {
             totals.add(count, bytes);
             self.set_local_data(&stats, totals.to_string().as_bytes());

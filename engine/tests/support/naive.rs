@@ -7,6 +7,7 @@
 use proto::stat::EphemeralOwner;
 use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
 use ringkeeper_engine::tree::{FrozenTree, Tree};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a znode is.
@@ -153,11 +154,11 @@ impl Naive {
         for (path, node) in &self.nodes {
             let found = tree.get(path).unwrap_or_else(|| panic!("{path} is missing {when}"));
             assert_eq!(found.path(), path, "{when}");
-            assert_eq!(found.data(), node.data.as_deref(), "data of {path} {when}");
+            assert_eq!(found.data().as_deref(), node.data.as_deref(), "data of {path} {when}");
             assert_eq!(found.acl().to_vec(), node.acl, "ACL of {path} {when}");
             assert_eq!(found.persisted(), node.persisted(), "what is stored of {path} {when}");
             assert_eq!(found.stat(), self.stat(path), "Stat of {path} {when}");
-            let children = found.children().map(str::to_owned).collect::<BTreeSet<_>>();
+            let children = found.children().map(|name| name.to_string()).collect::<BTreeSet<_>>();
             assert_eq!(children, self.children(path), "children of {path} {when}");
             assert_eq!(found.child_count(), children.len(), "count of children of {path} {when}");
             let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
@@ -174,9 +175,9 @@ impl Naive {
             .collect();
         for owner in owners {
             let expected = self.ephemerals_of(owner);
-            let found: Vec<&str> = tree.ephemerals_of(SessionId(owner)).collect();
+            let found: Vec<_> = tree.ephemerals_of(SessionId(owner)).collect();
             assert_eq!(found.len(), expected.len(), "no ephemeral of {owner} is told twice {when}");
-            assert_eq!(found.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), expected, "of {owner} {when}");
+            assert_eq!(found.into_iter().map(Cow::into_owned).collect::<BTreeSet<_>>(), expected, "of {owner} {when}");
             let (mut in_pieces, mut after) = (Vec::new(), None);
             loop {
                 let piece = tree.ephemerals_after(SessionId(owner), after.as_deref(), 2);
@@ -210,10 +211,10 @@ impl Naive {
         assert_eq!(frozen.node_count, self.nodes.len(), "count of frozen znodes {when}");
         assert_eq!(frozen.digest, self.digest(), "frozen digest {when}");
         let mut loader = Tree::loader();
-        for node in frozen.nodes() {
+        frozen.for_each_node(|node| {
             let at = frozen.acls().binary_search_by_key(&node.acl_id, |(id, _)| id.0).expect("its ACL is there");
             loader.node(node.path, node.data, &frozen.acls()[at].1, node.stat).expect("once");
-        }
+        });
         for (session, timeout_ms) in frozen.sessions() {
             loader.session(*session, *timeout_ms);
         }

@@ -156,6 +156,8 @@ impl Rig {
     /// read; else it is a torn tail.
     pub(crate) fn is_sealed(&self) -> bool {
         let disk = self.disk.sim.deep_clone();
+        // The note of a clean stop would tell, too.
+        disk.put_file("closed", &[]);
         let (_, last) = self.pushed.last().expect("something was pushed");
         let found = disk.files().into_iter().find_map(|(name, bytes)| {
             let at = bytes.windows(last.len()).position(|window| window == last)?;

@@ -5,7 +5,8 @@
 
 use super::place::{Place, Run, split};
 use super::reader::{Base, BaseNode};
-use super::segment::{Record, RowRef, SegmentView};
+use super::record::{Record, RowRef};
+use super::segment::SegmentView;
 use crate::Result;
 
 /// A place between two records of a run.
@@ -94,15 +95,15 @@ pub struct Children<'b> {
     cursor: Cursor<'b>,
     /// The next child where it has been read already.
     first: Option<BaseNode<'b>>,
-    /// The parent's path, as the last child has it; `None` when there are no more.
-    parent: Option<&'b str>,
+    /// The parent's path; `None` when there are no more.
+    parent: Option<Box<str>>,
 }
 
 impl<'b> Children<'b> {
     pub(crate) fn new(base: &'b Base, parent: &str, first_name: &str) -> Result<Children<'b>> {
         let mut cursor = Cursor::at_place(base, Run::Nodes, &Place::of_children(parent, first_name))?;
         let first = cursor.next_node().transpose()?.filter(|node| split(node.path()).0 == parent);
-        let parent = first.map(|node| split(node.path()).0);
+        let parent = first.is_some().then(|| parent.into());
         Ok(Children { cursor, first, parent })
     }
 }
@@ -111,7 +112,7 @@ impl<'b> Iterator for Children<'b> {
     type Item = Result<BaseNode<'b>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let parent = self.parent?;
+        let parent = self.parent.as_deref()?;
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
@@ -167,19 +168,19 @@ impl<'b> Entries<'b> {
 }
 
 impl<'b> Iterator for Entries<'b> {
-    type Item = Result<(i64, &'b str)>;
+    type Item = Result<(i64, Box<str>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = match self.cursor.next_record()? {
-            Ok((_, Record { row: RowRef::Entry(row), .. })) => row,
-            Ok((_, Record { row: RowRef::Node(_), .. })) => panic!("only the znodes' run holds znodes"),
+        let record: Record<'b> = match self.cursor.next_record()? {
+            Ok((_, record)) => record,
             Err(error) => return Some(Err(error)),
         };
+        let RowRef::Entry(row) = record.row() else { panic!("only the znodes' run holds znodes") };
         let key = row.key.to_native();
         if self.only.is_some_and(|only| only != key) {
             self.cursor.end();
             return None;
         }
-        Some(Ok((key, row.path.get())))
+        Some(Ok((key, row.path.get().into())))
     }
 }

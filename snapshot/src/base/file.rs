@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use proto::Zxid;
 
+use super::copied::append;
 use super::layout::{FOOTER_BYTES, FORMAT_VERSION, Footer};
 use super::resident;
-use crate::block::{bytes_at, padded};
+use crate::block::{BLOCK_BYTES_AT, BLOCK_BYTES_MAX, bytes_at, padded};
 use crate::dirs::parse_image_name;
 use crate::header::{HEADER_BYTES, Header};
 use crate::{Damage, Error, Result, fault};
@@ -46,14 +47,9 @@ impl MappedFile {
         resident::read_little_ahead(&file);
         let map = map(&file).map_err(|source| Error::io("map", path, source))?;
         let range = fault::MappedRange::register(&map, path);
-        let header = decode_header(path, &map)?;
-        let footer = decode_footer(path, &map, &header)?;
-        let identity = FileIdentity {
-            zxid: header.zxid,
-            file_bytes: footer.file_bytes,
-            header_crc: last_word(map.get(..HEADER_BYTES).unwrap_or_default()),
-            footer_crc: last_word(&map),
-        };
+        let (header, header_crc) = decode_header(path, &map)?;
+        let (footer, footer_crc) = decode_footer(path, &map, &header)?;
+        let identity = FileIdentity { zxid: header.zxid, file_bytes: footer.file_bytes, header_crc, footer_crc };
         Ok(MappedFile { path: path.to_path_buf(), file, map, header, footer, identity, _range: range })
     }
 
@@ -152,11 +148,13 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     Ok(map)
 }
 
-fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
+/// The header and its checksum.
+fn decode_header(path: &Path, map: &[u8]) -> Result<(Header, u32)> {
     let damaged = |zxid, what| Error::damaged(path, 0, zxid, what);
+    let block = first_block(map);
     // Where the header cannot tell, the name does.
     let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
-    let (version, header) = Header::decode(map, FORMAT_VERSION).map_err(|what| damaged(named, what))?;
+    let (version, header) = Header::decode(&block, FORMAT_VERSION).map_err(|what| damaged(named, what))?;
     let header = match header {
         Some(header) => header,
         None if version < FORMAT_VERSION => {
@@ -167,21 +165,33 @@ fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
     if named.is_some_and(|zxid| zxid != header.zxid) {
         return Err(damaged(Some(header.zxid), Damage::Field("the zxid in the file's name")));
     }
-    Ok(header)
+    Ok((header, last_word(&block)))
+}
+
+/// A copy of the block at the start, as long as it says that it is.
+fn first_block(map: &[u8]) -> Vec<u8> {
+    let says = map.get(BLOCK_BYTES_AT..).and_then(<[u8]>::first_chunk).map_or(0, |len| u32::from_le_bytes(*len));
+    let len = (says as usize).clamp(HEADER_BYTES, BLOCK_BYTES_MAX).min(map.len());
+    let mut block = Vec::with_capacity(len);
+    append(&mut block, map.get(..len).unwrap_or_default());
+    block
 }
 
 fn newer(path: &Path, found: u32) -> Error {
     Error::NewerFormat { file: path.to_path_buf(), found, supported: FORMAT_VERSION }
 }
 
-fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<Footer> {
+/// The footer and its checksum.
+fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<(Footer, u32)> {
     let damaged = |offset, what| Error::damaged(path, offset, Some(header.zxid), what);
     let found = map.len() as u64;
     let Some(offset) = found.checked_sub(FOOTER_BYTES as u64).filter(|&offset| offset >= HEADER_BYTES as u64) else {
         return Err(damaged(0, Damage::Length { found, expected: (HEADER_BYTES + FOOTER_BYTES) as u64 }));
     };
     let bytes = bytes_at(map, offset, FOOTER_BYTES as u64).map_err(|what| damaged(offset, what))?;
-    let footer = Footer::decode(bytes).map_err(|what| damaged(offset, what))?;
+    let mut block = Vec::with_capacity(FOOTER_BYTES);
+    append(&mut block, bytes);
+    let footer = Footer::decode(&block).map_err(|what| damaged(offset, what))?;
     if footer.file_bytes != found {
         return Err(damaged(offset, Damage::Length { found, expected: footer.file_bytes }));
     }
@@ -196,7 +206,7 @@ fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<Footer> {
     if contiguous != Some(offset) || first.offset < HEADER_BYTES as u64 {
         return Err(damaged(offset, Damage::Field("the places of the parts")));
     }
-    Ok(footer)
+    Ok((footer, last_word(&block)))
 }
 
 fn last_word(bytes: &[u8]) -> u32 {

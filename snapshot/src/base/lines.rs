@@ -12,45 +12,52 @@
 //!
 //! A **place** is a record's offset within the segment's records, divided by 8; thus within 512 KiB.
 
+use super::copied::copied;
 use crate::Damage;
 
-/// What a look-up line says of a path.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LookupLine<'a> {
-    entries: &'a [[u8; LOOKUP_ENTRY_BYTES]],
+/// A look-up line: a copy that was checked.
+#[derive(Debug)]
+pub(crate) struct LookupLine {
+    line: [u8; LINE_BYTES],
+    count: usize,
     overflows: bool,
 }
 
-impl<'a> LookupLine<'a> {
-    /// Checks a line; `number` is its place within the segment's lines.
-    pub(crate) fn open(line: &'a [u8; LINE_BYTES], salt: u32, number: u32) -> Result<LookupLine<'a>, Damage> {
-        let rest = check(line, salt, number)?;
-        let Some(([count, flags, 0, 0], entries)) = rest.split_first_chunk::<LOOKUP_HEAD_BYTES>() else {
+impl LookupLine {
+    /// Copies a line and checks the copy; `number` is its place within the segment's lines.
+    pub(crate) fn open(line: &[u8; LINE_BYTES], salt: u32, number: u32) -> Result<LookupLine, Damage> {
+        let line = copied(line);
+        let Some(([count, flags, 0, 0], entries)) =
+            check(&line, salt, number)?.split_first_chunk::<LOOKUP_HEAD_BYTES>()
+        else {
             return Err(Damage::Field("the zeros of a look-up line"));
         };
-        let entries = entries.as_chunks().0.get(..usize::from(*count));
-        let (Some(entries), 0 | OVERFLOWS) = (entries, *flags) else {
+        let (count, overflows) = (usize::from(*count), *flags == OVERFLOWS);
+        if entries.len() < count * LOOKUP_ENTRY_BYTES || !matches!(*flags, 0 | OVERFLOWS) {
             return Err(Damage::Field("the count and flags of a look-up line"));
-        };
-        Ok(LookupLine { entries, overflows: *flags == OVERFLOWS })
+        }
+        Ok(LookupLine { line, count, overflows })
     }
 
     /// The places of the records that may be the one with this tag.
-    pub(crate) fn places(self, tag: u16) -> impl Iterator<Item = u16> + 'a {
+    pub(crate) fn places(&self, tag: u16) -> impl Iterator<Item = u16> {
         let tag = tag.to_le_bytes();
-        self.entries.iter().filter(move |[a, b, ..]| [*a, *b] == tag).map(|[_, _, a, b]| u16::from_le_bytes([*a, *b]))
+        let entries = self.line.as_chunks::<LOOKUP_ENTRY_BYTES>().0.iter();
+        let entries = entries.skip((CRC_BYTES + LOOKUP_HEAD_BYTES) / LOOKUP_ENTRY_BYTES).take(self.count);
+        entries.filter(move |[a, b, ..]| [*a, *b] == tag).map(|[_, _, a, b]| u16::from_le_bytes([*a, *b]))
     }
 
     /// Whether what should be in this line may be in the next one.
-    pub(crate) fn overflows(self) -> bool {
+    pub(crate) fn overflows(&self) -> bool {
         self.overflows
     }
 }
 
-/// The place that an order line has at `at`.
+/// The place that an order line has at `at`: from a copy that was checked.
 pub(crate) fn order_place(line: &[u8; LINE_BYTES], salt: u32, number: u32, at: usize) -> Result<u16, Damage> {
-    let rest = check(line, salt, number)?;
-    let place = rest.as_chunks::<2>().0.get(at).ok_or(Damage::Field("the place in an order line"))?;
+    let line = copied(line);
+    let place =
+        check(&line, salt, number)?.as_chunks::<2>().0.get(at).ok_or(Damage::Field("the place in an order line"))?;
     Ok(u16::from_le_bytes(*place))
 }
 
@@ -144,6 +151,7 @@ const OVERFLOWS: u8 = 1;
 
 const _: () = assert!(
     CRC_BYTES + LOOKUP_HEAD_BYTES + LOOKUP_ENTRIES * LOOKUP_ENTRY_BYTES == LINE_BYTES
+        && (CRC_BYTES + LOOKUP_HEAD_BYTES).is_multiple_of(LOOKUP_ENTRY_BYTES)
         && CRC_BYTES + ORDER_ENTRIES * 2 == LINE_BYTES
 );
 

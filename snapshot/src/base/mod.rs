@@ -3,11 +3,12 @@
 //! Owns the format (`layout`, `lines`, `record`, `tables`), the order of the runs (`place`), opening, look-up and walks (`reader`,
 //! `directory`, `segment`, `cursor`), and merging a base with what changed since (`plan`, `merge`, `builder`, `writer`), and
 //! checking all of it (`verify`, `scrub`). A published image is
-//! never changed; a newer one may point into it. It must never give out a byte whose checksum it has not looked at just then, nor
-//! trust that a page is still what it was. It fails with [`crate::Error`]; `tests/base_flips.rs` would catch a mistake. Decision
+//! never changed; a newer one may point into it. It must never give out a byte but from a copy whose checksum it has looked at (`copied`),
+//! nor trust that a page is still what it was. It fails with [`crate::Error`]; `tests/base_flips.rs` would catch a mistake. Decision
 //! 003 has the reasons.
 
 mod builder;
+mod copied;
 mod cursor;
 mod directory;
 mod file;

@@ -1,8 +1,8 @@
 //! An opened image of version 2.
 //!
 //! Owns the order of the checks: headers, footers, directory and small tables when it is opened; a line, a record, a znode's data
-//! each time that it is read. It must never give out anything that it has not checked just then, nor take "it is not there" from
-//! anything but checked bytes. It fails with [`Error`]; `tests/base_flips.rs` would catch a mistake.
+//! each time that it is read. It must never give out anything but a copy that was checked (`copied` says why), nor take "it is not there"
+//! from anything but checked bytes. It fails with [`Error`]; `tests/base_flips.rs` would catch a mistake.
 //!
 //! A read error of the disk under a mapped page is a fault ([`crate::fault`] names it); [`Base::bring_in`] finds it without one.
 
@@ -10,15 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto::{SessionId, StatPersisted, Zxid};
+use rkyv::util::AlignedVec;
 
+use super::copied::aligned;
 use super::cursor::{Children, Entries, Nodes};
 use super::directory::{self, RunSegments};
 use super::file::{FileIdentity, MappedFile};
 use super::layout::{Footer, Part, PartPlace, SegmentShape};
 use super::place::{Place, Run, path_hash, split};
-use super::record::{ArchivedNodeRow, Block};
+use super::record::{ArchivedNodeRow, Record, RowRef};
 use super::resident;
-use super::segment::{Record, RowRef, SegmentView};
+use super::segment::SegmentView;
 use super::tables::{self, BaseAcl, EphemeralOwnerCount};
 use super::warm::Warm;
 use crate::block::{bytes_at, padded};
@@ -210,7 +212,7 @@ impl Base {
     }
 
     /// The paths of a session's ephemerals, ascending. It ends after an error.
-    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = Result<&str>> {
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = Result<Box<str>>> {
         self.ephemerals_from(session, "")
     }
 
@@ -219,7 +221,7 @@ impl Base {
         &'b self,
         session: SessionId,
         first: &str,
-    ) -> impl Iterator<Item = Result<&'b str>> + use<'b> {
+    ) -> impl Iterator<Item = Result<Box<str>>> + use<'b> {
         let (entries, error) = match Entries::with_key(self, Run::Ephemerals, session.0, first) {
             Ok(entries) => (Some(entries), None),
             Err(error) => (None, Some(Err(error))),
@@ -254,7 +256,7 @@ impl Base {
     /// The path in the record that begins at this offset of one of its files: whose data is damaged where [`Error::Damaged`] names this
     /// place. `None`: no record begins there, or its path cannot be read either.
     #[must_use]
-    pub fn path_at(&self, file: &Path, offset: u64) -> Option<&str> {
+    pub fn path_at(&self, file: &Path, offset: u64) -> Option<Box<str>> {
         let number = self.mapped.iter().position(|mapped| mapped.path() == file)?;
         Run::ALL.iter().find_map(|&run| {
             let segments = self.run(run).segments().iter().enumerate();
@@ -418,81 +420,108 @@ impl Base {
     }
 }
 
-/// A znode in an image. Everything but the data has been checked.
-#[derive(Debug, Clone, Copy)]
+/// A znode in an image: a copy of its record, which has been checked. Its data is copied and checked when it is asked for.
+#[derive(Debug, Clone)]
 pub struct BaseNode<'b> {
     base: &'b Base,
     segment: usize,
-    place: u16,
-    block: Block<'b>,
-    row: &'b ArchivedNodeRow,
+    record: Record<'b>,
 }
 
 impl<'b> BaseNode<'b> {
     pub(crate) fn new(base: &'b Base, segment: usize, record: Record<'b>) -> BaseNode<'b> {
-        let Record { block, place, row: RowRef::Node(row) } = record else { panic!("the znodes' run holds znodes") };
-        BaseNode { base, segment, place, block, row }
+        BaseNode { base, segment, record }
+    }
+
+    fn row(&self) -> &ArchivedNodeRow {
+        let RowRef::Node(row) = self.record.row() else { panic!("the znodes' run holds znodes") };
+        row
     }
 
     /// The records of its segment, their salt, and its place among them.
     #[cfg(test)]
-    pub(crate) fn parts(self) -> (&'b [u8], u32, u16) {
+    pub(crate) fn parts(&self) -> (&'b [u8], u32, u16) {
         let (records, salt) = self.base.view(Run::Nodes, self.segment).expect("it was read there").records_and_salt();
-        (records, salt, self.place)
+        (records, salt, self.record.place())
     }
 
     /// Its full path, `/` for the root.
     #[must_use]
-    pub fn path(&self) -> &'b str {
-        self.row.path.get()
+    pub fn path(&self) -> &str {
+        self.row().path.get()
     }
 
     /// The last part of its path; of the root `/`.
     #[must_use]
-    pub fn name(&self) -> &'b str {
+    pub fn name(&self) -> &str {
         split(self.path()).1
     }
 
-    /// Its data, checked by this call; null is not the same as empty.
+    /// A copy of its data, checked; null is not the same as empty.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn data(&self) -> Result<Option<&'b [u8]>> {
-        let damaged = |what| match self.base.view(Run::Nodes, self.segment) {
-            Ok(view) => view.damaged_record(self.place, what),
+    pub fn data(&self) -> Result<Option<Vec<u8>>> {
+        self.record.block().data().map_err(|what| self.damaged(what))
+    }
+
+    /// As [`BaseNode::data`], to be shared.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn shared_data(&self) -> Result<Option<Arc<[u8]>>> {
+        self.record.block().shared_data().map_err(|what| self.damaged(what))
+    }
+
+    /// Appends its data, [`BaseNode::data_len`] bytes, to a buffer, and checks what stands there then; nothing for null.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; then nothing was appended.
+    pub fn append_data(&self, to: &mut Vec<u8>) -> Result<()> {
+        self.record.block().append_data(to).map_err(|what| self.damaged(what))
+    }
+
+    fn damaged(&self, what: Damage) -> Error {
+        match self.base.view(Run::Nodes, self.segment) {
+            Ok(view) => view.damaged_record(self.record.place(), what),
             Err(error) => error,
-        };
-        self.block.data().map_err(damaged)
+        }
     }
 
     /// Bytes of its data, 0 for null; reads no data.
     #[must_use]
     pub fn data_len(&self) -> usize {
-        self.block.data_len()
+        self.record.block().data_len()
+    }
+
+    /// Whether its data is null; reads no data.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.record.block().is_null()
     }
 
     /// Its stored `Stat`.
     #[must_use]
     pub fn stat(&self) -> StatPersisted {
-        self.row.stat()
+        self.row().stat()
     }
 
     /// The [`BaseAcl`] that governs it.
     #[must_use]
     pub fn acl_id(&self) -> u32 {
-        self.row.acl_id.to_native()
+        self.row().acl_id.to_native()
     }
 
     /// What the writer was given: the engine's zlib CRC of path and data. Opaque here.
     #[must_use]
     pub fn content_crc(&self) -> u32 {
-        self.row.content_crc.to_native()
+        self.row().content_crc.to_native()
     }
 
     /// How many children it has.
     #[must_use]
     pub fn child_count(&self) -> u32 {
-        self.row.child_count.to_native()
+        self.row().child_count.to_native()
     }
 }
 
@@ -516,7 +545,7 @@ fn referenced(own: &MappedFile) -> Result<Vec<FileIdentity>> {
 fn open_directory(own: &MappedFile, mapped: &[Arc<MappedFile>]) -> Result<[RunSegments; 4]> {
     let (bytes, ties) = (part(own, Part::Directory)?, part(own, Part::Ties)?);
     let files: Vec<&MappedFile> = mapped.iter().map(AsRef::as_ref).collect();
-    let decoded = directory::decode(bytes, ties, own.footer(), &files);
+    let decoded = directory::decode(&bytes, &ties, own.footer(), &files);
     decoded.map_err(|what| damaged_part(own, Part::Directory, what))
 }
 
@@ -530,27 +559,28 @@ fn base_file(file: &MappedFile, number: usize, runs: &[RunSegments; 4]) -> BaseF
     }
 }
 
-/// A part after the segments, checked.
-fn part(file: &MappedFile, part: Part) -> Result<&[u8]> {
+/// A copy of a part after the segments, checked.
+fn part(file: &MappedFile, part: Part) -> Result<AlignedVec> {
     let place = part_place(file, part);
     file.will_need(place.offset, place.bytes);
     let check = || {
-        let bytes = bytes_at(file.map(), place.offset, padded(place.bytes))?;
-        let computed = crc32c::crc32c(bytes);
+        let mut bytes = aligned(bytes_at(file.map(), place.offset, padded(place.bytes))?);
+        let computed = crc32c::crc32c(&bytes);
         if computed != place.crc {
             return Err(Damage::Checksum { found: place.crc, computed });
         }
-        let (bytes, padding) = bytes.split_at(usize::try_from(place.bytes).unwrap_or(bytes.len()));
-        if padding.iter().any(|&byte| byte != 0) {
+        let len = usize::try_from(place.bytes).unwrap_or(bytes.len()).min(bytes.len());
+        if bytes.get(len..).unwrap_or_default().iter().any(|&byte| byte != 0) {
             return Err(Damage::Field("the padding of a part"));
         }
+        bytes.resize(len, 0);
         Ok(bytes)
     };
     check().map_err(|what| damaged_part(file, part, what))
 }
 
 fn table<T>(file: &MappedFile, of: Part, decode: impl Fn(&[u8]) -> std::result::Result<T, Damage>) -> Result<T> {
-    decode(part(file, of)?).map_err(|what| damaged_part(file, of, what))
+    decode(&part(file, of)?).map_err(|what| damaged_part(file, of, what))
 }
 
 fn part_place(file: &MappedFile, part: Part) -> PartPlace {

@@ -8,8 +8,8 @@ use proto::Zxid;
 use super::file::MappedFile;
 use super::layout::{SEGMENT_HEADER_BYTES, SegmentShape};
 use super::lines::{LINE_BYTES, LookupLine, ORDER_ENTRIES, line_and_tag, order_lines, order_place};
-use super::place::{Place, Run, entry_key, path_hash};
-use super::record::{ArchivedEntryRow, ArchivedNodeRow, Block, EntryRow, NodeRow, PLACE_BYTES, access};
+use super::place::{Place, Run, path_hash};
+use super::record::{PLACE_BYTES, Record};
 use crate::block::{ALIGNMENT, BlockReader, bytes_at};
 use crate::{Damage, Error, Result};
 
@@ -47,40 +47,6 @@ pub(crate) struct SegmentView<'b> {
     lookup: &'b [[u8; LINE_BYTES]],
     order: &'b [[u8; LINE_BYTES]],
     records: &'b [u8],
-}
-
-/// A checked record; its data is checked when it is asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Record<'b> {
-    pub(crate) block: Block<'b>,
-    pub(crate) place: u16,
-    pub(crate) row: RowRef<'b>,
-}
-
-/// The row of a record, by the run's kind.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum RowRef<'b> {
-    /// Of [`Run::Nodes`].
-    Node(&'b ArchivedNodeRow),
-    /// Of the other runs.
-    Entry(&'b ArchivedEntryRow),
-}
-
-impl<'b> Record<'b> {
-    pub(crate) fn path(&self) -> &'b str {
-        match self.row {
-            RowRef::Node(row) => row.path.get(),
-            RowRef::Entry(row) => row.path.get(),
-        }
-    }
-
-    /// Where it lies, by what it says itself.
-    pub(crate) fn position(&self) -> Place<'b> {
-        match self.row {
-            RowRef::Node(row) => Place::of_node(row.path.get()),
-            RowRef::Entry(row) => Place { key: entry_key(row.key.to_native()), head: row.path.get(), tail: "" },
-        }
-    }
 }
 
 impl<'b> SegmentView<'b> {
@@ -167,10 +133,10 @@ impl<'b> SegmentView<'b> {
     }
 
     /// The path in the record that begins at this offset of the file; `None` where none does, or where it does not read.
-    pub(crate) fn path_at(&self, offset: u64) -> Option<&'b str> {
+    pub(crate) fn path_at(&self, offset: u64) -> Option<Box<str>> {
         let before = self.segment.shape.offset + (SEGMENT_HEADER_BYTES + self.records_offset()) as u64;
         let place = offset.checked_sub(before).filter(|at| at.is_multiple_of(PLACE_BYTES as u64))? / PLACE_BYTES as u64;
-        self.record(u16::try_from(place).ok()?).ok().map(|record| record.path())
+        self.record(u16::try_from(place).ok()?).ok().map(|record| record.path().into())
     }
 
     /// Checks every byte of the segment with the sum over all of it, and its header.
@@ -207,34 +173,37 @@ impl<'b> SegmentView<'b> {
     /// Gives each record to `each`.
     pub(crate) fn check_records(&self, mut each: impl FnMut(&Record<'b>) -> Result<()>) -> Result<()> {
         let mut end = 0;
-        let mut last: Option<Place<'b>> = None;
+        let mut last: Option<Record<'b>> = None;
+        let mut data = Vec::new();
         for number in 0..self.len() {
             let place = self.place_at(number)?;
             let record = self.record(place)?;
-            let position = record.position();
+            let (block, position) = (record.block(), record.position());
             let damaged = |what| self.damaged_record(place, Damage::Field(what));
-            record.block.data().map_err(|what| self.damaged_record(place, what))?;
-            if usize::from(place) * PLACE_BYTES != end || !record.block.padding_is_zero(self.records, place) {
+            data.clear();
+            block.append_data(&mut data).map_err(|what| self.damaged_record(place, what))?;
+            if usize::from(place) * PLACE_BYTES != end || !block.padding_is_zero(self.records, place) {
                 return Err(damaged("that the records lie one behind the other"));
             }
-            end += record.block.bytes();
-            if last.is_some_and(|last| last >= position) || position < self.segment.start(self.run) {
+            end += block.bytes();
+            let follows = last.as_ref().is_none_or(|last| last.position() < position);
+            if !follows || position < self.segment.start(self.run) {
                 return Err(damaged("the order of the records"));
             }
             if self.run == Run::Nodes {
                 let path = record.path();
                 let found = self.find(path, path_hash(path))?;
-                if found.is_none_or(|found| found.place != place) {
+                if found.is_none_or(|found| found.place() != place) {
                     return Err(damaged("that the look-up lines find the record"));
                 }
             }
             if number == 0 && position.key != self.segment.shape.first_key {
                 return Err(damaged("the segment's first key"));
             }
-            last = Some(position);
             each(&record)?;
+            last = Some(record);
         }
-        if last.map(|last| last.key) != Some(self.segment.shape.last_key) {
+        if last.map(|last| last.position().key) != Some(self.segment.shape.last_key) {
             return Err(self.damaged(0, Damage::Field("the segment's last key")));
         }
         let padding = self.records.get(end..).unwrap_or_default();
@@ -244,16 +213,10 @@ impl<'b> SegmentView<'b> {
         Ok(())
     }
 
+    #[inline]
     fn record(&self, place: u16) -> Result<Record<'b>> {
-        let open = || {
-            let block = Block::open(self.records, self.segment.salt, place)?;
-            let row = match self.run {
-                Run::Nodes => RowRef::Node(access::<NodeRow>(block.archive)?),
-                Run::Ephemerals | Run::Ttls | Run::Containers => RowRef::Entry(access::<EntryRow>(block.archive)?),
-            };
-            Ok(Record { block, place, row })
-        };
-        open().map_err(|what| self.damaged_record(place, what))
+        let record = Record::open(self.records, self.segment.salt, place, self.run);
+        record.map_err(|what| self.damaged_record(place, what))
     }
 
     fn place_at(&self, number: usize) -> Result<u16> {
@@ -268,7 +231,7 @@ impl<'b> SegmentView<'b> {
         open().map_err(|what| self.damaged((self.lookup.len() + line_number) * LINE_BYTES, what))
     }
 
-    fn lookup_line(&self, number: u32) -> Result<LookupLine<'b>> {
+    fn lookup_line(&self, number: u32) -> Result<LookupLine> {
         let line = self.lookup.get(number as usize).ok_or(Damage::Field("the count of look-up lines"));
         line.and_then(|line| LookupLine::open(line, self.segment.salt, number))
             .map_err(|what| self.damaged(number as usize * LINE_BYTES, what))

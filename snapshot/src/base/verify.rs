@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::place::{Run, split};
 use super::reader::{Base, BaseNode};
-use super::segment::{Record, RowRef};
+use super::record::{Record, RowRef};
 use crate::image::ImageTotals;
 use crate::{Damage, Error, ImageRef, Result};
 
@@ -39,7 +39,7 @@ pub fn verify_watched<'b>(base: &'b Base, watch: impl FnMut(Checked<'b>)) -> Res
 }
 
 /// A piece of an image that has been checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Checked<'b> {
     /// A znode with its data, in the order of the run.
     Node(BaseNode<'b>),
@@ -70,7 +70,7 @@ impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
         let mut family = Family { base: self.base, parent: None, children: 0, in_families: 0 };
         let mut children = 0_u64;
         self.records(Run::Nodes, |record| {
-            let RowRef::Node(row) = record.row else { panic!("the znodes' run holds znodes") };
+            let RowRef::Node(row) = record.row() else { panic!("the znodes' run holds znodes") };
             *counted.uses.entry(row.acl_id.to_native()).or_default() += 1;
             children += u64::from(row.child_count.to_native());
             family.add(split(row.path.get()).0)
@@ -91,7 +91,7 @@ impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
         let mut owners: Vec<(i64, u64)> = Vec::new();
         let base = self.base;
         self.records(run, |record| {
-            let RowRef::Entry(row) = record.row else { panic!("only the znodes' run holds znodes") };
+            let RowRef::Entry(row) = record.row() else { panic!("only the znodes' run holds znodes") };
             let (key, path) = (row.key.to_native(), row.path.get());
             let node = base.find(path)?.ok_or_else(|| damaged(base, "that an entry names a znode"))?;
             if run == Run::Ephemerals {
@@ -117,7 +117,7 @@ impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
             let view = base.view_in_turn(run, number)?;
             view.check_records(|record| {
                 if run == Run::Nodes {
-                    (self.watch)(Checked::Node(BaseNode::new(base, number, *record)));
+                    (self.watch)(Checked::Node(BaseNode::new(base, number, record.clone())));
                 }
                 each(record)
             })?;
@@ -136,17 +136,17 @@ impl<'b, W: FnMut(Checked<'b>)> Check<'b, W> {
 #[derive(Debug)]
 struct Family<'b> {
     base: &'b Base,
-    parent: Option<&'b str>,
+    parent: Option<String>,
     children: u32,
     /// Children of all parents so far.
     in_families: u64,
 }
 
-impl<'b> Family<'b> {
-    fn add(&mut self, parent: &'b str) -> Result<()> {
-        if self.parent != Some(parent) {
+impl Family<'_> {
+    fn add(&mut self, parent: &str) -> Result<()> {
+        if self.parent.as_deref() != Some(parent) {
             self.end()?;
-            self.parent = Some(parent);
+            self.parent = Some(parent.to_owned());
         }
         self.children += 1;
         Ok(())
@@ -155,7 +155,7 @@ impl<'b> Family<'b> {
     /// The parent has to be there, and to know how many there are. The root has none.
     fn end(&mut self) -> Result<()> {
         let children = std::mem::take(&mut self.children);
-        let Some(parent) = self.parent.filter(|parent| !parent.is_empty()) else { return Ok(()) };
+        let Some(parent) = self.parent.as_deref().filter(|parent| !parent.is_empty()) else { return Ok(()) };
         self.in_families += u64::from(children);
         let found = self.base.find(parent)?;
         if found.is_some_and(|node| node.child_count() == children) {

@@ -25,8 +25,7 @@ use super::merge::RunMerge;
 use super::place::{Place, Run};
 use super::plan::{Carried, CarryPlan};
 use super::reader::Base;
-use super::record::{EntryRow, NodeRow, archive};
-use super::segment::{Record, RowRef};
+use super::record::{EntryRow, NodeRow, Record, RowRef, archive};
 use super::tables::{
     BaseAcl, EphemeralOwnerCount, encode_acls, encode_files, encode_owners, encode_quotas, encode_sessions,
 };
@@ -301,7 +300,8 @@ impl<'b> BaseWriter<'b> {
     }
 
     fn merge_node(&mut self, place: &Place<'_>, change: &NodeChange<'_>) -> Result<()> {
-        if let Some(Record { row: RowRef::Node(row), .. }) = self.merge.take(&mut self.sink, &self.carried, place)? {
+        let former = self.merge.take(&mut self.sink, &self.carried, place)?;
+        if let Some(RowRef::Node(row)) = former.as_ref().map(Record::row) {
             *self.counts.acl_uses.entry(row.acl_id.to_native()).or_default() -= 1;
         }
         let NodeChange::Put(NodeEntry { path, data, stat, acl_id, content_crc, child_count }) = change else {

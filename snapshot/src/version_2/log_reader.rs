@@ -5,7 +5,7 @@
 //! write, and it is damage. With nothing behind it, it is the write that was under way when the server stopped.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use proto::Zxid;
@@ -98,6 +98,38 @@ impl LogReader {
     /// [`Error::Io`] or [`Error::Damaged`]; the reader must not be used further.
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'_>>> {
         Ok(if self.advance()? { Some(self.record()) } else { None })
+    }
+
+    /// The next record of a log that may be written just now; `None` if none is whole yet: to be asked again later. What it means that none
+    /// is, [`LogReader::end_here`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn poll_record(&mut self) -> Result<Option<LogRecord<'_>>> {
+        self.begin = self.offset;
+        // What is in the buffer may be older than what is in the file.
+        for _ in ["buffer", "file"] {
+            if self.read_record()? {
+                return Ok(Some(self.record()));
+            }
+            self.offset = self.begin;
+            self.from.seek(SeekFrom::Start(self.begin)).map_err(|source| Error::io("read", &self.file, source))?;
+        }
+        Ok(None)
+    }
+
+    /// How the file ends, if no record is whole behind those that were read.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Damaged`] where one stands behind what does not read, unless that has been written since.
+    pub fn end_here(&self) -> Result<LogEnd> {
+        if self.offset == 0 { Ok(LogEnd::Empty) } else { torn::end_of(self.from.get_ref(), &self.file, self.offset) }
+    }
+
+    /// Offset in bytes behind the last record that was read.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Reads the next record for [`LogReader::record`]; false at the end.

@@ -260,10 +260,10 @@ impl Model {
                 assert!(base.find(&missing).unwrap().is_none(), "{missing} is found");
             }
         }
-        let mut walked: Vec<_> = base.nodes().map(|node| node.unwrap().path()).collect();
+        let mut walked: Vec<_> = base.nodes().map(|node| node.unwrap().path().to_owned()).collect();
         assert!(walked.is_sorted_by(|a, b| Place::of_node(a) < Place::of_node(b)));
         walked.sort_unstable();
-        assert!(walked.into_iter().eq(self.nodes.keys()), "the walk over all znodes");
+        assert!(walked.iter().eq(self.nodes.keys()), "the walk over all znodes");
         self.check_entries(base);
         self.check_tables(base);
     }
@@ -273,23 +273,24 @@ impl Model {
         assert_eq!(found.name(), proto::path::split(path).map_or("/", |(_, name)| name));
         assert_eq!((found.content_crc(), found.child_count()), (node.content_crc, self.child_count(path)), "{path}");
         assert_eq!(found.data_len(), node.data.as_ref().map_or(0, Vec::len));
-        assert_eq!(found.data().unwrap(), node.data.as_deref());
+        assert_eq!(found.data().unwrap(), node.data);
     }
 
     fn check_children(&self, base: &Base, path: &str) {
         let none = BTreeSet::new();
         let expected = self.children.get(path).unwrap_or(&none);
-        let names: Vec<_> = base.children(path).unwrap().map(|child| child.unwrap().name()).collect();
+        let names: Vec<_> = base.children(path).unwrap().map(|child| child.unwrap().name().to_owned()).collect();
         assert!(names.iter().eq(expected), "children of {path}: {names:?} and {expected:?}");
         if let Some(middle) = expected.iter().nth(expected.len() / 2) {
-            let from: Vec<_> = base.children_from(path, middle).unwrap().map(|child| child.unwrap().name()).collect();
+            let from: Vec<_> =
+                base.children_from(path, middle).unwrap().map(|child| child.unwrap().name().to_owned()).collect();
             assert!(from.iter().eq(expected.range(middle.clone()..)), "children of {path} from {middle}");
         }
     }
 
     fn check_entries(&self, base: &Base) {
         let read = |entries: ringkeeper_snapshot::base::Entries<'_>| -> Vec<(i64, String)> {
-            entries.map(|entry| entry.map(|(key, path)| (key, path.to_owned())).unwrap()).collect()
+            entries.map(|entry| entry.map(|(key, path)| (key, path.into())).unwrap()).collect()
         };
         for (run, found) in [
             (Run::Ephemerals, read(base.ephemerals())),
@@ -306,7 +307,7 @@ impl Model {
         for session in -4..5 {
             let mut expected = owners.remove(&session).unwrap_or_default();
             expected.sort();
-            let found: Vec<_> = base.ephemerals_of(SessionId(session)).map(Result::unwrap).collect();
+            let found: Vec<String> = base.ephemerals_of(SessionId(session)).map(|path| path.unwrap().into()).collect();
             assert_eq!(found, expected);
         }
         assert_eq!(base.ttl_count(), self.entries(Run::Ttls).count() as u64);

@@ -149,10 +149,7 @@ impl Source {
     pub(crate) fn read(&self, after: Zxid, at_end: AtEnd, visitor: &mut dyn Visit) -> Result<(), Failure> {
         match self {
             Source::Segments(segments) => segments.read(after.0, at_end, visitor),
-            Source::ZooKeeper(_) if at_end == AtEnd::Wait => {
-                Err(Failure::Refused("--follow takes a log of RingKeeper's".to_owned()))
-            }
-            Source::ZooKeeper(logs) => logs.read(after, visitor),
+            Source::ZooKeeper(logs) => logs.read(after, at_end, visitor),
         }
     }
 }
@@ -271,7 +268,7 @@ fn is_segment(name: &str) -> bool {
 /// The subdirectory of `dataLogDir` that has the log.
 pub(crate) const LOG_DIR: &str = "log";
 /// How often it is looked for more at the end of a log.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -124,7 +124,7 @@ pub(crate) fn verify(segments: &Segments, after: Zxid) -> Result<Verified, Failu
 pub(crate) fn verify_zookeepers(logs: &Logs) -> Result<Verified, Failure> {
     let progress = progress_bar(logs.file_bytes()?);
     let mut check = Check { verified: Verified::default(), progress: &progress, zookeepers: true };
-    let outcome = logs.read(Zxid::ZERO, &mut check);
+    let outcome = logs.read(Zxid::ZERO, AtEnd::Stop, &mut check);
     progress.finish_and_clear();
     outcome.map(|()| check.verified)
 }

@@ -273,7 +273,7 @@ impl Item<'_> {
 
     fn facts(&self) -> Facts<'_> {
         match self {
-            Item::Mapped(node) => Znode::mapped(*node).facts,
+            Item::Mapped(node) => Znode::mapped(node).facts,
             Item::Loaded(Loaded { path, data_len, stat, acl, children, .. }) => {
                 Facts { path, data_len: *data_len, stat: *stat, acl: *acl, children: Some(*children) }
             }
@@ -284,14 +284,14 @@ impl Item<'_> {
         if let (Item::Mapped(before), Item::Mapped(after)) = (before, after) {
             // Null and empty have the same length.
             return Ok(before.data_len() == after.data_len()
-                && Znode::mapped(*before).data()? == Znode::mapped(*after).data()?);
+                && Znode::mapped(before).data()? == Znode::mapped(after).data()?);
         }
         Ok(before.facts().data_len == after.facts().data_len && before.data_hash()? == after.data_hash()?)
     }
 
     fn data_hash(&self) -> Result<u64, Failure> {
         match self {
-            Item::Mapped(node) => Znode::mapped(*node).data().map(hash),
+            Item::Mapped(node) => Znode::mapped(node).data().map(|data| hash(data.as_deref())),
             Item::Loaded(loaded) => Ok(loaded.data_hash),
         }
     }
@@ -311,7 +311,14 @@ fn load(source: &Source, top: &str) -> Result<Vec<Loaded>, Failure> {
         let Facts { path, data_len, stat, acl, .. } = znode.facts;
         if is_within(path, top) {
             let children = counts.get(path).copied().unwrap_or(0);
-            all.push(Loaded { path: path.into(), data_len, data_hash: hash(znode.data()?), stat, acl, children });
+            all.push(Loaded {
+                path: path.into(),
+                data_len,
+                data_hash: hash(znode.data()?.as_deref()),
+                stat,
+                acl,
+                children,
+            });
         }
         Ok(Go::On)
     })?;

@@ -27,9 +27,9 @@ pub(crate) fn run(
     let outcome = walk(source, Subtree { top, depth }, &mut |znode| {
         let data = if with_data { Some(znode.data()?) } else { None };
         if json {
-            writeln!(out, "{}", znode.facts.json(&acls, data))?;
+            writeln!(out, "{}", znode.facts.json(&acls, data.as_ref().map(Option::as_deref)))?;
         } else {
-            writeln!(out, "{}", line(znode, &acls, data))?;
+            writeln!(out, "{}", line(znode, &acls, data.as_ref().map(Option::as_deref)))?;
         }
         Ok(())
     });

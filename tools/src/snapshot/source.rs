@@ -280,7 +280,7 @@ impl Source {
             _ => None,
         };
         let after = || last.filter(|last| !last.is_empty()).map(Near::After);
-        let near = of.map(|path| Near::Of(path.to_owned())).or_else(after);
+        let near = of.map(|path| Near::Of(path.into())).or_else(after);
         failure.near(near)
     }
 
@@ -323,7 +323,7 @@ type Visit<'v> = dyn FnMut(&Znode<'_>) -> Result<Go, Stop> + 'v;
 
 fn scan_mapped(base: &Base, visit: &mut Visit<'_>) -> Result<Trailer, Stop> {
     for node in base.nodes() {
-        if visit(&Znode::mapped(node?))? == Go::Stop {
+        if visit(&Znode::mapped(&node?))? == Go::Stop {
             break;
         }
     }

@@ -208,16 +208,17 @@ fn contradiction(source: &Source, what: Option<String>) -> Result<(), Failure> {
 }
 
 fn verify_mapped(source: &Source, base: &Base, tally: &mut Tally, progress: &ProgressBar) -> Result<(), Failure> {
-    let mut last = None;
+    let mut last = String::new();
     let checked = verify_watched(base, |checked| match checked {
         Checked::Segment { bytes } => progress.inc(bytes),
         Checked::Node(node) => {
-            last = Some(node.path());
             // It was found good just now; what changes under the feet of the check is met there again.
-            tally.add_mapped(&Znode::mapped(node).facts, &node, node.data().unwrap_or_default());
+            tally.add_mapped(&Znode::mapped(&node).facts, &node, node.data().unwrap_or_default().as_deref());
+            last.clear();
+            last.push_str(node.path());
         }
     });
-    checked.map_err(|error| source.locate(error.into(), last.map(str::to_owned)))?;
+    checked.map_err(|error| source.locate(error.into(), Some(last)))?;
     contradiction(source, tally.contradiction(base.totals()))?;
     contradiction(source, tally.contradiction_of_tables(base))
 }
@@ -229,7 +230,7 @@ fn verify_version_1(source: &Source, tally: &mut Tally, progress: &ProgressBar) 
     let mut parents = source.child_counts()?;
     source.scan(&mut |znode| {
         let data = znode.data()?;
-        tally.add(&znode.facts, data);
+        tally.add(&znode.facts, data.as_deref());
         parents.remove(znode.facts.path);
         if acls.get(znode.facts.acl).is_none() && without_acl.is_none() {
             without_acl = Some(format!("the znode {} names an ACL that is not there", znode.facts.path));
@@ -249,7 +250,7 @@ fn verify_zookeepers(source: &Source, tally: &mut Tally, progress: &ProgressBar)
     let mut orphan = None;
     let trailer = source.scan(&mut |znode| {
         let data = znode.data()?;
-        tally.add(&znode.facts, data);
+        tally.add(&znode.facts, data.as_deref());
         if !ancestors.take(znode.facts.path) && orphan.is_none() {
             orphan = Some(format!("the znode {} does not come after its parent", znode.facts.path));
         }

@@ -48,23 +48,25 @@ fn walk_mapped(
     subtree: Subtree<'_>,
     visit: &mut dyn FnMut(&Znode<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut last = None;
-    let damaged = |error: snapshot::Error, last: Option<&str>| source.locate(error.into(), last.map(str::to_owned));
-    let top = base.find(subtree.top).map_err(|error| damaged(error, None))?;
+    // None before the first.
+    let mut last = String::new();
+    let damaged = |error: snapshot::Error, last: &str| source.locate(error.into(), Some(last.to_owned()));
+    let top = base.find(subtree.top).map_err(|error| damaged(error, ""))?;
     let mut next = Some(top.ok_or_else(|| Failure::NoZnode(subtree.top.to_owned()))?);
     let mut levels: Vec<Children<'_>> = Vec::new();
     loop {
         if let Some(node) = next.take() {
-            visit(&Znode::mapped(node))?;
-            last = Some(node.path());
+            visit(&Znode::mapped(&node))?;
+            last.clear();
+            last.push_str(node.path());
             if node.child_count() > 0 && subtree.depth.is_none_or(|depth| levels.len() < depth) {
-                bring_in(base, node.path()).map_err(|error| damaged(error, last))?;
-                levels.push(base.children(node.path()).map_err(|error| damaged(error, last))?);
+                bring_in(base, node.path()).map_err(|error| damaged(error, &last))?;
+                levels.push(base.children(node.path()).map_err(|error| damaged(error, &last))?);
             }
         }
         let Some(level) = levels.last_mut() else { return Ok(()) };
         match level.next() {
-            Some(node) => next = Some(node.map_err(|error| damaged(error, last))?),
+            Some(node) => next = Some(node.map_err(|error| damaged(error, &last))?),
             None => drop(levels.pop()),
         }
     }

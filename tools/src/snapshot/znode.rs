@@ -1,5 +1,7 @@
 //! A znode of a snapshot, whichever file it stands in, and how it is shown.
 
+use std::borrow::Cow;
+
 use proto::stat::EphemeralKind;
 use proto::{Acl, StatPersisted};
 use serde_json::{Value, json};
@@ -38,12 +40,12 @@ enum Data<'a> {
     /// It was read with the znode.
     Here(Option<&'a [u8]>),
     /// It is read and checked when it is asked for.
-    Mapped(BaseNode<'a>),
+    Mapped(&'a BaseNode<'a>),
 }
 
 impl<'a> Znode<'a> {
     /// One of an image of version 2.
-    pub(crate) fn mapped(node: BaseNode<'a>) -> Znode<'a> {
+    pub(crate) fn mapped(node: &'a BaseNode<'a>) -> Znode<'a> {
         let (data_len, children) = (node.data_len(), Some(node.child_count()));
         let facts = Facts { path: node.path(), data_len, stat: node.stat(), acl: node.acl_id().into(), children };
         Znode { facts, data: Data::Mapped(node) }
@@ -55,15 +57,16 @@ impl<'a> Znode<'a> {
         Znode { facts, data: Data::Here(data) }
     }
 
-    /// Its data; null is not the same as empty.
+    /// Its data; null is not the same as empty. Of an image of version 2 a copy.
     ///
     /// # Errors
     /// It is damaged.
-    pub(crate) fn data(&self) -> Result<Option<&'a [u8]>, Failure> {
+    pub(crate) fn data(&self) -> Result<Option<Cow<'a, [u8]>>, Failure> {
         match self.data {
-            Data::Here(data) => Ok(data),
+            Data::Here(data) => Ok(data.map(Cow::Borrowed)),
             Data::Mapped(node) => {
-                node.data().map_err(|error| Failure::from(error).near(Some(Near::Of(self.facts.path.to_owned()))))
+                let data = node.data().map(|data| data.map(Cow::Owned));
+                data.map_err(|error| Failure::from(error).near(Some(Near::Of(self.facts.path.to_owned()))))
             }
         }
     }

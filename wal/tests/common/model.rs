@@ -3,7 +3,7 @@
 use ringkeeper_wal::{Error, Log, Options, ReadDisk, Started, sim_disk::SimDisk};
 
 use super::{Record, data, open, small};
-use Step::{Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate};
+use Step::{Close, Commit, Overlap, Prepare, Purge, RemoveDead, Reopen, Seal, Truncate};
 
 /// What the run knows, outside the disk: the model.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ pub(crate) enum Step {
     /// Truncate this many records off the end, then replace the control file.
     Truncate(usize),
     RemoveDead,
+    /// A clean stop and a start.
+    Close,
     /// The process dies alone and the log is opened again.
     Reopen,
 }
@@ -62,6 +64,10 @@ impl Model {
                 Purge(kept) => self.purge(&mut log, kept)?,
                 Truncate(records) => self.truncate(&mut log, records)?,
                 RemoveDead => drop(log.remove_dead()?),
+                Close => {
+                    log.close()?;
+                    log = self.reopen(disk, salt)?;
+                }
                 Reopen => {
                     disk.kill_process();
                     log = self.reopen(disk, salt)?;
