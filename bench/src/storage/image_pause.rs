@@ -43,6 +43,9 @@ pub(crate) struct ImagePauseArgs {
     /// Seconds of each run; longer than an image takes
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
     duration: f64,
+    /// Seconds of load before each run
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    warmup: f64,
     /// Seconds of load before each of Java's runs, which the JVM needs to compile what is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     java_warmup: f64,
@@ -129,7 +132,7 @@ fn offer(args: &ImagePauseArgs, ground: &Ground, site: Site) -> Result<Offer> {
 
 fn spec(args: &ImagePauseArgs, ground: &Ground, running: &Running<'_>) -> LoadSpec {
     let is_java = matches!(running.site.kind, Kind::Java { .. });
-    let warmup = if is_java { args.java_warmup } else { args.duration.min(1.0) };
+    let warmup = if is_java { args.java_warmup } else { args.warmup.min(args.duration) };
     LoadSpec {
         servers: vec![running.server],
         workload: Workload::Set,
@@ -162,6 +165,7 @@ fn one(args: &ImagePauseArgs, ground: &Ground, offer: &Offer, with_images: bool)
     if with_images && !asks {
         site.cfg.push(format!("snapCount={:.0}", (offer.rate * JAVA_IMAGE_EVERY_S).max(2.0)));
     }
+    site.warm_cache()?;
     let running = site.start(Some(ground.filled))?;
     let before = site.image_files()?.len();
     let spec = LoadSpec { rate: Some(offer.rate), ..spec(args, ground, &running) };

@@ -122,6 +122,8 @@ fn starts(ground: &Ground, sites: &[Site], cases: &[Case], rounds: u32) -> Resul
         for site in sites {
             if case.cold {
                 site.drop_cache()?;
+            } else {
+                site.warm_cache()?;
             }
             let running = site.start(Some(ground.filled))?;
             let disk_read_bytes = disk_read_bytes(running.pid())?;
