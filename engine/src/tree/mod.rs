@@ -9,7 +9,10 @@
 //! Damage that is found in the base ends the process with its place ([`unbroken`]): there is nothing right to go on with.
 
 mod acl_table;
+mod changed;
 mod cold;
+#[cfg(test)]
+mod figures;
 mod frozen;
 mod layer;
 mod load;
@@ -26,6 +29,7 @@ pub use node::{Children, Node};
 use crate::digest::{self, ContentCrc};
 use acl_table::AclTable;
 use ahash::{AHashMap, RandomState};
+use changed::Changed;
 use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
@@ -51,8 +55,12 @@ pub struct Tree {
     ephemeral_owners: AHashMap<SessionId, usize>,
     /// The paths whose subtrees have a quota.
     quotas: HashSet<Arc<str>, RandomState>,
+    /// Which of them came and went since the top layer began.
+    quotas_changed: Changed<Arc<str>, ()>,
     subtrees_counted: u64,
     sessions: BTreeMap<SessionId, i32>,
+    /// What changed among them since the top layer began.
+    sessions_changed: Changed<SessionId, i32>,
     last_zxid: Zxid,
     digest: u64,
     data_bytes: u64,
@@ -108,8 +116,10 @@ impl Tree {
             ephemeral_count: 0,
             ephemeral_owners: AHashMap::new(),
             quotas: HashSet::default(),
+            quotas_changed: Changed::new(),
             subtrees_counted: 0,
             sessions: BTreeMap::new(),
+            sessions_changed: Changed::new(),
             last_zxid: Zxid::ZERO,
             digest: 0,
             data_bytes: 0,
@@ -332,12 +342,15 @@ impl Tree {
 
     /// A session begins, or its timeout changes.
     pub(crate) fn put_session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.sessions.insert(session, timeout_ms);
+        let was_there = self.sessions.insert(session, timeout_ms).is_some();
+        self.sessions_changed.put(session, timeout_ms, was_there);
     }
 
     /// A session ends. Its ephemerals are deleted by the caller.
     pub(crate) fn remove_session(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+        if self.sessions.remove(&session).is_some() {
+            self.sessions_changed.remove(session);
+        }
     }
 
     /// The txn `zxid` is in the tree now.
