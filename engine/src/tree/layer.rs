@@ -5,6 +5,7 @@
 //! tells it. `tests/model.rs` compares the trees that layers make with a naive one.
 
 use super::acl_table::AclId;
+use super::names::{Child, Names};
 use super::slab::Slab;
 use crate::digest::{self, ContentCrc};
 use ahash::{AHashMap, RandomState};
@@ -65,7 +66,7 @@ impl Entry {
 
 /// An entry's number within its layer, for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct NodeId(u32);
+pub(super) struct NodeId(pub(super) u32);
 
 /// See the module.
 #[derive(Debug)]
@@ -81,7 +82,8 @@ pub(super) struct Layer {
 /// Where an entry hangs.
 #[derive(Debug, Default)]
 struct Links {
-    /// Its position among the children that its parent adds; `None` if its parent has it below.
+    /// Its position among the children that its parent adds, or a tombstone's among those that it takes; `None` of a znode that its parent has
+    /// below.
     position: Option<u32>,
     /// `None` until a child is added or taken away.
     dir: Option<Box<Dir>>,
@@ -90,9 +92,9 @@ struct Links {
 /// How a directory's children differ from those below.
 #[derive(Debug, Default)]
 struct Dir {
-    added: Vec<NodeId>,
-    /// Tombstones of its children.
-    gone: u32,
+    added: Names,
+    /// Tombstones of its children; most have none.
+    gone: Option<Box<Names>>,
 }
 
 /// A path's hash and its entry.
@@ -154,12 +156,23 @@ impl Layer {
 
     /// The child at this position among those that the directory has beside those below.
     pub(super) fn added(&self, id: NodeId, position: usize) -> Option<&Record> {
-        self.dir(id)?.added.get(position).map(|id| self.record(*id))
+        self.dir(id)?.added.get(position).map(|child| self.record(child.id))
     }
 
     /// Has it tombstones of children of the directory?
     pub(super) fn has_gone(&self, id: NodeId) -> bool {
-        self.dir(id).is_some_and(|dir| dir.gone > 0)
+        self.dir(id).and_then(|dir| dir.gone.as_ref()).is_some_and(|gone| gone.len() > 0)
+    }
+
+    /// The children that the directory has beside those below.
+    pub(super) fn all_added(&self, id: NodeId) -> impl Iterator<Item = &Child> {
+        self.dir(id).into_iter().flat_map(|dir| dir.added.iter())
+    }
+
+    /// The children that the directory has beside those below, and its children below that have tombstones: to be kept.
+    pub(super) fn share_children(&self, id: NodeId) -> (Names, Names) {
+        let Some(dir) = self.dir(id) else { return (Names::default(), Names::default()) };
+        (dir.added.share(), dir.gone.as_deref().map(Names::share).unwrap_or_default())
     }
 
     /// A session's ephemerals, behind `after`.
@@ -201,11 +214,15 @@ impl Layer {
         id
     }
 
-    /// Takes out the znode, which has no children. If it lies below too, its tombstone stays.
+    /// Takes out the znode, which has no children. If it lies below too, its tombstone stays, and its parent knows of it.
     pub(super) fn remove(&mut self, id: NodeId, parent: NodeId) -> Record {
         let path = Arc::clone(&self.record(id).path);
         let entry = match self.links_of(id).position {
-            None => Some(std::mem::replace(self.entry_mut(id), Entry::Gone(Arc::clone(&path)))),
+            None => {
+                let gone = self.dir_mut(parent).gone.get_or_insert_default().push(id, Arc::clone(&path));
+                self.links_mut(id).position = Some(gone);
+                Some(std::mem::replace(self.entry_mut(id), Entry::Gone(Arc::clone(&path))))
+            }
             Some(position) => {
                 let hash = self.hash(&path);
                 let place = self.paths.find_entry(spread(hash), |place| place.id == id);
@@ -220,10 +237,13 @@ impl Layer {
         record
     }
 
-    /// A child of `parent`, which lies below, has gone, or has come back.
-    pub(super) fn count_gone(&mut self, parent: NodeId, has_gone: bool) {
-        let dir = self.dir_mut(parent);
-        dir.gone = if has_gone { dir.gone + 1 } else { dir.gone - 1 };
+    /// A child of `parent`, which has this tombstone, comes back: [`Layer::put`] follows.
+    pub(super) fn comes_back(&mut self, id: NodeId, parent: NodeId) {
+        let position = self.links_mut(id).position.take().expect("a tombstone has its position");
+        let gone = self.dir_mut(parent).gone.as_mut().expect("its parent knows of it");
+        if let Some(moved) = gone.swap_remove(position).map(|child| child.id) {
+            self.links_mut(moved).position = Some(position);
+        }
     }
 
     /// Changes a record and keeps the sets in step. What it gives back is the change of the tree's digest.
@@ -248,8 +268,8 @@ impl Layer {
         for id in ids {
             let path = Arc::clone(self.entry(id).path());
             let Some(parent_path) = parent_of(&path) else { continue };
-            let parent = self.find(parent_path).ok_or(path)?;
-            self.links_mut(id).position = Some(self.add_child(parent, id));
+            let parent = self.find(parent_path).ok_or_else(|| Arc::clone(&path))?;
+            self.links_mut(id).position = Some(self.dir_mut(parent).added.push(id, path));
             let _share_of_stat_is_the_same = self.change(parent, |record| record.child_count += 1);
         }
         Ok(())
@@ -263,7 +283,10 @@ impl Layer {
         self.paths.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
         let position = match below {
             Below::Has => None,
-            Below::HasNot { parent } => Some(self.add_child(parent, id)),
+            Below::HasNot { parent } => {
+                let path = Arc::clone(self.entry(id).path());
+                Some(self.dir_mut(parent).added.push(id, path))
+            }
         };
         let links = Links { position, dir: None };
         match self.links.get_mut(id.0 as usize) {
@@ -273,22 +296,9 @@ impl Layer {
         id
     }
 
-    /// Adds a child to those that its parent adds, and tells at which position.
-    fn add_child(&mut self, parent: NodeId, child: NodeId) -> u32 {
-        let added = &mut self.dir_mut(parent).added;
-        added.push(child);
-        u32::try_from(added.len() - 1).expect("fewer than 2^32 children")
-    }
-
-    /// Takes a child out of those that its parent adds; the last one takes its place.
+    /// Takes a child out of those that its parent adds.
     fn take_added(&mut self, parent: NodeId, position: u32) {
-        let added = &mut self.dir_mut(parent).added;
-        added.swap_remove(position as usize);
-        // A directory that was large once does not hold its memory for ever.
-        if added.capacity() > 64 && added.len() < added.capacity() / 4 {
-            added.shrink_to(added.len() * 2);
-        }
-        if let Some(moved) = added.get(position as usize).copied() {
+        if let Some(moved) = self.dir_mut(parent).added.swap_remove(position).map(|child| child.id) {
             self.links_mut(moved).position = Some(position);
         }
     }

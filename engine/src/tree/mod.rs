@@ -15,7 +15,9 @@ mod cold;
 mod figures;
 mod frozen;
 mod layer;
+mod listing;
 mod load;
+mod names;
 mod node;
 mod quotas;
 mod slab;
@@ -23,6 +25,7 @@ mod slab;
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
+pub use listing::{LISTING_LONG, Listing, count_below};
 pub use load::{LoadError, TreeLoader};
 pub use node::{Children, Node};
 
@@ -288,9 +291,6 @@ impl Tree {
         let id = self.bring_up(path);
         assert_eq!(self.top.record(id).child_count, 0, "prep has found {path} without children");
         let record = self.top.remove(id, parent);
-        if self.top.find(path).is_some() {
-            self.top.count_gone(parent, true);
-        }
         self.digest = self.digest.wrapping_sub(record.digest());
         self.data_bytes -= (record.path.len() + record.data_len()) as u64;
         self.node_count -= 1;
@@ -447,11 +447,11 @@ impl Tree {
     fn put_new(&mut self, record: Record, parent: NodeId) {
         self.count_new(&record);
         // A path that is gone here lies below: its parent has one tombstone less.
-        let was_gone = self.top.find(&record.path).is_some();
-        if was_gone {
-            self.top.count_gone(parent, false);
+        let gone = self.top.find(&record.path);
+        if let Some(gone) = gone {
+            self.top.comes_back(gone, parent);
         }
-        self.top.put(record, if was_gone { Below::Has } else { Below::HasNot { parent } });
+        self.top.put(record, if gone.is_some() { Below::Has } else { Below::HasNot { parent } });
     }
 
     fn count_new(&mut self, record: &Record) {

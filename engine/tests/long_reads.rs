@@ -1,0 +1,67 @@
+//! Long reads: a listing of a million children, a count of a large subtree.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a test that trips is a test that fails"
+)]
+
+mod support;
+
+use proto::stat::EphemeralOwner;
+use proto::{Acl, StatPersisted, Writer, Zxid};
+use ringkeeper_engine::tree::{LoadError, RESERVED_PATHS, Tree};
+use snapshot::base::BaseOptions;
+use std::time::Instant;
+use support::image::publish_with;
+
+/// A tree with so many children of `/d`, all in its top layer.
+fn wide(children: usize) -> Tree {
+    let load = |digest| {
+        let (fresh, mut loader) = (Tree::new(), Tree::loader());
+        for path in RESERVED_PATHS {
+            let node = fresh.get(path).expect("reserved");
+            loader.node(path, node.data(), node.acl(), node.persisted())?;
+        }
+        let stat = StatPersisted::created(Zxid(1), 1, EphemeralOwner::NONE);
+        loader.node("/d", None, &[Acl::open()], stat)?;
+        for child in 0..children {
+            loader.node(&format!("/d/n{child:010}"), Some(&[7; 100]), &[Acl::open()], stat)?;
+        }
+        loader.finish(Zxid(1), digest)
+    };
+    // A wrong digest is told together with the right one.
+    match load(0) {
+        Err(LoadError::Digest { found, .. }) => load(found).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn measure(tree: &Tree, what: &str) {
+    for round in 0..3 {
+        let started = Instant::now();
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes).strings(tree.get("/d").unwrap().children());
+        let listing = started.elapsed();
+        let started = Instant::now();
+        let count = tree.descendant_count("/d");
+        println!(
+            "{what}, round {round}: listing {listing:?} ({} bytes), count {:?} ({count})",
+            bytes.len(),
+            started.elapsed()
+        );
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn what_a_listing_of_a_million_takes() {
+    let mut tree = wide(1_000_000);
+    measure(&tree, "top layer");
+    let frozen = tree.freeze();
+    measure(&tree, "frozen layer");
+    let dir = tempfile::tempdir().unwrap();
+    let base = publish_with(&frozen, dir.path(), BaseOptions::default());
+    drop((tree.rebase(base), frozen));
+    measure(&tree, "base");
+}
