@@ -128,7 +128,11 @@ impl Server {
         let log = LogThread::new(Arc::clone(&hub), writer, log_parker, desk.clone());
         let log = spawn_pinned("rk-log", places.log(), move || log.run())?;
         let port = desk.map_or(LogPort::Thread, |desk| LogPort::Hosted { desk, writer: None, bell: None });
-        let core = Core::new(Arc::clone(&hub), replica, port, starter, hosted.then_some(HOST));
+        let (cold_reads, readers) = ColdReads::new(&hub);
+        for reader in readers {
+            spawn_pinned("rk-cold", None, move || reader.run())?;
+        }
+        let core = Core::new(Arc::clone(&hub), replica, port, starter, cold_reads.clone(), hosted.then_some(HOST));
         let (core, guest) = if hosted {
             let (back, core_back) = mpsc::sync_channel(1);
             (CoreHandle::Shard(core_back), Some(HostedCore { core, back }))
@@ -143,10 +147,6 @@ impl Server {
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
         let limits = Arc::new(Limits::new(&config, count));
-        let (cold_reads, readers) = ColdReads::new(&hub);
-        for reader in readers {
-            spawn_pinned("rk-cold", None, move || reader.run())?;
-        }
         let starts = ShardStarts {
             config: &config,
             hub: &hub,
