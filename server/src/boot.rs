@@ -14,6 +14,7 @@ use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::Limits;
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
+use crate::long::LongReads;
 use crate::mailbox::Desk;
 use crate::memory;
 use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
@@ -147,11 +148,15 @@ impl Server {
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
         let limits = Arc::new(Limits::new(&config, count));
+        let (long_reads, readers) = LongReads::new(&hub);
+        for reader in readers {
+            spawn_pinned("rk-long", None, move || reader.run())?;
+        }
         let starts = ShardStarts {
             config: &config,
             hub: &hub,
             limits: &limits,
-            aides: Aides { words: calls, cold_reads },
+            aides: Aides { words: calls, cold_reads, long_reads },
             position,
             backend: Backend::Ring,
             guest: Arc::new(Mutex::new(guest)),

@@ -63,7 +63,12 @@ impl LongRead {
                 jute::frame(&mut frame, |w| {
                     header.write(w);
                     w.length(listing.len());
-                    listing.for_each_name(|name| w.string(name));
+                    // Of what is too long there is no need for the rest.
+                    listing.for_each_name(|name| {
+                        if w.position() <= self.reply_bytes_max {
+                            w.string(name);
+                        }
+                    });
                     if let Some(stat) = stat {
                         stat.write(w);
                     }

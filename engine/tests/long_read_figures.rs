@@ -1,4 +1,4 @@
-//! Long reads: a listing of a million children, a count of a large subtree.
+//! What a listing of a million children and a count of them take, and how much of that under the lock: figures, no tests.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -10,9 +10,9 @@ mod support;
 
 use proto::stat::EphemeralOwner;
 use proto::{Acl, StatPersisted, Writer, Zxid};
-use ringkeeper_engine::tree::{LoadError, RESERVED_PATHS, Tree};
+use ringkeeper_engine::tree::{LoadError, RESERVED_PATHS, Tree, count_below};
 use snapshot::base::BaseOptions;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::image::publish_with;
 
 /// A tree with so many children of `/d`, all in its top layer.
@@ -37,22 +37,45 @@ fn wide(children: usize) -> Tree {
     }
 }
 
+/// Beside what a shard did under the lock before, what is done under it now, and what beside it.
 fn measure(tree: &Tree, what: &str) {
     for round in 0..3 {
         let started = Instant::now();
         let mut bytes = Vec::new();
         Writer::new(&mut bytes).strings(tree.get("/d").unwrap().children());
-        let listing = started.elapsed();
+        let direct = started.elapsed();
         let started = Instant::now();
-        let count = tree.descendant_count("/d");
+        let listing = tree.listing("/d").unwrap();
+        let taken = started.elapsed();
+        let started = Instant::now();
+        let mut told = 0;
+        listing.for_each_name(|name| told += name.len());
+        let told_in = started.elapsed();
         println!(
-            "{what}, round {round}: listing {listing:?} ({} bytes), count {:?} ({count})",
-            bytes.len(),
-            started.elapsed()
+            "{what}, round {round}: listing {direct:?} ({} bytes); taken in {taken:?}, told in {told_in:?}",
+            bytes.len()
+        );
+        let started = Instant::now();
+        let direct = tree.descendant_count("/d");
+        let direct_in = started.elapsed();
+        let (started, mut under_lock, mut longest, mut looks) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0);
+        let look = |look: &mut dyn FnMut(&Tree)| {
+            let started = Instant::now();
+            look(tree);
+            under_lock += started.elapsed();
+            longest = longest.max(started.elapsed());
+            looks += 1;
+        };
+        assert_eq!(count_below("/d", look, || true).unwrap(), Some(direct));
+        let all = started.elapsed();
+        println!(
+            "    count {direct_in:?}; in pieces {all:?}, of which {under_lock:?} in {looks} looks, the longest {longest:?}"
         );
     }
 }
 
+/// Prints what a listing and a count take. Run it alone:
+/// `cargo test --profile ci -p ringkeeper-engine --test long_read_figures -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures"]
 fn what_a_listing_of_a_million_takes() {
