@@ -33,7 +33,7 @@ pub struct LongRead {
 #[derive(Debug)]
 enum What {
     /// With the Stat, where it was asked for.
-    Listing(Listing, Option<Stat>),
+    Listing(Box<Listing>, Option<Stat>),
     /// Of what lies below this path.
     Count(Box<str>),
 }
@@ -179,6 +179,6 @@ impl ShardState {
             return None;
         }
         let stat = matches!(request, Request::GetChildren2(_)).then(|| node.stat());
-        Some(What::Listing(tree.listing(node.path())?, stat))
+        Some(What::Listing(Box::new(tree.listing(node.path())?), stat))
     }
 }

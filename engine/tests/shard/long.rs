@@ -1,8 +1,10 @@
 //! Long reads, which are made while the tree goes on: what they show, and what comes before and after them on the connection (laws 4 to 6).
 
-use crate::rig::{Rig, children, create, get, request};
+use crate::rig::{Heard, Rig, children, create, get, request};
 use proptest::prelude::*;
 use proto::request::{PathVersion, ReadRequest, Request};
+use ringkeeper_engine::replica::ReplicaOptions;
+use ringkeeper_engine::shard::ShardOptions;
 use ringkeeper_engine::stream::ConnId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,17 +80,9 @@ fn nothing_is_made_for_a_connection_that_has_gone() {
 
 #[test]
 fn a_long_listing_may_not_be_longer_than_a_reply() {
-    let (mut rig, reader, writer) = rig_with(&["/d", "/d/a", "/d/b"]);
-    rig = Rig::over(
-        rig.tree,
-        ringkeeper_engine::replica::ReplicaOptions::default(),
-        ringkeeper_engine::shard::ShardOptions {
-            listing_long: LONG,
-            reply_bytes_max: 30,
-            ..ringkeeper_engine::shard::ShardOptions::default()
-        },
-    );
-    let _ = (reader, writer);
+    let (grown, ..) = rig_with(&["/d", "/d/a", "/d/b"]);
+    let options = ShardOptions { listing_long: LONG, reply_bytes_max: 30, ..ShardOptions::default() };
+    let mut rig = Rig::over(grown.tree, ReplicaOptions::default(), options);
     let reader = rig.connect(0);
     rig.send(reader, &[children(1, "/d"), children(2, "/d/a")]);
     rig.settle();
@@ -100,7 +94,7 @@ fn a_long_listing_may_not_be_longer_than_a_reply() {
 fn a_large_subtree_is_counted_while_the_tree_goes_on() {
     let (mut rig, reader, writer) = rig_with(&["/d", "/d/a", "/d/b"]);
     let creates: Vec<_> =
-        (0..600).map(|n| create(100 + n, &format!("/d/{}/{n}", ["a", "b"][n as usize % 2]), "")).collect();
+        (0..600).map(|n| create(100 + n, &format!("/d/{}/{n}", if n % 2 == 0 { "a" } else { "b" }), "")).collect();
     rig.send(writer, &creates);
     rig.settle();
     let count = |xid| request(xid, &Request::GetAllChildrenNumber("/d"));
@@ -141,7 +135,7 @@ fn a_move() -> impl Strategy<Value = Move> {
 }
 
 /// What the reader has heard, and the children of `/d` by the zxids of the writes that changed them.
-fn run(moves: &[Move]) -> (Vec<crate::rig::Heard>, BTreeMap<i64, BTreeSet<String>>, BTreeSet<i32>) {
+fn run(moves: &[Move]) -> (Vec<Heard>, BTreeMap<i64, BTreeSet<String>>, BTreeSet<i32>) {
     let (mut rig, reader, writer) = rig_with(&["/d", "/d/x"]);
     let (mut heard, mut asked, mut with_watch) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for (xid, step) in (1_000..).zip(moves) {
