@@ -17,8 +17,8 @@ use support::world::{PERSISTENT, World, create, delete};
 
 /// So many of each.
 const COUNT: usize = 20_000;
-/// Bytes that freezing and rebasing may allocate: a few pointers and counters.
-const BYTES_MAX: usize = 4 << 10;
+/// Bytes that freezing and rebasing may allocate: an empty layer.
+const BYTES_MAX: usize = 16 << 10;
 
 fn own_acl(number: usize) -> Acl {
     Acl { scheme: "digest".into(), id: format!("user-{number}:hash").into(), ..Acl::open() }

@@ -68,3 +68,26 @@ fn what_sessions_and_acls_take() {
         println!("round {round}: delete with the last use of an ACL {delete:.0} ns");
     }
 }
+
+/// Processor time of this thread in ns, which other processes do not change much.
+fn cpu_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+#[test]
+#[ignore = "measures"]
+fn what_the_longest_creates_take() {
+    const CREATES: i64 = 2_000_000;
+    let mut tree = Tree::new();
+    create(&mut tree, "/d", &[Acl::open()], 1);
+    let mut each: Vec<(i64, i64)> = Vec::with_capacity(2_000_000);
+    for number in 0..CREATES {
+        let path = format!("/d/n{number:010}");
+        let started = cpu_ns();
+        create(&mut tree, &path, &[Acl::open()], number);
+        each.push((cpu_ns() - started, number));
+    }
+    each.sort_unstable();
+    println!("{:?} ns and numbers of the longest creates of {CREATES}", each.iter().rev().take(12).collect::<Vec<_>>());
+}

@@ -6,10 +6,10 @@
 
 use super::acl_table::AclId;
 use super::names::{Child, Names};
+use super::paths::Paths;
 use super::slab::Slab;
 use crate::digest::{self, ContentCrc};
 use ahash::{AHashMap, RandomState};
-use hashbrown::HashTable;
 use proto::stat::EphemeralKind;
 use proto::{SessionId, StatPersisted};
 use std::collections::BTreeSet;
@@ -71,12 +71,17 @@ pub(super) struct NodeId(pub(super) u32);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Layer {
-    entries: Slab<Entry>,
-    /// By the entry's number.
-    links: Vec<Links>,
-    paths: HashTable<Place>,
+    entries: Slab<Slot>,
+    paths: Paths,
     hasher: RandomState,
     sets: Sets,
+}
+
+/// An entry, and where it hangs.
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    links: Links,
 }
 
 /// Where an entry hangs.
@@ -97,13 +102,6 @@ struct Dir {
     gone: Option<Box<Names>>,
 }
 
-/// A path's hash and its entry.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    hash: u32,
-    id: NodeId,
-}
-
 /// Whether the layers below have a path too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Below {
@@ -115,13 +113,7 @@ pub(super) enum Below {
 
 impl Layer {
     pub(super) fn new() -> Layer {
-        Layer {
-            entries: Slab::new(),
-            links: Vec::new(),
-            paths: HashTable::new(),
-            hasher: RandomState::new(),
-            sets: Sets::default(),
-        }
+        Layer { entries: Slab::new(), paths: Paths::new(), hasher: RandomState::new(), sets: Sets::default() }
     }
 
     /// The number of the entry at `path`.
@@ -130,9 +122,7 @@ impl Layer {
         if self.paths.is_empty() {
             return None;
         }
-        let hash = self.hash(path);
-        let found = self.paths.find(spread(hash), |place| place.hash == hash && **self.entry(place.id).path() == *path);
-        found.map(|place| place.id)
+        self.paths.find(self.hash(path), |id| **self.entry(id).path() == *path)
     }
 
     /// What this layer says of `path`.
@@ -141,7 +131,7 @@ impl Layer {
     }
 
     pub(super) fn entry(&self, id: NodeId) -> &Entry {
-        self.entries.get(id.0).expect("an entry's number is valid while it exists")
+        &self.slot(id).entry
     }
 
     /// The record of a znode that is known to be here.
@@ -151,7 +141,7 @@ impl Layer {
 
     /// All entries, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.entries.iter().map(|slot| &slot.entry)
     }
 
     /// The child at this position among those that the directory has beside those below.
@@ -224,12 +214,9 @@ impl Layer {
                 Some(std::mem::replace(self.entry_mut(id), Entry::Gone(Arc::clone(&path))))
             }
             Some(position) => {
-                let hash = self.hash(&path);
-                let place = self.paths.find_entry(spread(hash), |place| place.id == id);
-                place.expect("every entry has its place").remove();
-                *self.links_mut(id) = Links::default();
+                self.paths.remove(self.hash(&path), id);
                 self.take_added(parent, position);
-                self.entries.remove(id.0)
+                self.entries.remove(id.0).map(|slot| slot.entry)
             }
         };
         let Some(Entry::There(record)) = entry else { panic!("the znode is here, not its tombstone") };
@@ -248,7 +235,9 @@ impl Layer {
 
     /// Changes a record and keeps the sets in step. What it gives back is the change of the tree's digest.
     pub(super) fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Record)) -> DigestChange {
-        let Some(Entry::There(record)) = self.entries.get_mut(id.0) else { panic!("the znode is here") };
+        let Some(Slot { entry: Entry::There(record), .. }) = self.entries.get_mut(id.0) else {
+            panic!("the znode is here")
+        };
         let (traits, before) = (Traits::of(record), record.digest());
         change(record);
         self.sets.update(id, &record.path, traits, Traits::of(record));
@@ -262,7 +251,7 @@ impl Layer {
 
     /// Hangs every loaded record under its parent, whose path `parent_of` tells; the root has none. `Err`: one whose parent is not here.
     pub(super) fn link_loaded(&mut self, parent_of: impl Fn(&str) -> Option<&str>) -> Result<(), Arc<str>> {
-        let mut ids: Vec<NodeId> = self.paths.iter().map(|place| place.id).collect();
+        let mut ids: Vec<NodeId> = self.paths.ids().collect();
         // In the order of loading, so that the same parts always give the same tree.
         ids.sort_unstable();
         for id in ids {
@@ -279,19 +268,11 @@ impl Layer {
 
     fn add(&mut self, entry: Entry, below: Below) -> NodeId {
         let hash = self.hash(entry.path());
-        let id = NodeId(self.entries.insert(entry));
-        self.paths.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
-        let position = match below {
-            Below::Has => None,
-            Below::HasNot { parent } => {
-                let path = Arc::clone(self.entry(id).path());
-                Some(self.dir_mut(parent).added.push(id, path))
-            }
-        };
-        let links = Links { position, dir: None };
-        match self.links.get_mut(id.0 as usize) {
-            Some(slot) => *slot = links,
-            None => self.links.push(links),
+        let id = NodeId(self.entries.insert(Slot { entry, links: Links::default() }));
+        self.paths.insert(hash, id);
+        if let Below::HasNot { parent } = below {
+            let path = Arc::clone(self.entry(id).path());
+            self.links_mut(id).position = Some(self.dir_mut(parent).added.push(id, path));
         }
         id
     }
@@ -304,15 +285,23 @@ impl Layer {
     }
 
     fn entry_mut(&mut self, id: NodeId) -> &mut Entry {
-        self.entries.get_mut(id.0).expect("an entry's number is valid while it exists")
+        &mut self.slot_mut(id).entry
     }
 
     fn links_of(&self, id: NodeId) -> &Links {
-        self.links.get(id.0 as usize).expect("every entry has its links")
+        &self.slot(id).links
     }
 
     fn links_mut(&mut self, id: NodeId) -> &mut Links {
-        self.links.get_mut(id.0 as usize).expect("every entry has its links")
+        &mut self.slot_mut(id).links
+    }
+
+    fn slot(&self, id: NodeId) -> &Slot {
+        self.entries.get(id.0).expect("an entry's number is valid while it exists")
+    }
+
+    fn slot_mut(&mut self, id: NodeId) -> &mut Slot {
+        self.entries.get_mut(id.0).expect("an entry's number is valid while it exists")
     }
 
     fn dir(&self, id: NodeId) -> Option<&Dir> {
@@ -398,9 +387,4 @@ impl Traits {
 pub(super) struct DigestChange {
     pub(super) before: u64,
     pub(super) after: u64,
-}
-
-/// The table takes its buckets from the low bits and its tags from the high ones: the 32 bits serve as both.
-const fn spread(hash: u32) -> u64 {
-    ((hash as u64) << 32) | hash as u64
 }

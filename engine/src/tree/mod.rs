@@ -19,6 +19,7 @@ mod listing;
 mod load;
 mod names;
 mod node;
+mod paths;
 mod quotas;
 mod slab;
 
