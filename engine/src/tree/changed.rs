@@ -28,13 +28,15 @@ impl<K: Ord, V> Changed<K, V> {
 
     /// The key has this value now. `was_there`: it had one just before.
     pub(super) fn put(&mut self, key: K, value: V, was_there: bool) {
-        let change = match self.0.get(&key) {
-            Some(Change::Added(_)) => Change::Added(value),
-            Some(_) => Change::Replaced(value),
-            None if was_there => Change::Replaced(value),
-            None => Change::Added(value),
-        };
-        self.0.insert(key, change);
+        match self.0.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let is_added = matches!(entry.get(), Change::Added(_));
+                entry.insert(if is_added { Change::Added(value) } else { Change::Replaced(value) });
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(if was_there { Change::Replaced(value) } else { Change::Added(value) });
+            }
+        }
     }
 
     /// The key, which was there, is gone.
