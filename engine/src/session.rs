@@ -36,6 +36,8 @@ pub struct Sessions {
     last_now_ms: Option<i64>,
     /// Up to when each shard has told whom it heard. One that has not told anything yet is not waited for.
     heard_until_ms: AHashMap<ShardId, i64>,
+    /// Up to where in the order of expiry [`Sessions::soon_due`] has told.
+    told_soon: Option<(i64, SessionId)>,
 }
 
 /// A session in the order of expiry.
@@ -76,6 +78,7 @@ impl Sessions {
             next_id,
             last_now_ms: None,
             heard_until_ms: AHashMap::new(),
+            told_soon: None,
         }
     }
 
@@ -202,6 +205,18 @@ impl Sessions {
         self.give_back_lost_time(now_ms);
         let due = self.buckets.range(..=now_ms.min(self.all_heard_ms())).flat_map(|(_, ids)| ids.iter().copied());
         due.take(count_max).collect()
+    }
+
+    /// Those that will be due within a tick and a half, `count_max` at the most, each once: whoever may be heard of meanwhile is told of again before
+    /// the time that it then has. To be asked once a tick.
+    pub fn soon_due(&mut self, now_ms: i64, count_max: usize) -> Vec<SessionId> {
+        let until_ms = now_ms + self.tick_ms + self.tick_ms / 2;
+        let next = self.expiring_after(self.told_soon, count_max);
+        let soon: Vec<Expiring> = next.into_iter().take_while(|expiring| expiring.at_ms <= until_ms).collect();
+        if let Some(last) = soon.last() {
+            self.told_soon = Some((last.at_ms, last.session));
+        }
+        soon.into_iter().map(|expiring| expiring.session).collect()
     }
 
     /// When the next bucket expires.
@@ -339,6 +354,22 @@ mod tests {
         sessions.touch(SessionId(1), 1_100);
         assert_eq!(sessions.next_expiry_ms(), Some(1_400));
         assert!(sessions.due(1_301, 10).is_empty());
+    }
+
+    #[test]
+    fn who_will_expire_soon_is_told_once_and_again_after_a_word() {
+        let mut sessions = sessions();
+        for id in [1, 2, 3] {
+            sessions.track(SessionId(id), 250, 1_000);
+        }
+        sessions.track(SessionId(4), 950, 1_000);
+        assert!(sessions.soon_due(1_100, 10).is_empty());
+        assert_eq!(sessions.soon_due(1_150, 2), [SessionId(1), SessionId(2)]);
+        assert_eq!(sessions.soon_due(1_150, 2), [SessionId(3)]);
+        assert!(sessions.soon_due(1_150, 2).is_empty());
+        sessions.touch(SessionId(2), 1_200);
+        assert_eq!(sessions.due(1_300, 10), [SessionId(1), SessionId(3)]);
+        assert_eq!(sessions.soon_due(1_400, 10), [SessionId(2)]);
     }
 
     #[test]

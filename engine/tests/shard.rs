@@ -9,6 +9,8 @@ mod differential;
 mod held;
 #[path = "shard/limits.rs"]
 mod limits;
+#[path = "shard/long.rs"]
+mod long;
 #[path = "shard/order.rs"]
 mod order;
 #[path = "shard/pipelines.rs"]

@@ -14,6 +14,7 @@ use crate::image::{ImageRule, ImageStarter, ImageThread};
 use crate::limits::Limits;
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
+use crate::long::LongReads;
 use crate::mailbox::Desk;
 use crate::memory;
 use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
@@ -128,7 +129,11 @@ impl Server {
         let log = LogThread::new(Arc::clone(&hub), writer, log_parker, desk.clone());
         let log = spawn_pinned("rk-log", places.log(), move || log.run())?;
         let port = desk.map_or(LogPort::Thread, |desk| LogPort::Hosted { desk, writer: None, bell: None });
-        let core = Core::new(Arc::clone(&hub), replica, port, starter, hosted.then_some(HOST));
+        let (cold_reads, readers) = ColdReads::new(&hub);
+        for reader in readers {
+            spawn_pinned("rk-cold", None, move || reader.run())?;
+        }
+        let core = Core::new(Arc::clone(&hub), replica, port, starter, cold_reads.clone(), hosted.then_some(HOST));
         let (core, guest) = if hosted {
             let (back, core_back) = mpsc::sync_channel(1);
             (CoreHandle::Shard(core_back), Some(HostedCore { core, back }))
@@ -143,15 +148,15 @@ impl Server {
 
         let (calls, words) = mpsc::sync_channel(FOUR_LETTER_CALLS_MAX);
         let limits = Arc::new(Limits::new(&config, count));
-        let (cold_reads, readers) = ColdReads::new(&hub);
+        let (long_reads, readers) = LongReads::new(&hub);
         for reader in readers {
-            spawn_pinned("rk-cold", None, move || reader.run())?;
+            spawn_pinned("rk-long", None, move || reader.run())?;
         }
         let starts = ShardStarts {
             config: &config,
             hub: &hub,
             limits: &limits,
-            aides: Aides { words: calls, cold_reads },
+            aides: Aides { words: calls, cold_reads, long_reads },
             position,
             backend: Backend::Ring,
             guest: Arc::new(Mutex::new(guest)),

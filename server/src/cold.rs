@@ -1,13 +1,15 @@
 //! Reads in what requests need of the image and is not in memory, so that no shard waits for the disk.
 //!
-//! Owns a few threads that do nothing else, and the way back to the shards. At most one part is asked for by a connection, so the queues are bounded by
-//! their number. A disk that cannot read stops the server, with the file's name; a reader that touched the page would have died of it.
+//! Owns a few threads that do nothing else, and the way back to the shards. At most one part is asked for by a connection, and the core asks once a tick
+//! for what the ends of sessions will touch, so the queues are bounded by their number. A disk that cannot read stops the server, with the file's name; a reader that touched the page would have died of it.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use engine::stream::ConnId;
 use engine::tree::Cold;
+use proto::SessionId;
+use proto::request::Request;
 use std::sync::Arc;
 
 /// Reads at the same time: enough to keep a disk busy, few beside the shards.
@@ -20,14 +22,18 @@ pub struct ColdReads {
 }
 
 #[derive(Debug)]
-struct Asked {
-    shard: usize,
-    conn: ConnId,
-    cold: Cold,
+enum Asked {
+    /// What this connection's next request needs.
+    ForRequest { shard: usize, conn: ConnId, cold: Cold },
+    /// What the ends of these sessions need. Nobody waits for it.
+    ForEnds(Vec<SessionId>),
 }
 
+/// How often it is looked what the end of a session needs: its ephemerals' paths come first, then they themselves.
+const LOOKS_MAX: usize = 3;
+
 impl ColdReads {
-    /// A handle for the shards, and what each of the threads runs. They end when the last shard has let go of its handle.
+    /// A handle for the shards, and what each of the threads runs. They end when the core and the last shard have let go of their handles.
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> (ColdReads, [ColdReader; THREADS]) {
         let (asked, receiver) = unbounded();
@@ -37,7 +43,13 @@ impl ColdReads {
 
     /// Asks for what a connection's next request needs. The shard hears by [`crate::hub::ShardLink::take_brought_in`].
     pub fn ask(&self, shard: usize, conn: ConnId, cold: Cold) {
-        let sent = self.asked.send(Asked { shard, conn, cold });
+        let sent = self.asked.send(Asked::ForRequest { shard, conn, cold });
+        assert!(sent.is_ok(), "the threads live as long as this");
+    }
+
+    /// Asks for what the ends of these sessions will touch. Nobody hears of it.
+    pub fn ask_for_ends(&self, sessions: Vec<SessionId>) {
+        let sent = self.asked.send(Asked::ForEnds(sessions));
         assert!(sent.is_ok(), "the threads live as long as this");
     }
 }
@@ -52,15 +64,30 @@ pub struct ColdReader {
 impl ColdReader {
     /// Reads what is asked for, until nobody can ask any more.
     pub fn run(self) {
-        for Asked { shard, conn, cold } in self.asked {
-            if let Err(error) = cold.bring_in() {
+        for asked in &self.asked {
+            let done = match &asked {
+                Asked::ForRequest { cold, .. } => cold.bring_in(),
+                Asked::ForEnds(sessions) => sessions.iter().try_for_each(|session| self.bring_in_for_end(*session)),
+            };
+            if let Err(error) = done {
                 self.hub.fail_image(&error);
                 return;
             }
-            if let Some(link) = self.hub.shards.get(shard) {
+            if let Asked::ForRequest { shard, conn, .. } = asked
+                && let Some(link) = self.hub.shards.get(shard)
+            {
                 link.put_brought_in(conn);
                 link.ring();
             }
         }
+    }
+
+    fn bring_in_for_end(&self, session: SessionId) -> Result<(), snapshot::Error> {
+        for _ in 0..LOOKS_MAX {
+            let cold = self.hub.read_tree().cold_for(session, &Request::CloseSession);
+            let Some(cold) = cold else { break };
+            cold.bring_in()?;
+        }
+        Ok(())
     }
 }

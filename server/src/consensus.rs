@@ -8,6 +8,7 @@
 //! starts the log's groups itself ([`LogPort::Hosted`], `docs/decisions/002`): then a write is handed over between threads nowhere.
 #![forbid(unsafe_code)]
 
+use crate::cold::ColdReads;
 use crate::excess_log::ExcessLog;
 use crate::hub::{Hub, QUEUE_BATCHES};
 use crate::image::ImageStarter;
@@ -20,6 +21,7 @@ use crate::watchdog::WAIT_MAX;
 use engine::log_room::LogRoom;
 use engine::replica::{Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
+use engine::tree::Tree;
 use proto::Zxid;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -54,6 +56,8 @@ pub struct Core<D: Disk> {
     replica: Replica,
     log: LogPort<D>,
     images: ImageStarter,
+    /// Reads in what the ends of sessions will touch.
+    cold_reads: ColdReads,
     /// The shard within whose turns it takes its own: that one needs no ring.
     host: Option<usize>,
     excess_log: ExcessLog,
@@ -75,12 +79,20 @@ pub enum Turn {
 impl<D: Disk> Core<D> {
     /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, replica: Replica, log: LogPort<D>, images: ImageStarter, host: Option<usize>) -> Core<D> {
+    pub fn new(
+        hub: Arc<Hub>,
+        replica: Replica,
+        log: LogPort<D>,
+        images: ImageStarter,
+        cold_reads: ColdReads,
+        host: Option<usize>,
+    ) -> Core<D> {
         Core {
             hub,
             replica,
             log,
             images,
+            cold_reads,
             host,
             excess_log: ExcessLog::default(),
             on_their_way: VecDeque::new(),
@@ -251,10 +263,19 @@ impl<D: Disk> Core<D> {
         }
         if now.mono_ms >= self.next_tick_ms && !hub.is_stopping() {
             self.replica.tick(now, &tree);
+            self.bring_in_what_ends_soon(now, &tree);
             self.next_tick_ms = self.replica.next_tick_ms(now);
             self.ask_whom_they_heard(now);
         }
         progress
+    }
+
+    /// The ends of sessions touch their ephemerals, which may lie in the image and not be in memory.
+    fn bring_in_what_ends_soon(&mut self, now: Now, tree: &Tree) {
+        let sessions = self.replica.soon_to_expire(now);
+        if tree.base().is_some() && !sessions.is_empty() {
+            self.cold_reads.ask_for_ends(sessions);
+        }
     }
 
     /// Sessions are due, but a shard may have heard of them and not told yet.

@@ -23,7 +23,7 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 use crossbeam::sync::ShardedLock;
 use crossbeam::utils::CachePadded;
 use engine::replica::{ForwardBatch, Replica, TxnBatch};
-use engine::shard::ShardState;
+use engine::shard::{LongReply, ShardState};
 use engine::stream::{ConnId, StreamBatch};
 use engine::tree::Tree;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +61,8 @@ pub struct ShardLink {
     hear_asked_us: AtomicU64,
     /// Connections for whose next request something was read in. Each is here once at the most.
     brought_in: SegQueue<ConnId>,
+    /// Replies that were made elsewhere. Each connection has one here at the most.
+    answered: SegQueue<(ConnId, LongReply)>,
 }
 
 impl ShardLink {
@@ -73,6 +75,7 @@ impl ShardLink {
             bell: OnceLock::new(),
             hear_asked_us: AtomicU64::new(0),
             brought_in: SegQueue::new(),
+            answered: SegQueue::new(),
         }
     }
 
@@ -98,6 +101,17 @@ impl ShardLink {
     #[must_use]
     pub fn take_brought_in(&self) -> Option<ConnId> {
         self.brought_in.pop()
+    }
+
+    /// A long reply of the connection was made. The shard is to be rung.
+    pub fn put_answered(&self, conn: ConnId, reply: LongReply) {
+        self.answered.push((conn, reply));
+    }
+
+    /// A connection for which a long reply was made, and the reply.
+    #[must_use]
+    pub fn take_answered(&self) -> Option<(ConnId, LongReply)> {
+        self.answered.pop()
     }
 
     /// Wakes the shard, if it has started.

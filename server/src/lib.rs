@@ -23,6 +23,7 @@ pub mod limits;
 pub mod log;
 pub mod log_writer;
 pub mod logging;
+pub mod long;
 pub mod mailbox;
 pub mod measured;
 pub mod memory;

@@ -9,6 +9,7 @@ use crate::cold::ColdReads;
 use crate::consensus::{Core, Turn};
 use crate::hub::{Hub, ShardLink};
 use crate::limits::{LimitKind, Limits, OverLimit, plain};
+use crate::long::LongReads;
 use crate::rt::{Accept, AfterEof, CloseReason, ConnId, Doorbell, Handler, Io};
 use crate::stats;
 use crate::watchdog::{ENDED, IDLE, WAIT_MAX};
@@ -71,6 +72,8 @@ pub struct Aides {
     pub words: SyncSender<FourLetterCall>,
     /// Bring parts of the image into memory.
     pub cold_reads: ColdReads,
+    /// Make replies that take long.
+    pub long_reads: LongReads,
 }
 
 /// The consensus core, where it has no thread of its own.
@@ -201,6 +204,9 @@ impl ShardHandler {
     fn perform(&mut self, io: &mut Io<'_>, now_us: u64) {
         for (id, cold) in self.state.take_cold() {
             self.aides.cold_reads.ask(self.number, id, cold);
+        }
+        for (id, read) in self.state.take_long_reads() {
+            self.aides.long_reads.ask(self.number, id, read);
         }
         for action in self.state.take_actions() {
             match action {
@@ -405,6 +411,9 @@ impl Handler for ShardHandler {
         self.look_at_lagging(io);
         while let Some(conn) = self.link().take_brought_in() {
             self.state.brought_in(conn);
+        }
+        while let Some((conn, reply)) = self.link().take_answered() {
+            self.state.answered(conn, reply, now_us);
         }
         self.drain_stream(now_us);
         self.tell_whom_it_heard(io, now_us);

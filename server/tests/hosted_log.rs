@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use engine::replica::{Replica, ReplicaOptions};
 use engine::stream::StreamItem;
 use log_support::{HeldDisk, Rig, connects};
+use ringkeeper_server::cold::ColdReads;
 use ringkeeper_server::config::SnapLogBytes;
 use ringkeeper_server::consensus::{self, Core, LogPort, Turn};
 use ringkeeper_server::image::{ImageRule, ImageStarter};
@@ -168,7 +169,8 @@ impl Host {
         let (images, _frozen, _busy) =
             ImageStarter::new(ImageRule { txns_max: u64::MAX, log_bytes: SnapLogBytes::Off }, Replayed::default());
         let port = LogPort::Hosted { desk: Arc::clone(&desk), writer: None, bell: None };
-        let core = Core::new(Arc::clone(&rig.hub), replica, port, images, Some(0));
+        let (cold_reads, _nothing_is_cold) = ColdReads::new(&rig.hub);
+        let core = Core::new(Arc::clone(&rig.hub), replica, port, images, cold_reads, Some(0));
         Host { rig, desk, core }
     }
 

@@ -340,6 +340,11 @@ impl Replica {
         self.look_for_containers(now, tree);
     }
 
+    /// Sessions that may expire soon, each once: what their ends will touch can be brought in ahead ([`Tree::cold_for`]).
+    pub fn soon_to_expire(&mut self, now: Now) -> Vec<SessionId> {
+        self.sessions.soon_due(now.mono_ms, EXPIRIES_PENDING_MAX)
+    }
+
     /// When [`Replica::tick`] has something to do next, in ms of the monotonic clock.
     #[must_use]
     pub fn next_tick_ms(&self, now: Now) -> i64 {

@@ -1,6 +1,7 @@
 //! A connection as a shard sees it: where it stands in the protocol, what it has sent and what is to be sent to it.
 
 use super::asked::ConnCounts;
+use super::long::LongWait;
 use crate::auth::AuthId;
 use crate::sasl::Exchange;
 use crate::stream::ConnId;
@@ -77,6 +78,8 @@ pub(super) struct Conn {
     pub(super) is_cold: bool,
     /// How often its next request has waited so.
     pub(super) cold_waits: u8,
+    /// It waits for a long read: nothing goes out, and no further request is looked at.
+    pub(super) long: Option<Box<LongWait>>,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -110,6 +113,7 @@ impl Conn {
             is_woken: false,
             is_cold: false,
             cold_waits: 0,
+            long: None,
             is_paused: false,
             is_queued: false,
             is_dirty: false,
@@ -160,7 +164,12 @@ impl Conn {
 
     /// Bytes that wait to leave.
     pub(super) fn output_bytes(&self) -> usize {
-        self.out.len() + self.unsent_bytes
+        self.out.len() + self.unsent_bytes + self.long.as_ref().map_or(0, |long| long.behind.len())
+    }
+
+    /// Where an event is written: behind the reply that is being made elsewhere, if there is one.
+    pub(super) fn event_output(&mut self) -> &mut Vec<u8> {
+        self.long.as_mut().map_or(&mut self.out, |long| &mut long.behind)
     }
 }
 

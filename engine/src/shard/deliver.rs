@@ -159,9 +159,10 @@ impl ShardState {
                 self.abort(id, CloseReason::OutputLimit);
                 continue;
             }
-            let out_before = conn.out.len();
-            watch::write_event_frame(&mut conn.out, ty, zxid, path);
-            let bytes = (conn.out.len() - out_before - 4) as u64;
+            let out = conn.event_output();
+            let out_before = out.len();
+            watch::write_event_frame(out, ty, zxid, path);
+            let bytes = (out.len() - out_before - 4) as u64;
             conn.counts.packets_sent += 1;
             self.counts.packets_sent += 1;
             self.counts.watch_bytes += bytes;

@@ -17,6 +17,7 @@ mod counts;
 mod deliver;
 mod held;
 mod identity;
+mod long;
 mod reads;
 mod serve;
 mod slots;
@@ -26,10 +27,11 @@ pub mod watches;
 use crate::auth::AuthRules;
 use crate::replica::{Forward, ForwardBatch};
 use crate::stream::{Attachment, ConnId, Detach, Refusal, ShardId};
-use crate::tree::Cold;
+use crate::tree::{Cold, LISTING_LONG};
 pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
 pub use counts::{BUCKETS, Histogram, Measured, ShardCounts, Summary, bucket_of};
+pub use long::{LongRead, LongReply};
 use proto::Zxid;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -52,6 +54,8 @@ pub struct ShardOptions {
     pub output_bytes_max: usize,
     /// The largest reply.
     pub reply_bytes_max: usize,
+    /// Children from which on a listing is made elsewhere ([`LongRead`]).
+    pub listing_long: usize,
     /// How long a connection may take for its handshake, in µs.
     pub handshake_us_max: u64,
     /// Who may do what, and who must prove who they are.
@@ -71,6 +75,7 @@ impl Default for ShardOptions {
             output_bytes_soft: 256 << 10,
             output_bytes_max: 16 << 20,
             reply_bytes_max: 64 << 20,
+            listing_long: LISTING_LONG,
             handshake_us_max: 10_000_000,
             auth: Arc::new(AuthRules::default()),
             nonce_secret: [0; 32],
@@ -189,6 +194,7 @@ pub struct ShardState {
     forwards: ForwardBatch,
     actions: Vec<Action>,
     cold: Vec<(ConnId, Cold)>,
+    long_reads: Vec<(ConnId, LongRead)>,
     counts: ShardCounts,
     measured: Measured,
     /// Requests of all its connections that the core has.
@@ -221,6 +227,7 @@ impl ShardState {
             forwards: ForwardBatch::default(),
             actions: Vec::new(),
             cold: Vec::new(),
+            long_reads: Vec::new(),
             counts: ShardCounts::default(),
             measured: Measured::default(),
             in_flight: 0,
@@ -478,7 +485,7 @@ impl ShardState {
 
     fn make_ready(&mut self, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else { return };
-        if !conn.is_queued && !conn.is_cold && !conn.undecoded().is_empty() {
+        if !conn.is_queued && !conn.is_cold && conn.long.is_none() && !conn.undecoded().is_empty() {
             conn.is_queued = true;
             self.ready.push_back(id);
         }

@@ -132,7 +132,7 @@ impl ShardState {
     /// The next whole frame, without its length.
     fn next_frame<'i>(&self, conn: &Conn, input: &'i [u8]) -> Result<&'i [u8], Visit> {
         let blocked = conn.output_bytes() > self.options.output_bytes_soft;
-        if blocked || !matches!(conn.phase, Phase::New | Phase::Ready) {
+        if blocked || conn.long.is_some() || !matches!(conn.phase, Phase::New | Phase::Ready) {
             return Err(Visit::Waits);
         }
         let (prefix, rest) = input.split_first_chunk::<4>().ok_or(Visit::Waits)?;
@@ -216,6 +216,7 @@ impl ShardState {
             return Step::Stop(Visit::Waits);
         }
         match request {
+            Some(Ok(request)) if self.begin_long(conn, header.xid, &request, tree, now_us) => return Step::Done,
             Some(Ok(request)) => self.read(conn, header.xid, &request, tree),
             Some(Err(code)) => self.answer_header(conn, ReplyHeader::error(header.xid, self.position, code)),
             None => {

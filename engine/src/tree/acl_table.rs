@@ -1,5 +1,6 @@
 //! ACLs, each stored once: znodes hold a number (`ReferenceCountedACLCache`).
 
+use super::changed::Changed;
 use ahash::AHashMap;
 use proto::Acl;
 use std::sync::Arc;
@@ -31,11 +32,14 @@ pub(crate) struct AclTable {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     ids: AHashMap<AclList, AclId>,
+    /// Which ACLs came and went since the tree's layer began; how often each is used is not asked there.
+    changed: Changed<AclId, AclList>,
 }
 
 impl AclTable {
     pub(crate) fn new() -> AclTable {
-        let mut table = AclTable { entries: Vec::new(), free: Vec::new(), ids: AHashMap::new() };
+        let mut table =
+            AclTable { entries: Vec::new(), free: Vec::new(), ids: AHashMap::new(), changed: Changed::new() };
         let open = table.acquire(&[Acl::open()]);
         assert_eq!(open, AclId::OPEN, "the first entry has number 0");
         table
@@ -61,6 +65,7 @@ impl AclTable {
                 AclId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 different ACLs"))
             }
         };
+        self.changed.put(id, Arc::clone(&acl), false);
         self.ids.insert(acl, id);
         id
     }
@@ -77,6 +82,7 @@ impl AclTable {
                 self.ids.remove(&entry.acl);
                 *slot = None;
                 self.free.push(id.0);
+                self.changed.remove(id);
             }
         }
     }
@@ -97,6 +103,8 @@ impl AclTable {
         for (id, uses, acl) in entries {
             if id == AclId::OPEN {
                 (*acl == **table.get(id)).then_some(())?;
+                // The base has it.
+                table.changed = Changed::new();
                 continue;
             }
             let at = Some(id.0 as usize).filter(|at| *at < LOADED_MAX)?;
@@ -114,9 +122,9 @@ impl AclTable {
         Some(table)
     }
 
-    /// All entries with their numbers, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (AclId, &AclList)> {
-        (0u32..).zip(&self.entries).filter_map(|(id, entry)| Some((AclId(id), &entry.as_ref()?.acl)))
+    /// What changed since this was asked last, or since it was loaded.
+    pub(super) fn take_changed(&mut self) -> Changed<AclId, AclList> {
+        std::mem::replace(&mut self.changed, Changed::new())
     }
 
     fn entry_mut(&mut self, id: AclId) -> Option<&mut Entry> {
@@ -139,7 +147,7 @@ mod tests {
         table.release(id);
         assert_eq!(**table.get(id), read);
         table.release(id);
-        assert_eq!(table.iter().count(), 1);
+        assert_eq!(table.ids.len(), 1);
         let other = [Acl { perms: Perms::WRITE, ..Acl::open() }];
         assert_eq!(table.acquire(&other), id, "the number is used again");
     }

@@ -5,7 +5,7 @@
 //! one is missing, the request waits, somebody else reads it in ([`Cold::bring_in`]), and then the request is looked at again. Between that
 //! look and the use a page may be evicted again: then the fault is taken, and is short of nothing but time.
 
-use super::{Tree, unbroken};
+use super::{LISTING_LONG, Node, Tree, unbroken};
 use proto::request::{CreateMode, CreateRequest, MultiOp, Request};
 use proto::txn::Txn;
 use proto::{SessionId, path};
@@ -88,7 +88,8 @@ impl Look<'_> {
         match request {
             Request::Exists(read) | Request::GetData(read) => self.node(read.path),
             Request::GetAcl(path) => self.node(path),
-            Request::GetChildren(read) | Request::GetChildren2(read) => self.node_and_children(read.path),
+            Request::GetChildren(read) | Request::GetChildren2(read) => self.listing(read.path),
+            Request::GetAllChildrenNumber(path) => self.node(path),
             Request::MultiRead(multi) | Request::Multi(multi) => multi.ops.iter().for_each(|op| self.op(op)),
             Request::SetWatches(set) | Request::SetWatches2(set) => {
                 let paths = set.data.iter().chain(set.exist.iter()).chain(set.child.iter());
@@ -148,6 +149,15 @@ impl Look<'_> {
         self.node(path);
         if let Some((parent, _)) = path::split(path) {
             self.node(parent);
+        }
+    }
+
+    /// A long listing is read by somebody who may wait for the disk.
+    fn listing(&mut self, path: &str) {
+        self.node(path);
+        let is_short = |node: Node<'_>| node.child_count() < LISTING_LONG;
+        if self.extents.is_empty() && self.tree.get(if path.is_empty() { "/" } else { path }).is_some_and(is_short) {
+            self.node_and_children(path);
         }
     }
 

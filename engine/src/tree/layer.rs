@@ -5,10 +5,11 @@
 //! tells it. `tests/model.rs` compares the trees that layers make with a naive one.
 
 use super::acl_table::AclId;
+use super::names::{Child, Names};
+use super::paths::Paths;
 use super::slab::Slab;
 use crate::digest::{self, ContentCrc};
 use ahash::{AHashMap, RandomState};
-use hashbrown::HashTable;
 use proto::stat::EphemeralKind;
 use proto::{SessionId, StatPersisted};
 use std::collections::BTreeSet;
@@ -65,23 +66,29 @@ impl Entry {
 
 /// An entry's number within its layer, for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct NodeId(u32);
+pub(super) struct NodeId(pub(super) u32);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Layer {
-    entries: Slab<Entry>,
-    /// By the entry's number.
-    links: Vec<Links>,
-    paths: HashTable<Place>,
+    entries: Slab<Slot>,
+    paths: Paths,
     hasher: RandomState,
     sets: Sets,
+}
+
+/// An entry, and where it hangs.
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    links: Links,
 }
 
 /// Where an entry hangs.
 #[derive(Debug, Default)]
 struct Links {
-    /// Its position among the children that its parent adds; `None` if its parent has it below.
+    /// Its position among the children that its parent adds, or a tombstone's among those that it takes; `None` of a znode that its parent has
+    /// below.
     position: Option<u32>,
     /// `None` until a child is added or taken away.
     dir: Option<Box<Dir>>,
@@ -90,16 +97,9 @@ struct Links {
 /// How a directory's children differ from those below.
 #[derive(Debug, Default)]
 struct Dir {
-    added: Vec<NodeId>,
-    /// Tombstones of its children.
-    gone: u32,
-}
-
-/// A path's hash and its entry.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    hash: u32,
-    id: NodeId,
+    added: Names,
+    /// Tombstones of its children; most have none.
+    gone: Option<Box<Names>>,
 }
 
 /// Whether the layers below have a path too.
@@ -113,13 +113,7 @@ pub(super) enum Below {
 
 impl Layer {
     pub(super) fn new() -> Layer {
-        Layer {
-            entries: Slab::new(),
-            links: Vec::new(),
-            paths: HashTable::new(),
-            hasher: RandomState::new(),
-            sets: Sets::default(),
-        }
+        Layer { entries: Slab::new(), paths: Paths::new(), hasher: RandomState::new(), sets: Sets::default() }
     }
 
     /// The number of the entry at `path`.
@@ -128,9 +122,7 @@ impl Layer {
         if self.paths.is_empty() {
             return None;
         }
-        let hash = self.hash(path);
-        let found = self.paths.find(spread(hash), |place| place.hash == hash && **self.entry(place.id).path() == *path);
-        found.map(|place| place.id)
+        self.paths.find(self.hash(path), |id| **self.entry(id).path() == *path)
     }
 
     /// What this layer says of `path`.
@@ -139,7 +131,7 @@ impl Layer {
     }
 
     pub(super) fn entry(&self, id: NodeId) -> &Entry {
-        self.entries.get(id.0).expect("an entry's number is valid while it exists")
+        &self.slot(id).entry
     }
 
     /// The record of a znode that is known to be here.
@@ -149,17 +141,28 @@ impl Layer {
 
     /// All entries, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.entries.iter().map(|slot| &slot.entry)
     }
 
     /// The child at this position among those that the directory has beside those below.
     pub(super) fn added(&self, id: NodeId, position: usize) -> Option<&Record> {
-        self.dir(id)?.added.get(position).map(|id| self.record(*id))
+        self.dir(id)?.added.get(position).map(|child| self.record(child.id))
     }
 
     /// Has it tombstones of children of the directory?
     pub(super) fn has_gone(&self, id: NodeId) -> bool {
-        self.dir(id).is_some_and(|dir| dir.gone > 0)
+        self.dir(id).and_then(|dir| dir.gone.as_ref()).is_some_and(|gone| gone.len() > 0)
+    }
+
+    /// The children that the directory has beside those below.
+    pub(super) fn all_added(&self, id: NodeId) -> impl Iterator<Item = &Child> {
+        self.dir(id).into_iter().flat_map(|dir| dir.added.iter())
+    }
+
+    /// The children that the directory has beside those below, and its children below that have tombstones: to be kept.
+    pub(super) fn share_children(&self, id: NodeId) -> (Names, Names) {
+        let Some(dir) = self.dir(id) else { return (Names::default(), Names::default()) };
+        (dir.added.share(), dir.gone.as_deref().map(Names::share).unwrap_or_default())
     }
 
     /// A session's ephemerals, behind `after`.
@@ -201,18 +204,19 @@ impl Layer {
         id
     }
 
-    /// Takes out the znode, which has no children. If it lies below too, its tombstone stays.
+    /// Takes out the znode, which has no children. If it lies below too, its tombstone stays, and its parent knows of it.
     pub(super) fn remove(&mut self, id: NodeId, parent: NodeId) -> Record {
         let path = Arc::clone(&self.record(id).path);
         let entry = match self.links_of(id).position {
-            None => Some(std::mem::replace(self.entry_mut(id), Entry::Gone(Arc::clone(&path)))),
+            None => {
+                let gone = self.dir_mut(parent).gone.get_or_insert_default().push(id, Arc::clone(&path));
+                self.links_mut(id).position = Some(gone);
+                Some(std::mem::replace(self.entry_mut(id), Entry::Gone(Arc::clone(&path))))
+            }
             Some(position) => {
-                let hash = self.hash(&path);
-                let place = self.paths.find_entry(spread(hash), |place| place.id == id);
-                place.expect("every entry has its place").remove();
-                *self.links_mut(id) = Links::default();
+                self.paths.remove(self.hash(&path), id);
                 self.take_added(parent, position);
-                self.entries.remove(id.0)
+                self.entries.remove(id.0).map(|slot| slot.entry)
             }
         };
         let Some(Entry::There(record)) = entry else { panic!("the znode is here, not its tombstone") };
@@ -220,15 +224,20 @@ impl Layer {
         record
     }
 
-    /// A child of `parent`, which lies below, has gone, or has come back.
-    pub(super) fn count_gone(&mut self, parent: NodeId, has_gone: bool) {
-        let dir = self.dir_mut(parent);
-        dir.gone = if has_gone { dir.gone + 1 } else { dir.gone - 1 };
+    /// A child of `parent`, which has this tombstone, comes back: [`Layer::put`] follows.
+    pub(super) fn comes_back(&mut self, id: NodeId, parent: NodeId) {
+        let position = self.links_mut(id).position.take().expect("a tombstone has its position");
+        let gone = self.dir_mut(parent).gone.as_mut().expect("its parent knows of it");
+        if let Some(moved) = gone.swap_remove(position).map(|child| child.id) {
+            self.links_mut(moved).position = Some(position);
+        }
     }
 
     /// Changes a record and keeps the sets in step. What it gives back is the change of the tree's digest.
     pub(super) fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Record)) -> DigestChange {
-        let Some(Entry::There(record)) = self.entries.get_mut(id.0) else { panic!("the znode is here") };
+        let Some(Slot { entry: Entry::There(record), .. }) = self.entries.get_mut(id.0) else {
+            panic!("the znode is here")
+        };
         let (traits, before) = (Traits::of(record), record.digest());
         change(record);
         self.sets.update(id, &record.path, traits, Traits::of(record));
@@ -242,14 +251,14 @@ impl Layer {
 
     /// Hangs every loaded record under its parent, whose path `parent_of` tells; the root has none. `Err`: one whose parent is not here.
     pub(super) fn link_loaded(&mut self, parent_of: impl Fn(&str) -> Option<&str>) -> Result<(), Arc<str>> {
-        let mut ids: Vec<NodeId> = self.paths.iter().map(|place| place.id).collect();
+        let mut ids: Vec<NodeId> = self.paths.ids().collect();
         // In the order of loading, so that the same parts always give the same tree.
         ids.sort_unstable();
         for id in ids {
             let path = Arc::clone(self.entry(id).path());
             let Some(parent_path) = parent_of(&path) else { continue };
-            let parent = self.find(parent_path).ok_or(path)?;
-            self.links_mut(id).position = Some(self.add_child(parent, id));
+            let parent = self.find(parent_path).ok_or_else(|| Arc::clone(&path))?;
+            self.links_mut(id).position = Some(self.dir_mut(parent).added.push(id, path));
             let _share_of_stat_is_the_same = self.change(parent, |record| record.child_count += 1);
         }
         Ok(())
@@ -259,50 +268,40 @@ impl Layer {
 
     fn add(&mut self, entry: Entry, below: Below) -> NodeId {
         let hash = self.hash(entry.path());
-        let id = NodeId(self.entries.insert(entry));
-        self.paths.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
-        let position = match below {
-            Below::Has => None,
-            Below::HasNot { parent } => Some(self.add_child(parent, id)),
-        };
-        let links = Links { position, dir: None };
-        match self.links.get_mut(id.0 as usize) {
-            Some(slot) => *slot = links,
-            None => self.links.push(links),
+        let id = NodeId(self.entries.insert(Slot { entry, links: Links::default() }));
+        self.paths.insert(hash, id);
+        if let Below::HasNot { parent } = below {
+            let path = Arc::clone(self.entry(id).path());
+            self.links_mut(id).position = Some(self.dir_mut(parent).added.push(id, path));
         }
         id
     }
 
-    /// Adds a child to those that its parent adds, and tells at which position.
-    fn add_child(&mut self, parent: NodeId, child: NodeId) -> u32 {
-        let added = &mut self.dir_mut(parent).added;
-        added.push(child);
-        u32::try_from(added.len() - 1).expect("fewer than 2^32 children")
-    }
-
-    /// Takes a child out of those that its parent adds; the last one takes its place.
+    /// Takes a child out of those that its parent adds.
     fn take_added(&mut self, parent: NodeId, position: u32) {
-        let added = &mut self.dir_mut(parent).added;
-        added.swap_remove(position as usize);
-        // A directory that was large once does not hold its memory for ever.
-        if added.capacity() > 64 && added.len() < added.capacity() / 4 {
-            added.shrink_to(added.len() * 2);
-        }
-        if let Some(moved) = added.get(position as usize).copied() {
+        if let Some(moved) = self.dir_mut(parent).added.swap_remove(position).map(|child| child.id) {
             self.links_mut(moved).position = Some(position);
         }
     }
 
     fn entry_mut(&mut self, id: NodeId) -> &mut Entry {
-        self.entries.get_mut(id.0).expect("an entry's number is valid while it exists")
+        &mut self.slot_mut(id).entry
     }
 
     fn links_of(&self, id: NodeId) -> &Links {
-        self.links.get(id.0 as usize).expect("every entry has its links")
+        &self.slot(id).links
     }
 
     fn links_mut(&mut self, id: NodeId) -> &mut Links {
-        self.links.get_mut(id.0 as usize).expect("every entry has its links")
+        &mut self.slot_mut(id).links
+    }
+
+    fn slot(&self, id: NodeId) -> &Slot {
+        self.entries.get(id.0).expect("an entry's number is valid while it exists")
+    }
+
+    fn slot_mut(&mut self, id: NodeId) -> &mut Slot {
+        self.entries.get_mut(id.0).expect("an entry's number is valid while it exists")
     }
 
     fn dir(&self, id: NodeId) -> Option<&Dir> {
@@ -388,9 +387,4 @@ impl Traits {
 pub(super) struct DigestChange {
     pub(super) before: u64,
     pub(super) after: u64,
-}
-
-/// The table takes its buckets from the low bits and its tags from the high ones: the 32 bits serve as both.
-const fn spread(hash: u32) -> u64 {
-    ((hash as u64) << 32) | hash as u64
 }

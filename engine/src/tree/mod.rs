@@ -9,23 +9,31 @@
 //! Damage that is found in the base ends the process with its place ([`unbroken`]): there is nothing right to go on with.
 
 mod acl_table;
+mod changed;
 mod cold;
+#[cfg(test)]
+mod figures;
 mod frozen;
 mod layer;
+mod listing;
 mod load;
+mod names;
 mod node;
+mod paths;
 mod quotas;
 mod slab;
 
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
+pub use listing::{LISTING_LONG, Listing, count_below};
 pub use load::{LoadError, TreeLoader};
 pub use node::{ChildName, Children, Node};
 
 use crate::digest::{self, ContentCrc};
 use acl_table::AclTable;
 use ahash::{AHashMap, RandomState};
+use changed::Changed;
 use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
 use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
@@ -52,8 +60,12 @@ pub struct Tree {
     ephemeral_owners: AHashMap<SessionId, usize>,
     /// The paths whose subtrees have a quota.
     quotas: HashSet<Arc<str>, RandomState>,
+    /// Which of them came and went since the top layer began.
+    quotas_changed: Changed<Arc<str>, ()>,
     subtrees_counted: u64,
     sessions: BTreeMap<SessionId, i32>,
+    /// What changed among them since the top layer began.
+    sessions_changed: Changed<SessionId, i32>,
     last_zxid: Zxid,
     digest: u64,
     data_bytes: u64,
@@ -109,8 +121,10 @@ impl Tree {
             ephemeral_count: 0,
             ephemeral_owners: AHashMap::new(),
             quotas: HashSet::default(),
+            quotas_changed: Changed::new(),
             subtrees_counted: 0,
             sessions: BTreeMap::new(),
+            sessions_changed: Changed::new(),
             last_zxid: Zxid::ZERO,
             digest: 0,
             data_bytes: 0,
@@ -279,9 +293,6 @@ impl Tree {
         let id = self.bring_up(path);
         assert_eq!(self.top.record(id).child_count, 0, "prep has found {path} without children");
         let record = self.top.remove(id, parent);
-        if self.top.find(path).is_some() {
-            self.top.count_gone(parent, true);
-        }
         self.digest = self.digest.wrapping_sub(record.digest());
         self.data_bytes -= (record.path.len() + record.data_len()) as u64;
         self.node_count -= 1;
@@ -333,12 +344,15 @@ impl Tree {
 
     /// A session begins, or its timeout changes.
     pub(crate) fn put_session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.sessions.insert(session, timeout_ms);
+        let was_there = self.sessions.insert(session, timeout_ms).is_some();
+        self.sessions_changed.put(session, timeout_ms, was_there);
     }
 
     /// A session ends. Its ephemerals are deleted by the caller.
     pub(crate) fn remove_session(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+        if self.sessions.remove(&session).is_some() {
+            self.sessions_changed.remove(session);
+        }
     }
 
     /// The txn `zxid` is in the tree now.
@@ -440,11 +454,11 @@ impl Tree {
     fn put_new(&mut self, record: Record, parent: NodeId) {
         self.count_new(&record);
         // A path that is gone here lies below: its parent has one tombstone less.
-        let was_gone = self.top.find(&record.path).is_some();
-        if was_gone {
-            self.top.count_gone(parent, false);
+        let gone = self.top.find(&record.path);
+        if let Some(gone) = gone {
+            self.top.comes_back(gone, parent);
         }
-        self.top.put(record, if was_gone { Below::Has } else { Below::HasNot { parent } });
+        self.top.put(record, if gone.is_some() { Below::Has } else { Below::HasNot { parent } });
     }
 
     fn count_new(&mut self, record: &Record) {

@@ -48,7 +48,7 @@ impl Tree {
     /// The znode `path` was created with so much data.
     pub(crate) fn quota_created(&mut self, path: &str, data_bytes: usize) {
         if let Some(subject) = quota::subject_of(path, LIMITS) {
-            self.quotas.insert(subject.into());
+            self.begin_quota(subject.into());
         } else if let Some(subject) = quota::subject_of(path, STATS) {
             let totals = self.count_subtree(subject);
             self.subtrees_counted += 1;
@@ -60,7 +60,7 @@ impl Tree {
     /// The znode `path` was deleted, which had so much data.
     pub(crate) fn quota_deleted(&mut self, path: &str, data_bytes: usize) {
         if let Some(subject) = quota::subject_of(path, LIMITS) {
-            self.quotas.remove(subject);
+            self.end_quota(subject);
         }
         self.quota_changed(path, -1, -signed(data_bytes));
     }
@@ -91,12 +91,26 @@ impl Tree {
             stack.extend(node.children().map(|name| format!("{path}/{name}")));
             found.extend(quota::subject_of(&path, LIMITS).map(Arc::from));
         }
-        self.quotas.extend(found);
+        found.into_iter().for_each(|subject| self.begin_quota(subject));
+    }
+
+    fn begin_quota(&mut self, subject: Arc<str>) {
+        if self.quotas.insert(Arc::clone(&subject)) {
+            self.quotas_changed.put(subject, (), false);
+        }
+    }
+
+    fn end_quota(&mut self, subject: &str) {
+        if let Some(subject) = self.quotas.take(subject) {
+            self.quotas_changed.remove(subject);
+        }
     }
 
     /// Finds the quotas anew and counts their subtrees, as ZooKeeper does at each start: for [`crate::tolerant`] alone, which does not keep totals.
     pub(crate) fn recount_quotas(&mut self) {
-        self.quotas.clear();
+        for subject in self.quota_subjects(usize::MAX) {
+            self.end_quota(&subject);
+        }
         self.find_quotas();
         for subject in self.quota_subjects(usize::MAX) {
             let totals = self.count_subtree(&subject);

@@ -120,10 +120,25 @@ impl Rig {
         self.apply(usize::MAX);
     }
 
+    /// Makes the replies to the long reads that were begun. True if there were any.
+    pub(crate) fn answer_long(&mut self) -> bool {
+        let reads = self.shard.take_long_reads();
+        let any = !reads.is_empty();
+        for (id, read) in reads {
+            if let Some(reply) = read.answer(|look| look(&self.tree)).expect("there is no disk") {
+                self.shard.answered(id, reply, self.now_us);
+            }
+        }
+        any
+    }
+
     /// Goes on until nothing moves.
     pub(crate) fn settle(&mut self) {
         loop {
             self.serve();
+            while self.answer_long() {
+                self.serve();
+            }
             self.forward();
             self.commit();
             if !self.replica.can_apply() {

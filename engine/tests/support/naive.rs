@@ -6,7 +6,7 @@
 
 use proto::stat::EphemeralOwner;
 use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
-use ringkeeper_engine::tree::{FrozenTree, Tree};
+use ringkeeper_engine::tree::{FrozenTree, Listing, Tree, count_below};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,6 +164,10 @@ impl Naive {
             let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
             let below = self.nodes.keys().filter(|other| *other != "/" && other.starts_with(&prefix)).count();
             assert_eq!(tree.descendant_count(path), below, "znodes below {path} {when}");
+            assert_eq!(names_of(&tree.listing(path).expect("it is there")), children, "listing of {path} {when}");
+            let in_pieces = count_below(path, |look| look(tree), || true);
+            assert_eq!(in_pieces.expect("memory"), Some(below), "znodes below {path} in pieces {when}");
+            assert!(tree.has_more_below(path, below / 2) == (below > below / 2), "more below {path} {when}");
         }
         let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout_ms)| (id.0, timeout_ms)).collect();
         assert_eq!(sessions, self.sessions, "sessions {when}");
@@ -222,6 +226,17 @@ impl Naive {
         assert_eq!((frozen.data_bytes, frozen.ephemeral_count), (tree.data_bytes(), tree.ephemeral_count()), "{when}");
         self.assert_same(&tree, when);
     }
+}
+
+/// The names that a listing tells, none of them twice.
+pub(crate) fn names_of(listing: &Listing) -> BTreeSet<String> {
+    let (mut names, mut told) = (BTreeSet::new(), 0);
+    listing.for_each_name(|name| {
+        told += 1;
+        names.insert(name.to_owned());
+    });
+    assert_eq!(names.len(), told, "a name is told once");
+    names
 }
 
 /// The parent's path of a path that is valid and not the root.

@@ -2,7 +2,7 @@
 
 use crate::support::harness::{Harness, Item, START_MS, connection, ids};
 use crate::support::image::publish;
-use crate::support::naive::Naive;
+use crate::support::naive::{Naive, names_of};
 use crate::support::naive_ops::{Body, Caller, Changed, CreateOp, Op, RawAcl};
 use proto::connect::ConnectResponse;
 use proto::txn::{Txn, TxnRecord};
@@ -12,7 +12,7 @@ use ringkeeper_engine::prep::PrepOptions;
 use ringkeeper_engine::replica::{Forward, ReplicaOptions};
 use ringkeeper_engine::session;
 use ringkeeper_engine::stream::{Attachment, Detach};
-use ringkeeper_engine::tree::{FrozenTree, RESERVED_PATHS, Tree};
+use ringkeeper_engine::tree::{FrozenTree, Listing, RESERVED_PATHS, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -131,6 +131,8 @@ pub(crate) struct Twin {
     next_slot: u32,
     /// What was put aside, with the model of that time.
     aside: Option<(Naive, FrozenTree)>,
+    /// Listings that were taken, with what they are to tell for good.
+    listings: Vec<(BTreeSet<String>, Listing)>,
     images: TempDir,
     /// How often each error code was answered, in headers and in the results of multis.
     pub(crate) codes: BTreeMap<i32, u64>,
@@ -156,6 +158,7 @@ impl Twin {
             next_xid: 1,
             next_slot: 0,
             aside: None,
+            listings: Vec::new(),
             images: image_dir(),
             codes: BTreeMap::new(),
         }
@@ -215,6 +218,10 @@ impl Twin {
 
     /// Puts the tree's top layer aside; the next time, once txns were applied above it, onto the image of that.
     fn freeze_or_rebase(&mut self) {
+        for (names, listing) in self.listings.drain(..) {
+            assert_eq!(names_of(&listing), names, "a listing that was taken before the tree has gone on");
+        }
+        self.take_listings();
         match self.aside.take() {
             // An image has its zxid in its name.
             None if self.harness.tree.is_on_image() => {}
@@ -227,6 +234,17 @@ impl Twin {
                 self.applied.assert_same(&self.harness.tree, "on a new image");
             }
         }
+    }
+
+    /// Takes a listing of every znode, to be told when the tree has gone on.
+    fn take_listings(&mut self) {
+        let tree = &self.harness.tree;
+        let taken = self
+            .applied
+            .nodes
+            .keys()
+            .map(|path| (self.applied.children(path), tree.listing(path).expect("it is there")));
+        self.listings = taken.collect();
     }
 
     /// Mostly one that lives, else any that ever did.

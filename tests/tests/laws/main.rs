@@ -6,6 +6,7 @@
 mod atomic;
 mod events;
 mod eye;
+mod long;
 mod order;
 mod sessions;
 mod zxids;

@@ -1,0 +1,170 @@
+//! The children of a znode as they were at one moment, to be read after the tree has been let go of.
+//!
+//! A listing of a million children takes a tenth of a second and more, and nobody may hold the tree for so long: the core could not write. What lies
+//! below the top layer does not change, so a listing shares it; of the top layer it takes the pieces that [`super::names`] shares. Taking a listing
+//! thus takes a pointer for every few hundred children that changed since the last image. It is of one state, and later changes do not touch it:
+//! `tests/model.rs` compares listings with a naive tree, also after the tree has gone on.
+
+use super::layer::{Entry, Layer, NodeId};
+use super::names::Names;
+use super::{Node, Tree, unbroken};
+use ahash::RandomState;
+use snapshot::base::Base;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Children from which on a listing is long. So many take about a millisecond.
+pub const LISTING_LONG: usize = 10_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Listing {
+    dir: Arc<str>,
+    count: usize,
+    /// What the top layer adds to those below, and what it takes.
+    added: Names,
+    gone: Names,
+    /// The layer below it with the directory's entry, if it says anything of the directory.
+    frozen: Option<(Arc<Layer>, NodeId)>,
+    /// `None`, too, where the directory has been gone since.
+    base: Option<Arc<Base>>,
+}
+
+impl Tree {
+    /// The children of the znode at `path`, if it is there.
+    #[must_use]
+    pub fn listing(&self, path: &str) -> Option<Listing> {
+        let node = self.get(path)?;
+        let (dir, count) = (node.shared_path(), node.child_count());
+        let (added, gone) = self.top.find(path).map(|id| self.top.share_children(id)).unwrap_or_default();
+        let mut listing = Listing { dir, count, added, gone, frozen: None, base: self.base.clone() };
+        let in_frozen = self.frozen.as_ref().and_then(|frozen| Some((frozen, frozen.find(path)?)));
+        if let Some((frozen, id)) = in_frozen {
+            match frozen.entry(id) {
+                Entry::There(_) => listing.frozen = Some((Arc::clone(frozen), id)),
+                Entry::Gone(_) => listing.base = None,
+            }
+        }
+        Some(listing)
+    }
+
+    /// Are there more znodes below `path` than this? Looks at no more than as many.
+    #[must_use]
+    pub fn has_more_below(&self, path: &str, count: usize) -> bool {
+        let mut found = 0;
+        let mut stack: Vec<Node<'_>> = self.get(path).into_iter().collect();
+        while let Some(node) = stack.pop() {
+            found += node.child_count();
+            if found > count {
+                return true;
+            }
+            stack.extend(node.child_nodes());
+        }
+        false
+    }
+}
+
+impl Listing {
+    /// Count of the children.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Reads what of it lies in the image and is not in memory. Waits for the disk.
+    ///
+    /// # Errors
+    /// The disk cannot read: [`snapshot::Error::Io`].
+    pub fn bring_in(&self) -> Result<(), snapshot::Error> {
+        let Some(base) = &self.base else { return Ok(()) };
+        for extent in base.children_extents(&self.dir) {
+            if !base.is_warm(&extent)? {
+                base.bring_in(&extent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the names, in no order. Waits for the disk where they are not in memory.
+    ///
+    /// # Panics
+    /// If they are not as many as there should be (law 11: a record was lost), or the image is damaged.
+    pub fn for_each_name(&self, mut tell: impl FnMut(&str)) {
+        let prefix = if self.dir.len() == 1 { 1 } else { self.dir.len() + 1 };
+        self.for_each_path(|path| tell(path.get(prefix..).unwrap_or_default()));
+    }
+
+    fn for_each_path(&self, mut tell: impl FnMut(&str)) {
+        let mut found = 0;
+        let mut tell = |path: &str| {
+            found += 1;
+            tell(path);
+        };
+        self.added.iter().for_each(|child| tell(&child.path));
+        let gone: HashSet<&str, RandomState> = self.gone.iter().map(|child| &*child.path).collect();
+        if let Some((layer, dir)) = &self.frozen {
+            let added = layer.all_added(*dir).filter(|child| !gone.contains(&*child.path));
+            added.for_each(|child| tell(&child.path));
+        }
+        let frozen = self.frozen.as_ref().filter(|(layer, dir)| layer.has_gone(*dir));
+        let is_gone = |path: &str| {
+            gone.contains(path) || frozen.is_some_and(|(layer, _)| matches!(layer.look(path), Some(Entry::Gone(_))))
+        };
+        for node in self.base.iter().flat_map(|base| unbroken(base.children(&self.dir))) {
+            let node = unbroken(node);
+            if !is_gone(node.path()) {
+                tell(node.path());
+            }
+        }
+        assert!(found == self.count, "{} has {} children, and {found} are found", self.dir, self.count);
+    }
+}
+
+/// Znodes at which a count looks before it lets go of the tree.
+const COUNT_PIECE: usize = 256;
+
+/// Count of all znodes below `root`, in pieces: `look` lets look at the tree as it is then, so the count is of no one moment, as ZooKeeper's is
+/// not (`DataTree.getAllChildrenNumber`, 3.9). `None`: `goes_on` has said no. Waits for the disk, but not while it looks at the tree.
+///
+/// # Errors
+/// The disk cannot read: [`snapshot::Error::Io`].
+pub fn count_below(
+    root: &str,
+    mut look: impl FnMut(&mut dyn FnMut(&Tree)),
+    goes_on: impl Fn() -> bool,
+) -> Result<Option<usize>, snapshot::Error> {
+    let mut count = 0;
+    // Those with children that have not been listed yet.
+    let mut dirs: Vec<Arc<str>> = vec![root.into()];
+    while let Some(dir) = dirs.pop() {
+        if !goes_on() {
+            return Ok(None);
+        }
+        let mut listing = None;
+        look(&mut |tree| listing = tree.listing(&dir));
+        // It may have gone meanwhile.
+        let Some(listing) = listing else { continue };
+        listing.bring_in()?;
+        count += listing.len();
+        let mut piece: Vec<Arc<str>> = Vec::with_capacity(COUNT_PIECE);
+        let mut look_at = |piece: &mut Vec<Arc<str>>| {
+            let has_children = |tree: &Tree, path: &str| tree.get(path).is_some_and(|node| node.child_count() > 0);
+            look(&mut |tree| piece.retain(|path| has_children(tree, path)));
+            dirs.append(piece);
+        };
+        listing.for_each_path(|path| {
+            piece.push(path.into());
+            if piece.len() == COUNT_PIECE {
+                look_at(&mut piece);
+            }
+        });
+        look_at(&mut piece);
+    }
+    Ok(Some(count))
+}

@@ -1,0 +1,78 @@
+//! Makes replies that take long, so that neither a shard nor the core waits for them: [`engine::shard::LongRead`].
+//!
+//! Owns two threads that do nothing else, and the way back to the shards. They are apart from the cold readers, since one long read may last as long
+//! as thousands of those. A connection asks for one at the most, and those whose connection has gone are passed over, so the queue is bounded by
+//! the number of connections. They hold the tree's lock for a few hundred znodes at a time, and wait for the disk without it. A disk that cannot
+//! read stops the server, with the file's name. `tests/tests/laws/long.rs` lists and counts while another writes.
+#![forbid(unsafe_code)]
+
+use crate::hub::Hub;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use engine::shard::LongRead;
+use engine::stream::ConnId;
+use std::sync::Arc;
+
+/// Replies made at the same time. More would take the processor from those that others wait for.
+const THREADS: usize = 2;
+
+/// Behind the shards and the core, which have something short to do.
+const LONG_NICE: i32 = 5;
+
+/// Where shards ask for long replies.
+#[derive(Clone, Debug)]
+pub struct LongReads {
+    asked: Sender<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    shard: usize,
+    conn: ConnId,
+    read: LongRead,
+}
+
+impl LongReads {
+    /// A handle for the shards, and what each of the threads runs. They end when the last shard has let go of its handle.
+    #[must_use]
+    pub fn new(hub: &Arc<Hub>) -> (LongReads, [LongReader; THREADS]) {
+        let (asked, receiver) = unbounded();
+        let reader = || LongReader { hub: Arc::clone(hub), asked: receiver.clone() };
+        (LongReads { asked }, [reader(), reader()])
+    }
+
+    /// Asks for a connection's long reply. The shard hears by [`crate::hub::ShardLink::take_answered`].
+    pub fn ask(&self, shard: usize, conn: ConnId, read: LongRead) {
+        let sent = self.asked.send(Asked { shard, conn, read });
+        assert!(sent.is_ok(), "the threads live as long as this");
+    }
+}
+
+/// What one of the threads runs.
+#[derive(Debug)]
+pub struct LongReader {
+    hub: Arc<Hub>,
+    asked: Receiver<Asked>,
+}
+
+impl LongReader {
+    /// Makes what is asked for, until nobody can ask any more.
+    pub fn run(self) {
+        // Where that is not allowed it runs like everybody.
+        let _best_effort = rustix::process::nice(LONG_NICE);
+        for Asked { shard, conn, read } in self.asked {
+            match read.answer(|look| look(&self.hub.read_tree())) {
+                Ok(Some(reply)) => {
+                    if let Some(link) = self.hub.shards.get(shard) {
+                        link.put_answered(conn, reply);
+                        link.ring();
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.hub.fail_image(&error);
+                    return;
+                }
+            }
+        }
+    }
+}
