@@ -29,18 +29,19 @@ pub struct History {
 }
 
 /// Reads the directory and finds the history of `options.generation`, without writing anything: for tools, and the
-/// first half of [`Log::open`](crate::Log::open). Checks every byte of the newest segment; the others are checked by
-/// the reader that passes them.
+/// first half of [`Log::open`](crate::Log::open). Checks every byte of the newest segment, which a start after a clean stop need not; the
+/// others are checked by the reader that passes them.
 pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Error> {
-    inspect_closed(disk, options, None)
+    find_history(disk, options, true)
 }
 
-/// As [`inspect`], with the note of a clean stop: what lies behind the end that it tells of is not read.
-pub(crate) fn inspect_closed<R: ReadDisk>(
-    disk: &R,
-    options: &Options,
-    closed: Option<Closed>,
-) -> Result<History, Error> {
+/// As [`inspect`], for the start: what lies behind the end that the note of a clean stop tells of is not read.
+pub(crate) fn inspect_for_start<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Error> {
+    find_history(disk, options, false)
+}
+
+fn find_history<R: ReadDisk>(disk: &R, options: &Options, reads_behind: bool) -> Result<History, Error> {
+    let closed = Closed::read(disk);
     let (segments, spares) = read_headers(disk)?;
     let newest_generation = segments.values().flatten().map(|s| s.header.generation).max();
     let next_seq = SegmentSeq(segments.keys().next_back().map_or(1, |seq| seq.0 + 1));
@@ -59,7 +60,7 @@ pub(crate) fn inspect_closed<R: ReadDisk>(
     check_owner(&path, options)?;
     let on_path = |segment: &Arc<Segment>| path.iter().any(|live| Arc::ptr_eq(live, segment));
     history.dead = segments.values().flatten().filter(|s| !on_path(s)).cloned().collect();
-    let (path, tail) = find_ends(disk, path, closed)?;
+    let (path, tail) = find_ends(disk, path, closed, reads_behind)?;
     history.path = path;
     match tail {
         Tail::Clean => {}
@@ -69,14 +70,15 @@ pub(crate) fn inspect_closed<R: ReadDisk>(
     Ok(history)
 }
 
-/// Gives each segment its end: by the next one's header, and the last one's by reading it.
+/// Gives each segment its end: by the next one's header, and the last one's by reading it ([`scan_head`]).
 pub(crate) fn find_ends<R: ReadDisk>(
     disk: &R,
     path: Vec<Arc<Segment>>,
     closed: Option<Closed>,
+    reads_behind: bool,
 ) -> Result<(Vec<PathEntry>, Tail), Error> {
     let Some(head) = path.last() else { return Ok((Vec::new(), Tail::Clean)) };
-    let (head_end, tail) = scan_head(disk, head, closed.and_then(|closed| closed.end_of(head)))?;
+    let (head_end, tail) = scan_head(disk, head, closed.and_then(|closed| closed.end_of(head)), reads_behind)?;
     let mut ends: Vec<End> = path.iter().skip(1).filter_map(|next| End::before(&next.header)).collect();
     ends.push(head_end);
     assert!(ends.len() == path.len(), "every segment but the first is linked to the one before");

@@ -51,16 +51,12 @@ impl Closed {
         (salt == self.salt && seq.0 == self.seq).then_some(self.end)
     }
 
-    /// Reads the note; `None` if there is none, or none that is whole.
-    pub(crate) fn read<R: ReadDisk>(disk: &R) -> Result<Option<Closed>, Error> {
-        let file = match disk.open_read(NAME) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", NAME, e)),
-        };
+    /// Reads the note; `None` if there is none, or none that is whole or can be read: the log tells all that counts.
+    pub(crate) fn read<R: ReadDisk>(disk: &R) -> Option<Closed> {
+        let file = disk.open_read(NAME).ok()?;
         let mut block = [0; BYTES];
-        let got = disk.read_at(&file, 0, &mut block).map_err(|e| Error::io("read", NAME, e))?;
-        Ok(if got == BYTES { Closed::decode(&block) } else { None })
+        let got = disk.read_at(&file, 0, &mut block).ok()?;
+        if got == BYTES { Closed::decode(&block) } else { None }
     }
 
     /// Removes the note, if there is one. Durable after the next sync of the directory, before which nothing may be written into the log.
@@ -71,8 +67,9 @@ impl Closed {
         }
     }
 
-    /// Makes the note durable, beside a log of which all is. There is none.
+    /// Makes the note durable, beside a log of which all is. One that somebody has put there meanwhile goes.
     pub(crate) fn write<D: Disk>(&self, disk: &mut D) -> Result<(), Error> {
+        Closed::remove(disk)?;
         let mut block = AlignedBuf::zeroed(BYTES);
         self.encode(&mut block);
         let mut file = disk.create(NAME).map_err(|e| Error::io("create", NAME, e))?;

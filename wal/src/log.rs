@@ -9,7 +9,7 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 
 use crate::{
     AlignedBuf, Disk, Error, Options, Prepared, Reader, TornTail, Wait,
-    catalog::{End, PathEntry, Segment, inspect_closed, segment_name},
+    catalog::{End, PathEntry, Segment, inspect_for_start, segment_name},
     closed::Closed,
     format::{Generation, HEADER_BYTES, Link, LogPosition, SegmentHeader, SegmentSeq, to_usize},
     group::GatheringGroup,
@@ -77,8 +77,7 @@ impl<D: Disk> Log<D> {
     pub fn open(mut disk: D, options: Options) -> Result<(Log<D>, Reader<D::Read>), Error> {
         options.check()?;
         let read = disk.read_side();
-        let closed = Closed::read(&read)?;
-        let history = inspect_closed(&read, &options, closed)?;
+        let history = inspect_for_start(&read, &options)?;
         // Gone for good with the sync of the directory that every way from here to the first write has.
         Closed::remove(&mut disk)?;
         if let Some(torn) = history.torn_tail() {

@@ -41,11 +41,13 @@ pub(crate) enum Tail {
 /// Walks all groups of the newest segment: where the last good one ends, and what comes then. The error is the disk's.
 ///
 /// The segment may be written meanwhile: a group that did not read a moment ago, and reads now that a later one is there, was in flight.
-/// Where it is known that the segment was `closed` here and not written since, nobody looks for a later one.
+/// Where it is known that the segment was `closed` and not written since, it is damage if it ends before that; and unless all is to be read
+/// (`reads_behind`), nobody looks for a later group where it ends just there.
 pub(crate) fn scan_head<R: ReadDisk>(
     disk: &R,
     segment: &Arc<Segment>,
     closed: Option<End>,
+    reads_behind: bool,
 ) -> Result<(End, Tail), Error> {
     let mut walk = GroupWalk::open(disk, segment)?;
     loop {
@@ -55,7 +57,7 @@ pub(crate) fn scan_head<R: ReadDisk>(
             Err(error) if error.is_damage() => return Ok((walk.at, Tail::Damaged(error))),
             Err(error) => return Err(error),
         };
-        if fault == GroupFault::Foreign && closed == Some(walk.at) {
+        if !reads_behind && fault == GroupFault::Foreign && closed == Some(walk.at) {
             return Ok((walk.at, Tail::Clean));
         }
         let Some(witness) = find_witness(&walk)? else {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::{
     Error, Follower, ReadDisk, Reader, TornTail,
     catalog::{Headers, Obstacle, PathEntry, Segment, find_ends, read_header, read_headers, walk_back},
+    closed::Closed,
     format::{Generation, SegmentHeader, SegmentSeq},
     repair::greatest_zxid,
     scan::Tail,
@@ -99,7 +100,7 @@ impl<R: ReadDisk> LogView<R> {
     }
 
     fn along(disk: &R, path: Vec<Arc<Segment>>, fault: Option<Error>) -> Result<LogView<R>, Error> {
-        let (path, tail) = find_ends(disk, path, None)?;
+        let (path, tail) = find_ends(disk, path, Closed::read(disk), true)?;
         let (torn_tail, fault) = match tail {
             Tail::Clean => (None, fault),
             Tail::Damaged(error) => (None, Some(error)),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{Record, commit_one, open, small};
 use ringkeeper_wal::{
-    Error, Generation, Log, LogView, Options, UringDisk, UringOptions, repair::plan, sim_disk::SimDisk,
+    Error, Generation, Log, LogView, Options, UringDisk, UringOptions, inspect, repair::plan, sim_disk::SimDisk,
 };
 
 const NOTE: &str = "closed";
@@ -168,57 +168,22 @@ fn a_note_that_is_not_whole_or_tells_of_another_log_is_as_good_as_none() {
 
 #[test]
 fn a_closed_log_that_is_repaired_opens_again() {
-    let (disk, records) = closed_log();
-    change(&disk, SEGMENT, |bytes| bytes[5 * BLOCK + 90] ^= 1);
-    let fault = start(&disk.deep_clone()).unwrap_err();
-    let view = LogView::open(disk.clone(), Some(Generation(1))).unwrap();
-    plan(&view, &fault, Generation(1), 0).unwrap().carry_out(&mut disk.clone()).unwrap();
-    let (mut log, mut reader) = Log::open(disk, tiny(3)).unwrap();
-    assert!(common::read_all(&mut reader).unwrap() == records[..2]);
-    commit_one(&mut log, 3, 10);
-}
-
-/// Prints what an open takes, with the segment in the page cache. Run it alone:
-/// `cargo test --profile ci -p ringkeeper-wal --test a_closed_log_is_not_read_behind_its_end -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn what_an_open_takes() {
-    let options = |salt| Options { salt, ..Options::new() };
-    let dir = tempfile::tempdir().unwrap();
-    let opened = |salt| {
-        let disk = UringDisk::open(dir.path(), UringOptions::default()).unwrap();
-        let before = (std::time::Instant::now(), bytes_read());
-        let (log, _) = Log::open(disk, options(salt)).unwrap();
-        (log, before.0.elapsed(), bytes_read() - before.1)
-    };
-    let (mut log, ..) = opened(1);
-    let mut zxid = 0;
-    for used_mib in [1, 32, 60] {
-        while log.position().offset < used_mib << 20 {
-            zxid += 1;
-            commit_one(&mut log, zxid, 20_000);
-        }
-        for is_closed in [false, true] {
-            let mut took = Vec::new();
-            let mut read = 0;
-            for _ in 0..7 {
-                if is_closed {
-                    log.close().unwrap()
-                } else {
-                    log.seal().unwrap()
-                }
-                drop(log);
-                std::fs::read(dir.path().join(SEGMENT)).unwrap();
-                let (again, elapsed, bytes) = opened(zxid);
-                (log, read) = (again, bytes);
-                took.push(elapsed.as_secs_f64() * 1e3);
-            }
-            took.sort_by(f64::total_cmp);
-            let (least, median, most) = (took[0], took[3], took[6]);
-            println!(
-                "{used_mib} MiB used, closed {is_closed}: {median:.1} ms ({least:.1} to {most:.1}), {} KiB read",
-                read >> 10
-            );
-        }
+    for is_gone in [false, true] {
+        let what = if is_gone { "all from there on is gone, the seal too" } else { "a group does not read" };
+        let damage = |bytes: &mut Vec<u8>| match is_gone {
+            false => bytes[5 * BLOCK + 90] ^= 1,
+            true => bytes[5 * BLOCK..].fill(0),
+        };
+        let (disk, records) = closed_log();
+        change(&disk, SEGMENT, damage);
+        let fault = start(&disk.deep_clone()).unwrap_err();
+        let said = inspect(&disk, &tiny(3)).unwrap_err();
+        assert_eq!(said.to_string(), fault.to_string(), "{what}: a tool says what a start says");
+        let view = LogView::open(disk.clone(), Some(Generation(1))).unwrap();
+        assert_eq!(view.fault().map(ToString::to_string), Some(fault.to_string()), "{what}");
+        plan(&view, &fault, Generation(1), 0).unwrap().carry_out(&mut disk.clone()).unwrap();
+        let (mut log, mut reader) = Log::open(disk, tiny(3)).unwrap();
+        assert!(common::read_all(&mut reader).unwrap() == records[..2], "{what}");
+        commit_one(&mut log, 3, 10);
     }
 }
