@@ -16,7 +16,7 @@ use crate::stats;
 use engine::replica::TxnBatch;
 use engine::tree::{FrozenTree, Replaced, Tree};
 use proto::Zxid;
-use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, PublishedBase};
+use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, Pace, PublishedBase};
 use snapshot::control::Control;
 use snapshot::image::{ImageTotals, SessionRecord};
 use std::num::NonZeroU64;
@@ -218,7 +218,7 @@ impl ImageThread {
         ImageThread { hub, data_dir, control, retain, work, built, bytes_per_second: None }
     }
 
-    /// It writes no more bytes a second than this, unless memory runs short.
+    /// It writes no more bytes a second than this, or four times as many where memory runs short.
     #[must_use]
     pub fn keeping_below(self, bytes_per_second: Option<NonZeroU64>) -> ImageThread {
         ImageThread { bytes_per_second, ..self }
@@ -285,15 +285,11 @@ impl ImageThread {
 
     fn write(&mut self, frozen: &FrozenTree) -> Result<Arc<Base>, WriteError> {
         let started = Instant::now();
-        let hub = &self.hub;
-        let go_on = || {
-            stats::add(&hub.core_stats.image_beats, 1);
-            !hub.is_stopping()
-        };
-        // What waits for memory waits for the image.
-        let rate = if hub.memory.is_half_taken() { None } else { self.bytes_per_second };
-        let published = write_image(&self.data_dir, frozen, rate, go_on).map_err(WriteError::Image)?;
-        let published = published.ok_or(WriteError::Stopping)?;
+        let pace = Arc::new(ImagePace { hub: Arc::clone(&self.hub), bytes_per_second: self.bytes_per_second });
+        let published = write_image(&self.data_dir, frozen, Some(pace)).map_err(|error| match error {
+            snapshot::Error::GivenUp { .. } if self.hub.is_stopping() => WriteError::Stopping,
+            error => WriteError::Image(error),
+        })?;
         let former = frozen.base().map(|base| &**base);
         let opened = match former {
             Some(former) => Base::open_after(&self.data_dir, &published.image, former),
@@ -324,6 +320,29 @@ impl ImageThread {
     }
 }
 
+/// How fast an image is written, and until when.
+#[derive(Debug)]
+struct ImagePace {
+    hub: Arc<Hub>,
+    bytes_per_second: Option<NonZeroU64>,
+}
+
+impl Pace for ImagePace {
+    fn goes_on(&self) -> bool {
+        stats::add(&self.hub.core_stats.image_beats, 1);
+        !self.hub.is_stopping()
+    }
+
+    fn bytes_per_second(&self) -> Option<NonZeroU64> {
+        // Who waits for memory waits for the image.
+        let times = if self.hub.memory.is_half_taken() { HURRY } else { NonZeroU64::MIN };
+        self.bytes_per_second.map(|rate| rate.saturating_mul(times))
+    }
+}
+
+/// So many times faster is an image written where half of the memory is taken.
+const HURRY: NonZeroU64 = NonZeroU64::new(4).unwrap();
+
 /// Which part of an image's way failed.
 #[derive(Debug)]
 enum WriteError {
@@ -341,26 +360,24 @@ const IMAGE_NICE: i32 = 10;
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(5);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Changes after which it is asked whether an image shall go on.
-const CHANGES_IN_LOOK: usize = 1_024;
-
-/// Merges what was frozen into its base and publishes that; the control file is the caller's. `go_on` is asked now and then; `None`: it said no.
+/// Merges what was frozen into its base and publishes that; the control file is the caller's.
+///
+/// # Errors
+/// As those of [`BaseWriter`]; [`snapshot::Error::GivenUp`]: the pace said no.
 pub(crate) fn write_image(
     dir: &Path,
     frozen: &FrozenTree,
-    bytes_per_second: Option<NonZeroU64>,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<Option<PublishedBase>, snapshot::Error> {
+    pace: Option<Arc<dyn Pace>>,
+) -> Result<PublishedBase, snapshot::Error> {
     let changes = frozen.changes()?;
     let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
     changes.nodes().for_each(|change| plan.touch_node(change.path()));
     changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
-    let mut writer =
-        BaseWriter::create(dir, frozen.zxid, BaseOptions { bytes_per_second, ..BaseOptions::default() }, plan)?;
-    for (number, change) in changes.nodes().enumerate() {
-        if number % CHANGES_IN_LOOK == 0 && !go_on() {
-            return Ok(None);
-        }
+    let mut writer = BaseWriter::create(dir, frozen.zxid, BaseOptions::default(), plan)?;
+    if let Some(pace) = pace {
+        writer.keep_to(pace);
+    }
+    for change in changes.nodes() {
         writer.node(change)?;
     }
     for entry in &changes.entries {
@@ -381,7 +398,7 @@ pub(crate) fn write_image(
         sessions: frozen.sessions().iter().map(session).collect(),
         quotas: frozen.quotas().iter().map(|path| &**path).collect(),
     };
-    writer.finish(&tables, totals).map(Some)
+    writer.finish(&tables, totals)
 }
 
 #[cfg(test)]

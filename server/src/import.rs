@@ -116,7 +116,7 @@ pub fn import(config: &ResolvedConfig, control: &Control) -> Result<Option<(Tree
     let mut tree = replayed.tree;
     // The control file last: it is what makes the directory ours.
     DataDir::new(&storage.data_dir).set_imported(tree.last_zxid())?;
-    let published = write_image(&storage.data_dir, &tree.freeze(), None, || true)?.expect("nobody says no");
+    let published = write_image(&storage.data_dir, &tree.freeze(), None)?;
     drop(tree.rebase(Arc::new(Base::open(&storage.data_dir, &published.image)?)));
     let control = Control {
         accepted_epoch: imported.accepted_epoch,

@@ -83,8 +83,8 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The writer was used again after it had failed. The image is gone; the first error said why.
-    #[error("snapshot: {} was given up after an earlier error", file.display())]
+    /// The writing was to stop, or the writer was used again after it had failed, and the first error said why. The image is gone.
+    #[error("snapshot: {} was given up", file.display())]
     GivenUp {
         /// The image.
         file: PathBuf,

@@ -4,8 +4,10 @@
 //! published name before every byte of it is durable, and never leave a temporary file behind that it could remove. It fails with
 //! [`Error`], after which nothing of the file is left; `tests/base_crash.rs` would catch a mistake.
 
+use std::fmt::Debug;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::Zxid;
@@ -13,6 +15,15 @@ use proto::Zxid;
 use crate::dirs::DataDir;
 use crate::disk::{Disk, DiskFile, publish};
 use crate::{Error, Result};
+
+/// How an image goes on while it is written. It is asked after each segment.
+pub trait Pace: Debug + Send + Sync {
+    /// Whether it is written on. Once not, it is given up with [`Error::GivenUp`], within a tenth of a second.
+    fn goes_on(&self) -> bool;
+
+    /// Bytes a second that the writing keeps below, by sleeping; `None`: as fast as it goes.
+    fn bytes_per_second(&self) -> Option<NonZeroU64>;
+}
 
 /// An image's file while it is written. Dropped before [`GrowingFile::publish`], it leaves nothing.
 #[derive(Debug)]
@@ -23,7 +34,9 @@ pub(crate) struct GrowingFile {
     data: DataDir,
     zxid: Zxid,
     temp: PathBuf,
-    pace: Option<Pace>,
+    pace: Option<Arc<dyn Pace>>,
+    /// When the next bytes may come.
+    due: Instant,
     /// Bytes written.
     offset: u64,
     /// Bytes that the disk was told to begin with.
@@ -32,17 +45,16 @@ pub(crate) struct GrowingFile {
 
 impl GrowingFile {
     /// Begins the file of the image at this zxid.
-    pub(crate) fn create(
-        disk: Box<dyn Disk>,
-        dir: &Path,
-        zxid: Zxid,
-        bytes_per_second: Option<NonZeroU64>,
-    ) -> Result<GrowingFile> {
+    pub(crate) fn create(disk: Box<dyn Disk>, dir: &Path, zxid: Zxid) -> Result<GrowingFile> {
         let data = DataDir::new(dir);
         let temp = data.image_temp(zxid);
         let file = Some(disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?);
-        let pace = bytes_per_second.map(|rate| Pace { rate, due: Instant::now() });
-        Ok(GrowingFile { disk, file, data, zxid, temp, pace, offset: 0, behind: 0 })
+        Ok(GrowingFile { disk, file, data, zxid, temp, pace: None, due: Instant::now(), offset: 0, behind: 0 })
+    }
+
+    /// From now on it goes on as this says.
+    pub(crate) fn keep_to(&mut self, pace: Arc<dyn Pace>) {
+        self.pace = Some(pace);
     }
 
     /// Bytes written so far.
@@ -73,6 +85,7 @@ impl GrowingFile {
 
     /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for.
     pub(crate) fn smooth(&mut self) -> Result<()> {
+        self.check_pace()?;
         while self.offset - self.behind >= BEHIND_BYTES {
             let Some(file) = &mut self.file else { return Err(self.given_up()) };
             if let Err(source) = file.write_behind(self.behind, BEHIND_BYTES) {
@@ -80,9 +93,30 @@ impl GrowingFile {
                 return Err(Error::io("write", &self.temp, source));
             }
             self.behind += BEHIND_BYTES;
-            if let Some(pace) = &mut self.pace {
-                std::thread::sleep(pace.wrote(BEHIND_BYTES, Instant::now()));
-            }
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    fn check_pace(&mut self) -> Result<()> {
+        if self.pace.as_ref().is_none_or(|pace| pace.goes_on()) {
+            return Ok(());
+        }
+        self.give_up();
+        Err(self.given_up())
+    }
+
+    /// Waits until there may be more after [`BEHIND_BYTES`].
+    fn wait(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let rate = self.pace.as_ref().and_then(|pace| pace.bytes_per_second());
+        let mut left = rate.map_or(Duration::ZERO, |rate| pause(rate, BEHIND_BYTES, self.due, now));
+        self.due = now + left;
+        while !left.is_zero() {
+            let nap = left.min(NAP_MAX);
+            std::thread::sleep(nap);
+            left -= nap;
+            self.check_pace()?;
         }
         Ok(())
     }
@@ -114,27 +148,18 @@ impl Drop for GrowingFile {
     }
 }
 
-/// So many bytes a second, and no faster afterwards because it was slower before: a burst is what others would wait for.
-#[derive(Debug)]
-struct Pace {
-    rate: NonZeroU64,
-    /// When the next bytes may come.
-    due: Instant,
-}
-
-impl Pace {
-    /// So much was written, up to now: how long to wait before there is more.
-    fn wrote(&mut self, bytes: u64, now: Instant) -> Duration {
-        let takes_us = u128::from(bytes) * 1_000_000 / u128::from(self.rate.get());
-        let takes = Duration::from_micros(u64::try_from(takes_us).unwrap_or(u64::MAX)).min(PAUSE_MAX);
-        let wait = (self.due + takes).saturating_duration_since(now);
-        self.due = now + wait;
-        wait
-    }
+/// How long to wait after `bytes` that might be written at `due` and were by `now`. What was too slow is not made up for: a burst is what others
+/// would wait for.
+fn pause(rate: NonZeroU64, bytes: u64, due: Instant, now: Instant) -> Duration {
+    let takes_us = u128::from(bytes) * 1_000_000 / u128::from(rate.get());
+    let takes = Duration::from_micros(u64::try_from(takes_us).unwrap_or(u64::MAX)).min(PAUSE_MAX);
+    (due + takes).saturating_duration_since(now)
 }
 
 /// The longest that a rate makes the writer wait for one piece: the slowest that it takes at its word.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Slept at a time.
+const NAP_MAX: Duration = Duration::from_millis(100);
 
 /// What the disk is given at a time. A sync each so often instead was measured: the log waited behind its burst for hundreds of ms.
 const BEHIND_BYTES: u64 = 1 << 20;
@@ -142,17 +167,44 @@ const BEHIND_BYTES: u64 = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn a_pace_makes_up_for_what_was_too_fast_and_not_for_what_was_too_slow() {
+    fn a_pause_makes_up_for_what_was_too_fast_and_not_for_what_was_too_slow() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let mut pace = Pace { rate: NonZeroU64::new(1 << 20).unwrap(), due: begun };
-        assert_eq!(pace.wrote(1 << 20, at(0)), Duration::from_secs(1));
-        assert_eq!(pace.wrote(1 << 20, at(1_600)), Duration::from_millis(400));
-        assert_eq!(pace.wrote(1 << 20, at(5_000)), Duration::ZERO, "it took three seconds");
-        assert_eq!(pace.wrote(1 << 19, at(5_100)), Duration::from_millis(400), "and saved nothing by it");
-        let mut slowest = Pace { rate: NonZeroU64::MIN, due: begun };
-        assert_eq!(slowest.wrote(u64::MAX, at(0)), PAUSE_MAX);
+        let rate = NonZeroU64::new(1 << 20).unwrap();
+        assert_eq!(pause(rate, 1 << 20, at(0), at(0)), Duration::from_secs(1));
+        assert_eq!(pause(rate, 1 << 20, at(1_000), at(1_600)), Duration::from_millis(400));
+        assert_eq!(pause(rate, 1 << 20, at(2_000), at(5_000)), Duration::ZERO, "it took three seconds");
+        assert_eq!(pause(rate, 1 << 19, at(5_000), at(5_100)), Duration::from_millis(400), "and saved nothing by it");
+        assert_eq!(pause(NonZeroU64::MIN, u64::MAX, at(0), at(0)), PAUSE_MAX);
+    }
+
+    /// Goes on for so many looks, at a byte a second.
+    #[derive(Debug)]
+    struct Stops(AtomicUsize);
+
+    impl Pace for Stops {
+        fn goes_on(&self) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        }
+
+        fn bytes_per_second(&self) -> Option<NonZeroU64> {
+            Some(NonZeroU64::MIN)
+        }
+    }
+
+    #[test]
+    fn what_is_to_stop_stops_in_the_middle_of_a_pause_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = GrowingFile::create(Box::new(RealDisk), dir.path(), Zxid(1)).unwrap();
+        file.keep_to(Arc::new(Stops(AtomicUsize::new(3))));
+        file.append(&vec![7; 1 << 20]).unwrap();
+        let begun = Instant::now();
+        assert!(matches!(file.smooth(), Err(Error::GivenUp { .. })));
+        assert!(begun.elapsed() >= 2 * NAP_MAX, "two looks within the pause let it go on");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -11,7 +11,7 @@ use proto::Zxid;
 use ringkeeper_snapshot::base::{Base, BaseOptions, CarryPlan, PublishedBase, verify};
 use ringkeeper_snapshot::{DataDir, ImageRef, purge};
 
-const OPTIONS: BaseOptions = BaseOptions { segment_bytes: 4096, bytes_per_second: None, ensemble_id: None };
+const OPTIONS: BaseOptions = BaseOptions { segment_bytes: 4096, ensemble_id: None };
 
 /// Directories of 40 children, so that each fills about two segments.
 fn directories(count: usize) -> Model {

@@ -18,8 +18,7 @@ use ringkeeper_snapshot::{DataDir, ImageRef};
 
 const OLD: Zxid = Zxid(0x2_0000_0003);
 const NEW: Zxid = Zxid(0x2_0000_0008);
-const OPTIONS: BaseOptions =
-    BaseOptions { segment_bytes: 1024, bytes_per_second: None, ensemble_id: Some(0xfeed_0000_0000_0000_0000_beef) };
+const OPTIONS: BaseOptions = BaseOptions { segment_bytes: 1024, ensemble_id: Some(0xfeed_0000_0000_0000_0000_beef) };
 
 fn fixture(zxid: Zxid) -> PathBuf {
     let name = if zxid == OLD { "image-v2-old.bin" } else { "image-v2.bin" };

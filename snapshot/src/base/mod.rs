@@ -30,6 +30,7 @@ mod verify;
 mod warm;
 mod writer;
 
+pub use crate::growing::Pace;
 pub use cursor::{Children, Entries, Nodes};
 pub use file::format_version;
 pub use place::{Place, Run};

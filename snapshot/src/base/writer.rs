@@ -8,8 +8,8 @@
 //! nothing of the new file is left; `tests/base_round_trip.rs`, `tests/base_crash.rs` and `tests/base_memory.rs` would catch a mistake.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proto::acl::Acl;
 use proto::{SessionId, StatPersisted, Zxid};
@@ -31,7 +31,7 @@ use super::tables::{
 };
 use crate::block::ALIGNMENT;
 use crate::disk::{Disk, RealDisk};
-use crate::growing::GrowingFile;
+use crate::growing::{GrowingFile, Pace};
 use crate::header::Header;
 use crate::image::{ImageTotals, SessionRecord};
 use crate::{Error, ImageRef, Result};
@@ -41,15 +41,13 @@ use crate::{Error, ImageRef, Result};
 pub struct BaseOptions {
     /// About how many bytes a segment gets; at most [`SEGMENT_BYTES_MAX`]. A larger record is a segment of its own.
     pub segment_bytes: usize,
-    /// Bytes a second that the writing keeps below, on average since its start, by sleeping; `None`: as fast as it goes.
-    pub bytes_per_second: Option<NonZeroU64>,
     /// The ensemble's id; `None` while it is unknown.
     pub ensemble_id: Option<u128>,
 }
 
 impl Default for BaseOptions {
     fn default() -> BaseOptions {
-        BaseOptions { segment_bytes: SEGMENT_BYTES_DEFAULT, bytes_per_second: None, ensemble_id: None }
+        BaseOptions { segment_bytes: SEGMENT_BYTES_DEFAULT, ensemble_id: None }
     }
 }
 
@@ -181,7 +179,7 @@ impl<'b> BaseWriter<'b> {
     ) -> Result<BaseWriter<'b>> {
         let carried = plan.decide();
         assert!(carried.base.is_none_or(|base| base.zxid() < zxid), "an image is newer than its base");
-        let mut file = GrowingFile::create(disk, dir, zxid, options.bytes_per_second)?;
+        let mut file = GrowingFile::create(disk, dir, zxid)?;
         let header = Header { zxid, ensemble_id: options.ensemble_id }.encode(FORMAT_VERSION);
         file.append(&header)?;
         let header_crc = header.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
@@ -197,6 +195,11 @@ impl<'b> BaseWriter<'b> {
             counts: Counts::default(),
             archive: AlignedVec::new(),
         })
+    }
+
+    /// From now on the writing goes on as this says.
+    pub fn keep_to(&mut self, pace: Arc<dyn Pace>) {
+        self.sink.file.keep_to(pace);
     }
 
     /// A change of a znode. All of these come first, strictly ascending by [`Place::of_node`].

@@ -17,7 +17,7 @@ use ringkeeper_snapshot::image::{ImageTotals, SessionRecord};
 use ringkeeper_snapshot::{ImageRef, Result};
 
 /// Segments of a few records.
-pub(crate) const SMALL: BaseOptions = BaseOptions { segment_bytes: 2048, bytes_per_second: None, ensemble_id: None };
+pub(crate) const SMALL: BaseOptions = BaseOptions { segment_bytes: 2048, ensemble_id: None };
 
 /// A znode that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub(super) const OWN: &[KeySpec] = keys! {
     "ringkeeper.memoryMax" => Kind::BytesOrShare, "80%", Now,
         "Memory of the process above which new data is refused with SystemError, until some is deleted: bytes, or a share of the machine's memory or of the cgroup's limit, whichever is less.";
     "ringkeeper.imageBytesPerSecondMax" => int(0, LONG_MAX), "67108864", Now,
-        "Bytes a second at which an image is written, unless half of ringkeeper.memoryMax is taken; the more, the longer the log waits for the disk. 0: as fast as it goes.";
+        "Bytes a second at which an image is written, four times as many while half of ringkeeper.memoryMax is taken; the more, the longer the log waits for the disk. 0: as fast as it goes.";
     "ringkeeper.watchdogTimeoutMs" => int(0, INT_MAX), "30000", Now,
         "The process ends, with the stacks of its threads in the log, when the consensus core, the log thread or a shard makes no progress for so long, or a stop takes four times as long. 0 switches the watchdog off.";
     "ringkeeper.importInDoubt" => Bool, "false", Now,
