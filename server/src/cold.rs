@@ -1,7 +1,7 @@
 //! Reads in what requests need of the image and is not in memory, so that no shard waits for the disk.
 //!
-//! Owns a few threads that do nothing else, and the way back to the shards. At most one part is asked for by a connection, and the core asks once a tick
-//! for what the ends of sessions will touch, so the queues are bounded by their number. A disk that cannot read stops the server, with the file's name; a reader that touched the page would have died of it.
+//! Owns a few threads that do nothing else, and the way back to the shards. At most one part is asked for by a connection, and one list of sessions whose
+//! ends come near by the core, so the queue is bounded by their number. A disk that cannot read stops the server, with the file's name; a reader that touched the page would have died of it.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
@@ -11,6 +11,7 @@ use engine::tree::Cold;
 use proto::SessionId;
 use proto::request::Request;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Reads at the same time: enough to keep a disk busy, few beside the shards.
 const THREADS: usize = 4;
@@ -19,6 +20,8 @@ const THREADS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct ColdReads {
     asked: Sender<Asked>,
+    /// A list of sessions waits or is worked on.
+    ends_under_way: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -37,8 +40,10 @@ impl ColdReads {
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> (ColdReads, [ColdReader; THREADS]) {
         let (asked, receiver) = unbounded();
-        let reader = || ColdReader { hub: Arc::clone(hub), asked: receiver.clone() };
-        (ColdReads { asked }, [reader(), reader(), reader(), reader()])
+        let ends_under_way = Arc::<AtomicBool>::default();
+        let under_way = || Arc::clone(&ends_under_way);
+        let reader = || ColdReader { hub: Arc::clone(hub), asked: receiver.clone(), ends_under_way: under_way() };
+        (ColdReads { asked, ends_under_way: under_way() }, [reader(), reader(), reader(), reader()])
     }
 
     /// Asks for what a connection's next request needs. The shard hears by [`crate::hub::ShardLink::take_brought_in`].
@@ -47,8 +52,11 @@ impl ColdReads {
         assert!(sent.is_ok(), "the threads live as long as this");
     }
 
-    /// Asks for what the ends of these sessions will touch. Nobody hears of it.
+    /// Asks for what the ends of these sessions will touch. Nobody hears of it, and while others are still worked on it is left: requests go first.
     pub fn ask_for_ends(&self, sessions: Vec<SessionId>) {
+        if self.ends_under_way.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let sent = self.asked.send(Asked::ForEnds(sessions));
         assert!(sent.is_ok(), "the threads live as long as this");
     }
@@ -59,6 +67,7 @@ impl ColdReads {
 pub struct ColdReader {
     hub: Arc<Hub>,
     asked: Receiver<Asked>,
+    ends_under_way: Arc<AtomicBool>,
 }
 
 impl ColdReader {
@@ -67,11 +76,16 @@ impl ColdReader {
         for asked in &self.asked {
             let done = match &asked {
                 Asked::ForRequest { cold, .. } => cold.bring_in(),
-                Asked::ForEnds(sessions) => sessions.iter().try_for_each(|session| self.bring_in_for_end(*session)),
+                Asked::ForEnds(sessions) => {
+                    let done = sessions.iter().try_for_each(|session| self.bring_in_for_end(*session));
+                    self.ends_under_way.store(false, Ordering::Release);
+                    done
+                }
             };
             if let Err(error) = done {
+                // The server ends, but not before others have asked for more.
                 self.hub.fail_image(&error);
-                return;
+                continue;
             }
             if let Asked::ForRequest { shard, conn, .. } = asked
                 && let Some(link) = self.hub.shards.get(shard)
