@@ -1,4 +1,4 @@
-//! Reads that take long: listings of large directories, counts of large subtrees.
+//! Reads that take long: listings of large directories.
 //!
 //! They are not done by the shard, whose other clients would wait, nor under the tree's lock, for which the core would. The shard takes a
 //! [`Listing`] under its lock, registers the watch, and hands a [`LongRead`] to the driver; somebody makes the reply, and
@@ -10,14 +10,11 @@ use super::conn::{Conn, Phase};
 use super::reads::Answered;
 use super::{Action, Note, ShardState, Way, asked};
 use crate::stream::ConnId;
-use crate::tree::{Listing, Tree, count_below};
+use crate::tree::{Listing, Tree};
 use proto::reply::ReplyHeader;
 use proto::request::Request;
 use proto::{ErrorCode, OpCode, Perms, Stat, Xid, Zxid, jute};
 use std::sync::{Arc, Weak};
-
-/// Znodes of a subtree that the shard counts itself.
-const COUNT_SHORT: usize = 256;
 
 /// A read to be made elsewhere.
 #[derive(Debug)]
@@ -25,17 +22,11 @@ pub struct LongRead {
     xid: Xid,
     zxid: Zxid,
     reply_bytes_max: usize,
-    what: What,
+    listing: Box<Listing>,
+    /// Where it was asked for.
+    stat: Option<Stat>,
     /// Gone with the connection.
     wanted: Weak<()>,
-}
-
-#[derive(Debug)]
-enum What {
-    /// With the Stat, where it was asked for.
-    Listing(Box<Listing>, Option<Stat>),
-    /// Of what lies below this path.
-    Count(Box<str>),
 }
 
 /// A reply that was made elsewhere.
@@ -46,42 +37,29 @@ pub struct LongReply {
 }
 
 impl LongRead {
-    /// Makes the reply; `None`: nobody waits for it any more. `look` lets look at the tree as it is then, for a bounded time each.
+    /// Makes the reply; `None`: nobody waits for it any more. Waits for the disk.
     ///
     /// # Errors
     /// The disk cannot read: [`snapshot::Error::Io`].
-    pub fn answer(self, look: impl FnMut(&mut dyn FnMut(&Tree))) -> Result<Option<LongReply>, snapshot::Error> {
+    pub fn answer(self) -> Result<Option<LongReply>, snapshot::Error> {
         let is_wanted = || self.wanted.strong_count() > 0;
-        if !is_wanted() {
+        if !self.listing.bring_in(is_wanted)? {
             return Ok(None);
         }
         let mut frame = Vec::new();
-        let header = ReplyHeader::ok(self.xid, self.zxid);
-        match &self.what {
-            What::Listing(listing, stat) => {
-                listing.bring_in()?;
-                jute::frame(&mut frame, |w| {
-                    header.write(w);
-                    w.length(listing.len());
-                    // Of what is too long there is no need for the rest.
-                    listing.for_each_name(|name| {
-                        if w.position() <= self.reply_bytes_max {
-                            w.string(name);
-                        }
-                    });
-                    if let Some(stat) = stat {
-                        stat.write(w);
-                    }
-                });
+        jute::frame(&mut frame, |w| {
+            ReplyHeader::ok(self.xid, self.zxid).write(w);
+            w.length(self.listing.len());
+            // Of what is too long there is no need for the rest.
+            self.listing.for_each_name(|name| {
+                if w.position() <= self.reply_bytes_max {
+                    w.string(name);
+                }
+            });
+            if let Some(stat) = &self.stat {
+                stat.write(w);
             }
-            What::Count(path) => {
-                let Some(count) = count_below(path, look, is_wanted)? else { return Ok(None) };
-                jute::frame(&mut frame, |w| {
-                    header.write(w);
-                    w.int(i32::try_from(count).unwrap_or(i32::MAX));
-                });
-            }
-        }
+        });
         if frame.len() <= self.reply_bytes_max {
             return Ok(Some(LongReply { frame, answered: Answered::Whole }));
         }
@@ -146,39 +124,25 @@ impl ShardState {
         tree: &Tree,
         now_us: u64,
     ) -> bool {
-        let Some(what) = self.long_part(conn, request, tree) else { return false };
-        if let Request::GetChildren(read) | Request::GetChildren2(read) = request
-            && read.watch
-        {
+        let (Request::GetChildren(read) | Request::GetChildren2(read)) = request else { return false };
+        let Some(node) = tree.get(read.path).filter(|node| node.child_count() >= self.options.listing_long) else {
+            return false;
+        };
+        if self.options.auth.check(&node, Perms::READ, &conn.ids).is_err() {
+            return false;
+        }
+        let Some(listing) = tree.listing(read.path).map(Box::new) else { return false };
+        let stat = matches!(request, Request::GetChildren2(_)).then(|| node.stat());
+        if read.watch {
             self.watches.add_child(read.path, conn.id);
         }
         conn.write_header_position(self.position);
         let wants = Arc::new(());
         let wanted = Arc::downgrade(&wants);
         let reply_bytes_max = self.options.reply_bytes_max;
-        self.long_reads.push((conn.id, LongRead { xid, zxid: self.position, reply_bytes_max, what, wanted }));
+        self.long_reads.push((conn.id, LongRead { xid, zxid: self.position, reply_bytes_max, listing, stat, wanted }));
         let wait = LongWait { xid, op: request.op(), since_us: now_us, behind: Vec::new(), _wants: wants };
         conn.long = Some(Box::new(wait));
         true
-    }
-
-    /// What of the request takes long, if it does and may be answered.
-    fn long_part(&self, conn: &Conn, request: &Request<'_>, tree: &Tree) -> Option<What> {
-        let (path, is_listing) = match request {
-            Request::GetChildren(read) | Request::GetChildren2(read) => (read.path, true),
-            // The empty path counts the root itself; both of them are known.
-            Request::GetAllChildrenNumber(path) if !matches!(*path, "" | "/") => (*path, false),
-            _ => return None,
-        };
-        let node = tree.get(if path.is_empty() { "/" } else { path })?;
-        self.options.auth.check(&node, Perms::READ, &conn.ids).ok()?;
-        if !is_listing {
-            return tree.has_more_below(path, COUNT_SHORT).then(|| What::Count(path.into()));
-        }
-        if node.child_count() < self.options.listing_long {
-            return None;
-        }
-        let stat = matches!(request, Request::GetChildren2(_)).then(|| node.stat());
-        Some(What::Listing(Box::new(tree.listing(node.path())?), stat))
     }
 }

@@ -7,7 +7,7 @@
 
 use super::layer::{Entry, Layer, NodeId};
 use super::names::Names;
-use super::{Node, Tree, unbroken};
+use super::{Tree, unbroken};
 use ahash::RandomState;
 use snapshot::base::Base;
 use std::collections::HashSet;
@@ -47,21 +47,6 @@ impl Tree {
         }
         Some(listing)
     }
-
-    /// Are there more znodes below `path` than this? Looks at no more than as many.
-    #[must_use]
-    pub fn has_more_below(&self, path: &str, count: usize) -> bool {
-        let mut found = 0;
-        let mut stack: Vec<Node<'_>> = self.get(path).into_iter().collect();
-        while let Some(node) = stack.pop() {
-            found += node.child_count();
-            if found > count {
-                return true;
-            }
-            stack.extend(node.child_nodes());
-        }
-        false
-    }
 }
 
 impl Listing {
@@ -77,18 +62,22 @@ impl Listing {
         self.count == 0
     }
 
-    /// Reads what of it lies in the image and is not in memory. Waits for the disk.
+    /// Reads what of it lies in the image and is not in memory. Waits for the disk. False: `goes_on` has said no.
     ///
     /// # Errors
     /// The disk cannot read: [`snapshot::Error::Io`].
-    pub fn bring_in(&self) -> Result<(), snapshot::Error> {
-        let Some(base) = &self.base else { return Ok(()) };
-        for extent in base.children_extents(&self.dir) {
-            if !base.is_warm(&extent)? {
-                base.bring_in(&extent)?;
+    pub fn bring_in(&self, goes_on: impl Fn() -> bool) -> Result<bool, snapshot::Error> {
+        if let Some(base) = &self.base {
+            for extent in base.children_extents(&self.dir) {
+                if !goes_on() {
+                    return Ok(false);
+                }
+                if !base.is_warm(&extent)? {
+                    base.bring_in(&extent)?;
+                }
             }
         }
-        Ok(())
+        Ok(goes_on())
     }
 
     /// Tells the names, in no order. Waits for the disk where they are not in memory.
@@ -124,47 +113,4 @@ impl Listing {
         }
         assert!(found == self.count, "{} has {} children, and {found} are found", self.dir, self.count);
     }
-}
-
-/// Znodes at which a count looks before it lets go of the tree.
-const COUNT_PIECE: usize = 256;
-
-/// Count of all znodes below `root`, in pieces: `look` lets look at the tree as it is then, so the count is of no one moment, as ZooKeeper's is
-/// not (`DataTree.getAllChildrenNumber`, 3.9). `None`: `goes_on` has said no. Waits for the disk, but not while it looks at the tree.
-///
-/// # Errors
-/// The disk cannot read: [`snapshot::Error::Io`].
-pub fn count_below(
-    root: &str,
-    mut look: impl FnMut(&mut dyn FnMut(&Tree)),
-    goes_on: impl Fn() -> bool,
-) -> Result<Option<usize>, snapshot::Error> {
-    let mut count = 0;
-    // Those with children that have not been listed yet.
-    let mut dirs: Vec<Arc<str>> = vec![root.into()];
-    while let Some(dir) = dirs.pop() {
-        if !goes_on() {
-            return Ok(None);
-        }
-        let mut listing = None;
-        look(&mut |tree| listing = tree.listing(&dir));
-        // It may have gone meanwhile.
-        let Some(listing) = listing else { continue };
-        listing.bring_in()?;
-        count += listing.len();
-        let mut piece: Vec<Arc<str>> = Vec::with_capacity(COUNT_PIECE);
-        let mut look_at = |piece: &mut Vec<Arc<str>>| {
-            let has_children = |tree: &Tree, path: &str| tree.get(path).is_some_and(|node| node.child_count() > 0);
-            look(&mut |tree| piece.retain(|path| has_children(tree, path)));
-            dirs.append(piece);
-        };
-        listing.for_each_path(|path| {
-            piece.push(path.into());
-            if piece.len() == COUNT_PIECE {
-                look_at(&mut piece);
-            }
-        });
-        look_at(&mut piece);
-    }
-    Ok(Some(count))
 }

@@ -26,7 +26,7 @@ mod slab;
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
-pub use listing::{LISTING_LONG, Listing, count_below};
+pub use listing::{LISTING_LONG, Listing};
 pub use load::{LoadError, TreeLoader};
 pub use node::{ChildName, Children, Node};
 

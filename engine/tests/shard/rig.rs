@@ -125,7 +125,7 @@ impl Rig {
         let reads = self.shard.take_long_reads();
         let any = !reads.is_empty();
         for (id, read) in reads {
-            if let Some(reply) = read.answer(|look| look(&self.tree)).expect("there is no disk") {
+            if let Some(reply) = read.answer().expect("there is no disk") {
                 self.shard.answered(id, reply, self.now_us);
             }
         }

@@ -6,7 +6,7 @@
 
 use proto::stat::EphemeralOwner;
 use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
-use ringkeeper_engine::tree::{FrozenTree, Listing, Tree, count_below};
+use ringkeeper_engine::tree::{FrozenTree, Listing, Tree};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,9 +165,6 @@ impl Naive {
             let below = self.nodes.keys().filter(|other| *other != "/" && other.starts_with(&prefix)).count();
             assert_eq!(tree.descendant_count(path), below, "znodes below {path} {when}");
             assert_eq!(names_of(&tree.listing(path).expect("it is there")), children, "listing of {path} {when}");
-            let in_pieces = count_below(path, |look| look(tree), || true);
-            assert_eq!(in_pieces.expect("memory"), Some(below), "znodes below {path} in pieces {when}");
-            assert!(tree.has_more_below(path, below / 2) == (below > below / 2), "more below {path} {when}");
         }
         let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout_ms)| (id.0, timeout_ms)).collect();
         assert_eq!(sessions, self.sessions, "sessions {when}");

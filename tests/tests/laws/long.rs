@@ -62,7 +62,7 @@ fn a_listing_of_thousands_is_of_one_state_and_so_is_its_stat() {
     }
 }
 
-/// Lists and counts; how many states it has seen.
+/// Lists, and counts, which is done by the shard; how many states it has seen.
 fn list(reader: &mut Connection) -> usize {
     let mut seen = Vec::new();
     for round in 0..LISTINGS {
