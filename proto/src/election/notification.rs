@@ -155,8 +155,8 @@ impl<'a> Notification<'a> {
             NotificationForm::Unversioned => w.int(1),
             NotificationForm::Version(version) => {
                 w.int(version);
-                // One more int, which nobody reads, tells it from the form without a version.
-                w.int(0);
+                // One more byte, which nobody reads, tells it from the form without a version.
+                w.bool(false);
             }
             NotificationForm::Config { version, config, extension } => {
                 w.int(version);
@@ -194,7 +194,7 @@ mod tests {
         let forms = [
             (NotificationForm::Old, 28),
             (NotificationForm::Unversioned, 40),
-            (NotificationForm::Version(1), 44),
+            (NotificationForm::Version(1), 41),
             (NotificationForm::current("version=0"), 44 + 9),
             (config, 44 + 4),
         ];
