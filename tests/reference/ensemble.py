@@ -109,6 +109,12 @@ class Proxy:
             self.held.add(server)
             self.dropped.discard(server)
 
+    def release(self, server):
+        """Hands on what was held back."""
+        with self.changed:
+            self.held.discard(server)
+            self.changed.notify_all()
+
     def drop(self, server):
         """Ends the connections on which something was held back, and that is lost. The server must be dead."""
         with self.changed:

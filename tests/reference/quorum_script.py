@@ -42,10 +42,12 @@ def play(e):
     observer(e)
     proxy.scene = "diff"
     diff(e)
+    proxy.scene = "outstanding"
+    outstanding(e)
+    proxy.scene = "expired"
+    expired(e)
     proxy.scene = "snap"
-    e.end(1)
-    e.wipe(1)
-    e.start(1)
+    snap(e)
     proxy.scene = "trunc"
     trunc(e)
     proxy.scene = "reconfig"
@@ -108,6 +110,41 @@ def diff(e):
     c.ask("setData", set_data("/missed", b"1"))
     c.ask("closeSession")
     e.start(1)
+
+
+def outstanding(e):
+    """A learner that comes while a proposal has no quorum yet: it gets the proposal, and its ack makes the quorum."""
+    e.end(1, signal.SIGKILL)
+    c = e.client(3)
+    e.proxy.hold(2)
+    c.send(c.frame("create", create("/outstanding")))
+    until(lambda: e.log_has(3, b"/outstanding"), "the leader's log")
+    e.start(1)
+    c.reply()
+    e.proxy.release(2)
+    c.ask("closeSession")
+
+
+def expired(e):
+    """A session that the leader closes for its silence."""
+    c = e.client(1, timeout_ms=2000)
+    c.ask("create", create("/silent", b"", flags=1))
+    c.close()
+
+    def closed():
+        txns = (v.fields["data"]["txn"] for v in vectors(e.proxy) if v.op == 2)
+        return any(txn["hdr"]["type"] == -11 and txn["txn"]["paths2Delete"] == ["/silent"] for txn in txns)
+    until(closed, "the end of the silent session")
+
+
+def snap(e):
+    """A learner that has lost its disk, while there are a session and its ephemeral."""
+    c = e.client(3)
+    c.ask("create", create("/alive", b"", flags=1))
+    e.end(1)
+    e.wipe(1)
+    e.start(1)
+    c.ask("closeSession")
 
 
 def trunc(e):
