@@ -1,8 +1,9 @@
 //! Where a thing ends that arrives in pieces and has no length in front: the packets between servers.
 //!
-//! A frame of the client protocol says how long it is. Between servers only the parts do, so that one has to walk them to know whether all of it
-//! has come. [`Extent`] is that walk, and it decodes on the way. It must never ask for bytes on the word of a length that is above
-//! its limit: such a length is refused as soon as it is seen. The tests that feed every prefix of a packet would catch a mistake here.
+//! A frame of the client protocol says how long it is. Between servers only the parts do, so that one has to walk them to know whether
+//! all of it has come. [`Extent`] is that walk, and it decodes on the way. It must never ask for bytes on the word of a length that is
+//! above its limit: such a length is refused as soon as it is seen. The tests that feed every prefix of a packet would catch a mistake
+//! here.
 
 use crate::jute::{DecodeError, Reader, Result};
 
@@ -110,8 +111,8 @@ impl<'a> Extent<'a> {
         Ok(std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?)
     }
 
-    /// The elements of a vector, each walked over by `element`, which together take at most `bytes_max`; `None` for null. A count below -1 is an
-    /// empty vector, as for [`Reader::count`]. Nothing is allocated for the count.
+    /// The elements of a vector, each walked over by `element`, which together take at most `bytes_max`; `None` for null. A count below
+    /// -1 is an empty vector, as for [`Reader::count`]. Nothing is allocated for the count.
     pub(crate) fn elements(
         &mut self,
         bytes_max: usize,

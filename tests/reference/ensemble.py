@@ -1,9 +1,9 @@
 """An ensemble of real ZooKeeper servers on loopback whose every connection goes through a recording proxy. Used by quorum_script.py.
 
-Server i is `zki` in a configuration that is the same for all of them. Each JVM has a hosts file of its own (jdk.net.hosts.file): there its own name is
-127.0.1.i, where it listens, and that of server j is 127.0.(10+i).j, where the proxy listens that hands on to 127.0.1.j and so knows who calls
-whom. The proxy keeps the bytes of both directions with the scene that was on. It owns its temporary directory and the processes that it
-starts, and ends them by their own ids. Standard library only.
+Server i is `zki` in a configuration that is the same for all of them. Each JVM has a hosts file of its own (jdk.net.hosts.file): there
+its own name is 127.0.1.i, where it listens, and that of server j is 127.0.(10+i).j, where the proxy listens that hands on to 127.0.1.j
+and so knows who calls whom. The proxy keeps the bytes of both directions with the scene that was on. It owns its temporary directory and
+the processes that it starts, and ends them by their own ids. Standard library only.
 """
 
 import os

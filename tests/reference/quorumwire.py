@@ -16,10 +16,6 @@ STATES = ["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"]
 STORED_STAT = "czxid:q mzxid:q ctime:q mtime:q version:i cversion:i aversion:i ephemeralOwner:q pzxid:q"
 
 
-def text_or_hex(data):
-    return zkwire.text(data)
-
-
 # ---- splitting ----------------------------------------------------------------------------------------------------
 
 def quorum_pieces(data, to_learner):
@@ -109,7 +105,7 @@ def packet(r, to_learner):
         fields["data"] = inner.fields("sessionId:q timeOut:i")
     elif name == "REQUEST":
         fields["data"] = inner.fields("sessionId:q cxid:i type:i")
-        fields["data"]["body"] = text_or_hex(inner.take(inner.left()))
+        fields["data"]["body"] = zkwire.text(inner.take(inner.left()))
     else:
         raise ValueError(f"{name} with data {data!r}")
     inner.end()

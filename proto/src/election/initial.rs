@@ -100,7 +100,8 @@ pub struct ElectionAddress<'a> {
 }
 
 impl<'a> ElectionAddress<'a> {
-    /// `host:port`, `[v6 address]:port`. Stricter than Java, which takes what follows a bracket for the colon and an empty host for loopback.
+    /// `host:port`, `[v6 address]:port`. Stricter than Java, which takes what follows a bracket for the colon and an empty host for
+    /// loopback.
     fn parse(text: &'a str) -> Result<ElectionAddress<'a>> {
         let parts = match text.strip_prefix('[') {
             Some(rest) => rest.split_once("]:"),

@@ -1,7 +1,7 @@
 //! What a leader says to its learners (`Leader`, `LearnerHandler`).
 //!
-//! A Java learner ignores other types with a warning once it is in step; where it waits for a certain one, it ends the link or exits. What it ignores
-//! inside a packet is ignored here.
+//! A Java learner ignores other types with a warning once it is in step; where it waits for a certain one, it ends the link or exits.
+//! What it ignores inside a packet is ignored here.
 
 use super::packet::{PacketType, QuorumPacket, write_parts};
 use crate::jute::{DecodeError, Reader, Result, Writer};
@@ -20,8 +20,9 @@ pub enum FromLeader<'a> {
         /// What follows. Java sends nothing and ignores everything.
         extension: &'a [u8],
     },
-    /// DIFF: the learner's history is the start of the leader's. Its zxid is the leader's last committed one; the txns come as [`FromLeader::Proposal`]
-    /// with [`FromLeader::Commit`], each committed before the next.
+    /// DIFF: the learner's history is the start of the leader's. Its zxid is the leader's last committed one; the txns come as
+    /// [`FromLeader::Proposal`] with [`FromLeader::Commit`], each committed before the next. To a follower those come last that have no
+    /// quorum yet, and without a commit.
     Diff(Zxid),
     /// TRUNC: the learner has to cut its log to end with this; then as DIFF.
     Trunc(LastZxid),
@@ -68,7 +69,8 @@ pub enum FromLeader<'a> {
         /// Header, record and digest.
         txn: &'a [u8],
     },
-    /// PING, with the last zxid that was proposed. It may come from the moment that NEWLEADER is queued; before UPTODATE a learner does not answer.
+    /// PING, with the last zxid that was proposed. It may come from the moment that NEWLEADER is queued; before UPTODATE a learner does
+    /// not answer.
     Ping(Zxid),
     /// REVALIDATE: the answer to a learner's.
     Revalidate {

@@ -26,12 +26,12 @@ pub enum FromLearner<'a> {
         /// Its current epoch. `None`: it had accepted this epoch before, so that this counts for no quorum.
         current_epoch: Option<Epoch>,
     },
-    /// ACK. The first after NEWLEADER, with its zxid, says that the learner is durable up to there; one more with the same zxid comes after
-    /// UPTODATE and means nothing. From then on one for each proposal, in order. 3.8 acks the committed proposals of its synchronization too, between those
-    /// two, where 3.9.5 does not.
+    /// ACK. The first after NEWLEADER, with its zxid, says that the learner is durable up to there; one more with the same zxid comes
+    /// after UPTODATE and means nothing. From then on one for each proposal, in order. 3.8 acks the committed proposals of its
+    /// synchronization too, some before UPTODATE and some after; 3.9.5 does not.
     Ack(Zxid),
-    /// PING: the answer to the leader's, with the sessions that were touched at the learner since the last one. To a Java learner a new session
-    /// is one, even if its client is elsewhere.
+    /// PING: the answer to the leader's, with the sessions that were touched at the learner since the last one. To a Java learner a new
+    /// session is one, even if its client is elsewhere.
     Ping {
         /// The zxid of the leader's PING.
         zxid: LastZxid,

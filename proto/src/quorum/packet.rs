@@ -12,8 +12,9 @@ use crate::extent::{Extent, Received, Step};
 use crate::jute::{DecodeError, Reader, Result, Writer};
 use crate::{LastZxid, Zxid};
 
-/// The longest buffer that Java reads on the quorum port unless told otherwise: `jute.maxbuffer` plus `zookeeper.jute.maxbuffer.extrasize`, by
-/// default 1 MiB less one each. A sender looks at neither: a txn may be longer than the request that it came from, hence the second.
+/// The longest buffer that Java reads on the quorum port unless told otherwise: `jute.maxbuffer` plus
+/// `zookeeper.jute.maxbuffer.extrasize`, by default 1 MiB less one each. A sender looks at neither: a txn may be longer than the request
+/// that it came from, hence the second.
 pub const DATA_BYTES_MAX_DEFAULT: usize = 2 * 0xf_ffff;
 
 /// The longest list of identities. Java has no limit; a client's identities have come through its own frame limit one by one.
@@ -98,8 +99,8 @@ impl<'a> QuorumPacket<'a> {
     /// Reads the packet that begins at the first of `bytes`, with at most `data_bytes_max` of data.
     ///
     /// # Errors
-    /// [`DecodeError::LengthOutOfBounds`], [`DecodeError::NegativeLength`]: the connection is of no more use, since nobody knows where the next
-    /// packet begins.
+    /// [`DecodeError::LengthOutOfBounds`], [`DecodeError::NegativeLength`]: the connection is of no more use, since nobody knows where
+    /// the next packet begins.
     pub fn receive(bytes: &'a [u8], data_bytes_max: usize) -> Result<Received<QuorumPacket<'a>>> {
         Extent::of(bytes, |extent| {
             Ok(QuorumPacket {

@@ -8,8 +8,8 @@
 //! ustring "BenWasHere"        the signature
 //! ```
 //!
-//! It is no packet and has no length, no checksum and no digest, unlike a snapshot's file. Parents come before their children, in no other order. Packets go on right after the
-//! signature. It may be of any size: so it is read an item at a time, each bounded.
+//! It is no packet and has no length, no checksum and no digest, unlike a snapshot's file. Parents come before their children, in no
+//! other order. Packets go on right after the signature. It may be of any size: so it is read an item at a time, each bounded.
 
 use crate::extent::{Extent, Received, Step};
 use crate::jute::{DecodeError, Reader, Result, Writer};
