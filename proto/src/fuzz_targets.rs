@@ -5,12 +5,15 @@
 //! accepts must survive encoding and decoding unchanged, and must not grow. Not part of the crate's API.
 
 use crate::connect::{ConnectRequest, ConnectResponse};
+use crate::election::{InitialMessage, Notification, receive_frame};
 use crate::jute::{Reader, Writer};
+use crate::quorum::snap::SnapReader;
+use crate::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket};
 use crate::reply::{Reply, ReplyHeader};
 use crate::request::{Request, RequestHeader};
 use crate::txn::{Txn, TxnRecord};
 use crate::watch::WatcherEvent;
-use crate::{OpCode, path};
+use crate::{OpCode, Received, path};
 
 /// A target: its name, which is its corpus directory's too, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -25,10 +28,16 @@ pub const TARGETS: &[Target] = &[
     ("multi", multi),
     ("watcher_event", watcher_event),
     ("path_validate", path_validate),
+    ("quorum_packet", quorum_packet),
+    ("snap_stream", snap_stream),
+    ("election", election),
 ];
 
 /// What an old create txn grows by: it lacks the parent's cversion, which is always written.
 const OLD_CREATE_GROWS_BYTES: usize = 4;
+
+/// So many prefixes of a packet are tried.
+const PREFIXES_MAX: usize = 200;
 
 fn encoded(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
@@ -134,6 +143,70 @@ pub fn path_validate(data: &[u8]) {
         last = Some(step);
     }
     assert_eq!(last, Some("/"), "every path leads to the root");
+}
+
+/// A packet of the quorum port: as it stands, and as what it means from either side.
+pub fn quorum_packet(data: &[u8]) {
+    let Ok(Received::Whole(first, len)) = QuorumPacket::receive(data, DATA_BYTES_MAX_DEFAULT) else { return };
+    assert!(len <= data.len());
+    let bytes = encoded(|w| first.write(w));
+    assert!(bytes.len() <= len);
+    assert_eq!(received_packet(&bytes), first);
+    for end in 0..bytes.len().min(PREFIXES_MAX) {
+        let part = bytes.get(..end).unwrap_or_default();
+        let more = QuorumPacket::receive(part, DATA_BYTES_MAX_DEFAULT);
+        assert!(matches!(more, Ok(Received::NeedsBytes(needed)) if end < needed && needed <= bytes.len()), "{end}");
+    }
+    if let Ok(meaning) = FromLeader::decode(&first) {
+        let bytes = encoded(|w| meaning.write(w));
+        assert_eq!(FromLeader::decode(&received_packet(&bytes)), Ok(meaning));
+        assert!(bytes.len() <= len);
+    }
+    if let Ok(meaning) = FromLearner::decode(&first) {
+        let bytes = encoded(|w| meaning.write(w));
+        assert_eq!(FromLearner::decode(&received_packet(&bytes)), Ok(meaning));
+        assert!(bytes.len() <= len);
+    }
+}
+
+fn received_packet(bytes: &[u8]) -> QuorumPacket<'_> {
+    let received = QuorumPacket::receive(bytes, DATA_BYTES_MAX_DEFAULT);
+    let Ok(Received::Whole(packet, len)) = received else { panic!("what was written is not read: {received:?}") };
+    assert_eq!(len, bytes.len(), "all that was written was read");
+    packet
+}
+
+/// A leader's state, item by item, as far as it goes.
+pub fn snap_stream(data: &[u8]) {
+    let mut reader = SnapReader::new(DATA_BYTES_MAX_DEFAULT);
+    let mut rest = data;
+    let mut again = Vec::new();
+    while !reader.is_over() {
+        let Ok(Received::Whole(item, len)) = reader.receive(rest) else { break };
+        item.write(&mut Writer::new(&mut again));
+        rest = rest.get(len..).unwrap_or_else(|| panic!("{len} bytes of {}", rest.len()));
+    }
+    // Only a count below 0, of an ACL's entries, is written otherwise.
+    assert_eq!(again.len(), data.len() - rest.len());
+}
+
+/// An election connection's first message and a frame after it; and the same bytes as a notification alone.
+pub fn election(data: &[u8]) {
+    if let Ok(Received::Whole(first, len)) = InitialMessage::receive(data) {
+        let bytes = encoded(|w| first.write(w));
+        assert_eq!(data.get(..len), Some(bytes.as_slice()));
+        if let Ok(Received::Whole(frame, _)) = receive_frame(data.get(len..).unwrap_or_default()) {
+            notification(frame);
+        }
+    }
+    notification(data);
+}
+
+fn notification(frame: &[u8]) {
+    let Ok(first) = Notification::decode(frame) else { return };
+    let bytes = encoded(|w| first.write(w));
+    assert_eq!(Notification::decode(&bytes), Ok(first));
+    assert!(bytes.len() <= frame.len());
 }
 
 /// The rules of paths said a second time, in UTF-16 units and with no shortcut: the model that [`path::validate`] is held against.

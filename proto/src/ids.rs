@@ -86,3 +86,36 @@ impl Xid {
 /// A server's id within the ensemble (`myid`). 0 for a standalone server without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub i64);
+
+impl ServerId {
+    /// What an observer without an id of its own calls itself on an election connection (`QuorumPeer.OBSERVER_ID`).
+    pub const OBSERVER: ServerId = ServerId(i64::MAX);
+}
+
+/// How far a server says that its history reaches, in an election and when it joins a leader. Unlike a [`Zxid`] it is signed, as Java
+/// compares it: a server that has no vote must never win with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LastZxid(pub i64);
+
+impl LastZxid {
+    /// Nothing that counts: whoever says so wants everything (law 10).
+    pub const NONE: LastZxid = LastZxid(-1);
+    /// The vote of a server that has none: an observer's.
+    pub const NO_VOTE: LastZxid = LastZxid(i64::MIN);
+
+    /// The zxid, unless it is one of the numbers below 0 that stand for none.
+    #[must_use]
+    pub const fn zxid(self) -> Option<Zxid> {
+        if self.0 < 0 { None } else { Some(Zxid::from_wire(self.0)) }
+    }
+}
+
+impl From<Zxid> for LastZxid {
+    fn from(zxid: Zxid) -> LastZxid {
+        LastZxid(zxid.to_wire())
+    }
+}
+
+/// The version of an ensemble's configuration: the zxid of the reconfig that made it, 0 for one that came from a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigVersion(pub i64);

@@ -38,6 +38,18 @@ pub enum DecodeError {
     UnknownTxnType(i32),
     /// A create flag that is none of ZooKeeper's.
     InvalidCreateMode,
+    /// A length between servers that is above its named limit, or an empty message where none may be.
+    LengthOutOfBounds,
+    /// A packet between servers of a type that its sender never sends.
+    UnknownPacketType(i32),
+    /// An election message with a state that is none of ZooKeeper's four.
+    UnknownServerState(i32),
+    /// An election connection that begins with neither a server's id nor a known version.
+    UnknownElectionVersion(i64),
+    /// An election address that is not `host:port`.
+    InvalidAddress,
+    /// A leader's snapshot that does not end with its signature.
+    NoSignature,
 }
 
 impl fmt::Display for DecodeError {
@@ -52,6 +64,12 @@ impl fmt::Display for DecodeError {
             DecodeError::InvalidMultiOp => f.write_str("an operation is not allowed in this multi"),
             DecodeError::UnknownTxnType(ty) => write!(f, "txn type {ty} is unknown"),
             DecodeError::InvalidCreateMode => f.write_str("a create flag is unknown"),
+            DecodeError::LengthOutOfBounds => f.write_str("a length is out of its bounds"),
+            DecodeError::UnknownPacketType(ty) => write!(f, "packet type {ty} is unknown here"),
+            DecodeError::UnknownServerState(state) => write!(f, "server state {state} is unknown"),
+            DecodeError::UnknownElectionVersion(version) => write!(f, "election protocol version {version} is unknown"),
+            DecodeError::InvalidAddress => f.write_str("an address is not host:port"),
+            DecodeError::NoSignature => f.write_str("the snapshot's signature is missing"),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! ZooKeeper's Jute records: the client protocol, txn records and path rules.
+//! ZooKeeper's Jute records: the client protocol, the protocols between servers, txn records and path rules.
 //!
-//! Owns every byte that travels between a client and a server, and every txn record that is logged or proposed. Decoding
+//! Owns every byte that travels between a client and a server or between two servers, and every txn record that is logged or proposed. Decoding
 //! borrows from the frame and is bounded by it: no length read from outside is allocated before the bytes behind it are
 //! seen. It must never do I/O, know the tree, or panic on input. It fails with [`jute::DecodeError`]; the golden vectors in
 //! `proto/vectors` (captured from the real server), the property tests and the fuzz targets would catch a mistake here.
@@ -9,7 +9,9 @@
 
 pub mod acl;
 pub mod connect;
+pub mod election;
 pub mod error_code;
+mod extent;
 #[doc(hidden)]
 pub mod fuzz_targets;
 pub mod ids;
@@ -17,6 +19,7 @@ pub mod jute;
 mod multi;
 pub mod opcode;
 pub mod path;
+pub mod quorum;
 pub mod reply;
 pub mod request;
 pub mod stat;
@@ -25,7 +28,8 @@ pub mod watch;
 
 pub use acl::{Acl, AclRef, AclVec, Perms};
 pub use error_code::ErrorCode;
-pub use ids::{Epoch, ServerId, SessionId, Xid, Zxid};
+pub use extent::Received;
+pub use ids::{ConfigVersion, Epoch, LastZxid, ServerId, SessionId, Xid, Zxid};
 pub use jute::{DecodeError, Reader, Writer};
 pub use opcode::OpCode;
 pub use stat::{Stat, StatPersisted};

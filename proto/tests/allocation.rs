@@ -11,11 +11,14 @@ use common::{encoded, parts};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use ringkeeper_proto::connect::{ConnectRequest, ConnectResponse};
+use ringkeeper_proto::election::{InitialMessage, Notification};
+use ringkeeper_proto::quorum::snap::SnapReader;
+use ringkeeper_proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket};
 use ringkeeper_proto::reply::{OpResult, Reply};
 use ringkeeper_proto::request::{MultiOp, MultiRequest, PathVersion, Request};
 use ringkeeper_proto::txn::{Txn, TxnRecord};
 use ringkeeper_proto::watch::WatcherEvent;
-use ringkeeper_proto::{OpCode, Reader};
+use ringkeeper_proto::{OpCode, Reader, Received};
 
 /// A multi is the one record that is not read in place. Its shortest operation (delete, 17 bytes) becomes one of `size_of::<MultiOp>()`,
 /// and while the vector grows the old half is alive too: three times that.
@@ -78,7 +81,28 @@ fn decode_as_everything(bytes: &[u8]) {
     assert_bounded("txn record", bytes, TXN_MULTIPLE, || TxnRecord::decode(bytes));
     assert_bounded("connect request", bytes, 0, || ConnectRequest::decode(bytes));
     assert_bounded("connect response", bytes, 0, || ConnectResponse::decode(bytes));
+    assert_bounded("quorum packet", bytes, 0, || {
+        QuorumPacket::receive(bytes, DATA_BYTES_MAX_DEFAULT).map(|received| match received {
+            Received::Whole(packet, _) => (FromLeader::decode(&packet).is_ok(), FromLearner::decode(&packet).is_ok()),
+            Received::NeedsBytes(_) => (false, false),
+        })
+    });
+    assert_bounded("snapshot stream", bytes, 0, || snap_items(bytes));
+    assert_bounded("initial message", bytes, 0, || InitialMessage::receive(bytes));
+    assert_bounded("notification", bytes, 0, || Notification::decode(bytes));
     assert_bounded("event", bytes, 0, || WatcherEvent::read(&mut Reader::new(bytes)));
+}
+
+/// Counts the items of a leader's state.
+fn snap_items(bytes: &[u8]) -> usize {
+    let (mut reader, mut rest, mut count) = (SnapReader::new(DATA_BYTES_MAX_DEFAULT), bytes, 0);
+    while let Ok(Received::Whole(_, len)) = reader.receive(rest) {
+        (rest, count) = (rest.get(len..).expect("within what there is"), count + 1);
+        if reader.is_over() {
+            break;
+        }
+    }
+    count
 }
 
 /// Frames of about 64 KiB that decode to as much as they can.

@@ -65,7 +65,7 @@ fn write_the_seeds() {
             // The first of each operation; more where there are few operations.
             let most = match target {
                 "request" | "reply" => 1,
-                "txn_record" => 3,
+                "txn_record" | "quorum_packet" => 3,
                 _ => 25,
             };
             let count = written.entry((target, vector.op)).or_default();
@@ -106,6 +106,9 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
         "event" => vec![("watcher_event", after(ReplyHeader::BYTES))],
         "txn" if is_multi => vec![("txn_record", data.to_vec()), ("multi", after(TxnHeader::BYTES))],
         "txn" => vec![("txn_record", data.to_vec())],
+        "to_leader" | "to_learner" => vec![("quorum_packet", data.to_vec())],
+        "snapshot_stream" => vec![("snap_stream", data.to_vec())],
+        "initial_message" | "notification" => vec![("election", data.to_vec())],
         _ => Vec::new(),
     }
 }

@@ -2,14 +2,18 @@
 
 mod common;
 
+use common::between::Lists;
 use common::{Parts, encoded, framed, parts, run_target};
 use proptest::prelude::*;
 use ringkeeper_proto::connect::{ConnectRequest, ConnectResponse};
+use ringkeeper_proto::election::{InitialMessage, Notification, receive_frame};
+use ringkeeper_proto::quorum::snap::SnapReader;
+use ringkeeper_proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket};
 use ringkeeper_proto::reply::{Reply, ReplyHeader};
 use ringkeeper_proto::request::{Request, RequestHeader};
 use ringkeeper_proto::txn::TxnRecord;
 use ringkeeper_proto::watch::WatcherEvent;
-use ringkeeper_proto::{DecodeError, OpCode, Reader, StatPersisted, Xid, Zxid};
+use ringkeeper_proto::{DecodeError, OpCode, Reader, Received, StatPersisted, Xid, Zxid};
 
 /// Integers that decoders stumble over when they stand where a length is expected.
 const AWKWARD: [i32; 8] = [-1, -2, 0, 1, 255, 0x00ff_ffff, i32::MAX, i32::MIN];
@@ -79,7 +83,52 @@ fn txns_survive(parts: &Parts) {
     }
 }
 
+fn received<T>(received: Result<Received<T>, DecodeError>, len: usize) -> T {
+    match received {
+        Ok(Received::Whole(thing, read)) if read == len => thing,
+        Ok(_) => panic!("not {len} bytes were read"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn packets_survive(parts: &Parts) {
+    for packet in parts.packets_of_leader() {
+        let bytes = encoded(|w| packet.write(w));
+        let read = received(QuorumPacket::receive(&bytes, DATA_BYTES_MAX_DEFAULT), bytes.len());
+        assert_eq!(FromLeader::decode(&read), Ok(packet));
+    }
+    for packet in parts.packets_of_learner(&mut Lists::default()) {
+        let bytes = encoded(|w| packet.write(w));
+        let read = received(QuorumPacket::receive(&bytes, DATA_BYTES_MAX_DEFAULT), bytes.len());
+        assert_eq!(FromLearner::decode(&read), Ok(packet));
+    }
+    let mut reader = SnapReader::new(DATA_BYTES_MAX_DEFAULT);
+    for item in parts.snap_items() {
+        let bytes = encoded(|w| item.write(w));
+        assert_eq!(received(reader.receive(&bytes), bytes.len()), item);
+    }
+    assert!(reader.is_over());
+}
+
+fn election_messages_survive(parts: &Parts) {
+    for vote in parts.notifications() {
+        let bytes = framed(&encoded(|w| vote.write(w)));
+        let frame = received(receive_frame(&bytes), bytes.len());
+        assert_eq!(Notification::decode(frame), Ok(vote));
+    }
+    for message in parts.initial_messages() {
+        let bytes = encoded(|w| message.write(w));
+        assert_eq!(received(InitialMessage::receive(&bytes), bytes.len()), message);
+    }
+}
+
 proptest! {
+    #[test]
+    fn what_servers_say_to_each_other_survives_the_wire(parts in parts()) {
+        packets_survive(&parts);
+        election_messages_survive(&parts);
+    }
+
     #[test]
     fn every_record_survives_the_wire(parts in parts()) {
         requests_survive(&parts);

@@ -9,6 +9,7 @@ parts: client   client-3.9.5.txt, and client-3.8.0.txt with what differs in 3.8.
        txn      txn-3.9.5.txt, one record of each kind from the log
        digest   txnlog_digest.txt, every record of one run from an empty server, and snapshot.* beside it
        sequence sequence-3.9.5.txt, counters that run over, and sequence-3.8.0.txt with what differs in 3.8.0
+       quorum   quorum-3.9.5.txt and quorum-3.8.0.txt, what the servers of an ensemble say to each other; each of one run, and so not comparable
 """
 
 import argparse
@@ -24,6 +25,7 @@ import tempfile
 import time
 
 import client_script
+import quorum_script
 import sequence_script
 import txn_script
 import txnlog
@@ -218,6 +220,14 @@ def capture_sequence(version):
         return out
 
 
+def do_quorum(out_dir):
+    for version in ("3.9.5", "3.8.0"):
+        lines = head("What the servers of an ensemble say to each other: election and quorum ports (quorum_script.py)", version)
+        for vector in quorum_script.run(version):
+            lines += render(vector)
+        write(out_dir, f"quorum-{version}.txt", lines)
+
+
 def last_digests(hash_reply):
     """What the `hash` command said, as comment lines."""
     return [f"#   {line}" for line in hash_reply.splitlines()[-3:]]
@@ -245,9 +255,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: capture.py --out /tmp/vectors client txn")
     parser.add_argument("--out", default=VECTORS, help="directory to write into, default %(default)s")
-    parser.add_argument("part", nargs="*", help="client, txn, digest, sequence; all by default")
+    parser.add_argument("part", nargs="*", help="client, txn, digest, sequence, quorum; all by default")
     args = parser.parse_args()
-    parts = {"client": do_client, "txn": do_txn, "digest": do_digest, "sequence": do_sequence}
+    parts = {"client": do_client, "txn": do_txn, "digest": do_digest, "sequence": do_sequence, "quorum": do_quorum}
     unknown = set(args.part) - set(parts)
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")

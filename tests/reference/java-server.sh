@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a real Apache ZooKeeper server, standalone, in the foreground: the oracle for our golden vectors, the
+# Starts a real Apache ZooKeeper server, standalone or one of an ensemble, in the foreground: the oracle for our golden vectors, the
 # differential harness and the benchmark. It owns nothing but its cache and the files it writes under --data
 # (zoo.cfg, log4j2.properties; ZooKeeper adds version-2/). It must never touch a data directory it was not given.
 # Fails with exit code 2 for a usage error, 3 when the jars cannot be had; otherwise exits as java does.
@@ -11,6 +11,8 @@ HOST=127.0.0.1
 DATA=
 HEAP=256m
 LOG_LEVEL=warn
+MYID=
+MAIN=org.apache.zookeeper.server.ZooKeeperServerMain
 PREPARE_ONLY=0
 PRINT_CLASSPATH=0
 CFG_LINES=()
@@ -23,7 +25,7 @@ SUPER_DIGEST='super:D/InIHSb7yEEbrWz8b9l71RjZJU='
 
 usage() {
   cat <<'HELP'
-Starts a real Apache ZooKeeper server, standalone, in the foreground (stop it with SIGTERM).
+Starts a real Apache ZooKeeper server in the foreground (stop it with SIGTERM), standalone unless it has a --myid.
 
 usage: java-server.sh --data DIR [options]
 
@@ -33,6 +35,7 @@ usage: java-server.sh --data DIR [options]
   --host ADDR      client address, default 127.0.0.1
   --data DIR       dataDir; created if absent. zoo.cfg is written into it
   --cfg LINE       one more zoo.cfg line (last wins), repeatable:  --cfg snapCount=1000
+  --myid N         not standalone but server N of an ensemble, whose server.N lines come with --cfg
   --jvm ARG        one more JVM argument, repeatable:  --jvm -Dzookeeper.digest.enabled=false
   --heap SIZE      -Xmx, default 256m
   --log LEVEL      error|warn|info|debug on stderr, default warn
@@ -59,7 +62,7 @@ while [ $# -gt 0 ]; do
     --help|-h) usage; exit 0 ;;
     --prepare) PREPARE_ONLY=1; shift; continue ;;
     --classpath) PRINT_CLASSPATH=1; shift; continue ;;
-    --version|--port|--host|--data|--cfg|--jvm|--heap|--log)
+    --version|--port|--host|--data|--cfg|--jvm|--heap|--log|--myid)
       [ $# -ge 2 ] || die "$1 needs a value" ;;
     *) die "unknown argument: $1 (try --help)" ;;
   esac
@@ -72,6 +75,7 @@ while [ $# -gt 0 ]; do
     --jvm) JVM_ARGS+=("$2") ;;
     --heap) HEAP=$2 ;;
     --log) LOG_LEVEL=$2 ;;
+    --myid) MYID=$2; MAIN=org.apache.zookeeper.server.quorum.QuorumPeerMain ;;
   esac
   shift 2
 done
@@ -145,6 +149,8 @@ DATA=$(cd "$DATA" && pwd)
   for line in ${CFG_LINES[@]+"${CFG_LINES[@]}"}; do echo "$line"; done
 } > "$DATA/zoo.cfg"
 
+[ -z "$MYID" ] || echo "$MYID" > "$DATA/myid"
+
 cat > "$DATA/log4j2.properties" <<LOG4J
 status = error
 appender.err.type = Console
@@ -163,4 +169,4 @@ exec java "-Xmx$HEAP" -XX:+UseSerialGC \
   -Dzookeeper.jmx.log4j.disable=true \
   "-Dzookeeper.DigestAuthenticationProvider.superDigest=$SUPER_DIGEST" \
   ${JVM_ARGS[@]+"${JVM_ARGS[@]}"} \
-  org.apache.zookeeper.server.ZooKeeperServerMain "$DATA/zoo.cfg"
+  "$MAIN" "$DATA/zoo.cfg"

@@ -1,6 +1,8 @@
 //! What the property and allocation tests share: random fields, and every record type built out of them.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod between;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proto::connect::{ConnectRequest, ConnectResponse};
@@ -340,6 +342,7 @@ impl Parts {
         }
         inputs.push(("multi", encoded(|w| Request::Multi(self.multi_writes()).write(w))));
         inputs.push(("multi", encoded(|w| Reply::Multi(self.results()).write(w))));
+        inputs.extend(self.inputs_between());
         inputs
     }
 }

@@ -4,6 +4,8 @@
 //! encoding back to the same bytes would not.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod between;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

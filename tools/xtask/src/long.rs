@@ -193,10 +193,13 @@ const SUITES: &[Suite] = &[
         steps: &[
             fuzz("cargo fuzz run connect_request -- -max_total_time=300"),
             fuzz("cargo fuzz run connect_response -- -max_total_time=300"),
+            fuzz("cargo fuzz run election -- -max_total_time=300"),
             fuzz("cargo fuzz run multi -- -max_total_time=300"),
             fuzz("cargo fuzz run path_validate -- -max_total_time=300"),
+            fuzz("cargo fuzz run quorum_packet -- -max_total_time=300"),
             fuzz("cargo fuzz run reply -- -max_total_time=300"),
             fuzz("cargo fuzz run request -- -max_total_time=300"),
+            fuzz("cargo fuzz run snap_stream -- -max_total_time=300"),
             fuzz("cargo fuzz run txn_record -- -max_total_time=300"),
             fuzz("cargo fuzz run watcher_event -- -max_total_time=300"),
         ],
