@@ -10,7 +10,7 @@ use super::conn::{Conn, Phase};
 use super::reads::Answered;
 use super::{Action, Note, ShardState, Way, asked};
 use crate::stream::ConnId;
-use crate::tree::{Listing, Tree};
+use crate::tree::{Listing, Tree, read_path};
 use proto::reply::ReplyHeader;
 use proto::request::Request;
 use proto::{ErrorCode, OpCode, Perms, Stat, Xid, Zxid, jute};
@@ -125,13 +125,14 @@ impl ShardState {
         now_us: u64,
     ) -> bool {
         let (Request::GetChildren(read) | Request::GetChildren2(read)) = request else { return false };
-        let Some(node) = tree.get(read.path).filter(|node| node.child_count() >= self.options.listing_long) else {
+        let Some(node) = tree.get(read_path(read.path)).filter(|node| node.child_count() >= self.options.listing_long)
+        else {
             return false;
         };
         if self.options.auth.check(&node, Perms::READ, &conn.ids).is_err() {
             return false;
         }
-        let Some(listing) = tree.listing(read.path).map(Box::new) else { return false };
+        let Some(listing) = tree.listing(node.path()).map(Box::new) else { return false };
         let stat = matches!(request, Request::GetChildren2(_)).then(|| node.stat());
         if read.watch {
             self.watches.add_child(read.path, conn.id);

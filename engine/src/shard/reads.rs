@@ -3,7 +3,7 @@
 use super::watches::Watches;
 use crate::auth::{self, AuthId, AuthRules};
 use crate::stream::ConnId;
-use crate::tree::{Node, Tree};
+use crate::tree::{Node, Tree, read_path};
 use proto::jute::Writer;
 use proto::reply::{OpResult, ReplyHeader};
 use proto::request::{MultiOp, PathType, ReadRequest, Request, SetWatchesRequest};
@@ -132,7 +132,7 @@ impl<'t> Reader<'t, '_> {
 
     /// The znode, if it is there. An empty path is the root's, as in Java.
     fn node(&self, path: &str) -> Option<Node<'t>> {
-        self.tree.get(if path.is_empty() { "/" } else { path })
+        self.tree.get(read_path(path))
     }
 
     /// The znode, if it is there and may be read.

@@ -5,7 +5,7 @@
 //! one is missing, the request waits, somebody else reads it in ([`Cold::bring_in`]), and then the request is looked at again. Between that
 //! look and the use a page may be evicted again: then the fault is taken, and is short of nothing but time.
 
-use super::{LISTING_LONG, Node, Tree, unbroken};
+use super::{LISTING_LONG, Node, Tree, read_path, unbroken};
 use proto::request::{CreateMode, CreateRequest, MultiOp, Request};
 use proto::txn::Txn;
 use proto::{SessionId, path};
@@ -156,13 +156,13 @@ impl Look<'_> {
     fn listing(&mut self, path: &str) {
         self.node(path);
         let is_short = |node: Node<'_>| node.child_count() < LISTING_LONG;
-        if self.extents.is_empty() && self.tree.get(if path.is_empty() { "/" } else { path }).is_some_and(is_short) {
+        if self.extents.is_empty() && self.tree.get(read_path(path)).is_some_and(is_short) {
             self.node_and_children(path);
         }
     }
 
     fn node_and_children(&mut self, path: &str) {
-        let path = if path.is_empty() { "/" } else { path };
+        let path = read_path(path);
         self.node(path);
         // Its own record says how many children there are; while that is cold this is asked again.
         if !self.extents.is_empty() {
@@ -177,7 +177,7 @@ impl Look<'_> {
     }
 
     fn node(&mut self, path: &str) {
-        let path = if path.is_empty() { "/" } else { path };
+        let path = read_path(path);
         if !self.tree.is_covered(path, usize::MAX)
             && let Some(extent) = self.base.extent(path)
             && !self.extents.contains(&extent)

@@ -45,6 +45,11 @@ use std::sync::Arc;
 /// The znodes that exist from the start and cannot be deleted.
 pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
+/// The path that a read means: an empty one is the root's, as in Java.
+pub(crate) const fn read_path(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Tree {

@@ -56,6 +56,17 @@ fn a_long_listing_is_of_the_moment_it_was_taken_and_its_event_and_the_next_reply
 }
 
 #[test]
+fn an_empty_path_is_the_roots_to_a_long_listing_too() {
+    let (mut rig, reader, _) = rig_with(&["/d"]);
+    rig.send(reader, &[children(1, "")]);
+    rig.serve();
+    assert!(rig.hear(reader).is_empty(), "two children are many here");
+    assert!(rig.answer_long());
+    rig.settle();
+    assert_eq!(rig.words(reader), [r#"1 {"d", "zookeeper"}"#]);
+}
+
+#[test]
 fn a_stat_that_was_asked_for_is_of_the_same_moment() {
     let (mut rig, reader, writer) = rig_with(&["/d", "/d/a", "/d/b"]);
     rig.send(reader, &[request(1, &Request::GetChildren2(ReadRequest { path: "/d", watch: false }))]);
