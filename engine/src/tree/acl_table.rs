@@ -124,7 +124,7 @@ impl AclTable {
 
     /// What changed since this was asked last, or since it was loaded.
     pub(super) fn take_changed(&mut self) -> Changed<AclId, AclList> {
-        std::mem::replace(&mut self.changed, Changed::new())
+        self.changed.take()
     }
 
     fn entry_mut(&mut self, id: AclId) -> Option<&mut Entry> {

@@ -48,6 +48,11 @@ impl<K: Ord, V> Changed<K, V> {
         }
     }
 
+    /// What changed up to now; from here on nothing has.
+    pub(super) fn take(&mut self) -> Changed<K, V> {
+        Changed(std::mem::take(&mut self.0))
+    }
+
     /// The table as it is with these changes, ascending by key. `below`: as it was without.
     pub(super) fn over(&self, below: impl Iterator<Item = (K, V)>) -> Vec<(K, V)>
     where

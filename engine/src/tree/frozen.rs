@@ -25,8 +25,8 @@ impl Tree {
             base: self.base.clone(),
             changed: ChangedTables {
                 acls: self.acls.take_changed(),
-                sessions: std::mem::replace(&mut self.sessions_changed, Changed::new()),
-                quotas: std::mem::replace(&mut self.quotas_changed, Changed::new()),
+                sessions: self.sessions_changed.take(),
+                quotas: self.quotas_changed.take(),
             },
             tables: OnceLock::new(),
             zxid: self.last_zxid,
