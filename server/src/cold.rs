@@ -52,11 +52,17 @@ impl ColdReads {
         assert!(sent.is_ok(), "the threads live as long as this");
     }
 
-    /// Asks for what the ends of these sessions will touch. Nobody hears of it, and while others are still worked on it is left: requests go first.
-    pub fn ask_for_ends(&self, sessions: Vec<SessionId>) {
-        if self.ends_under_way.swap(true, Ordering::AcqRel) {
+    /// Asks for what the ends of the next sessions will touch, unless others are still worked on: requests go first, and the next sessions stay the
+    /// next. Nobody hears of it. The core alone calls this.
+    pub fn ask_for_ends(&self, next: impl FnOnce() -> Vec<SessionId>) {
+        if self.ends_under_way.load(Ordering::Acquire) {
             return;
         }
+        let sessions = next();
+        if sessions.is_empty() {
+            return;
+        }
+        self.ends_under_way.store(true, Ordering::Release);
         let sent = self.asked.send(Asked::ForEnds(sessions));
         assert!(sent.is_ok(), "the threads live as long as this");
     }

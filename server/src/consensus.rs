@@ -272,9 +272,8 @@ impl<D: Disk> Core<D> {
 
     /// The ends of sessions touch their ephemerals, which may lie in the image and not be in memory.
     fn bring_in_what_ends_soon(&mut self, now: Now, tree: &Tree) {
-        let sessions = self.replica.soon_to_expire(now);
-        if tree.base().is_some() && !sessions.is_empty() {
-            self.cold_reads.ask_for_ends(sessions);
+        if tree.base().is_some() {
+            self.cold_reads.ask_for_ends(|| self.replica.soon_to_expire(now));
         }
     }
 
