@@ -1,123 +1,17 @@
-//! The ZAB peer as a pure state machine: inputs in, effects out. Payloads are opaque bytes.
+//! The ZAB peer as a pure state machine: election, discovery, synchronization and broadcast, as ZooKeeper speaks them.
 //!
-//! So far it is an ensemble of one: the leader of itself, whose quorum is its own log. Election, discovery, synchronization and broadcast to
-//! others come with the ensemble issue; the path of a proposal is the one that they will use. It owns the positions proposed,
-//! durable and committed, and the one place where a zxid is assigned (law 2). It must never read a clock, draw a random number or know what
-//! a payload means. Its tests are below; the engine's crash and order tests drive it too.
+//! [`Peer`] is one server's. It takes an [`Input`] with the time of it, and says what is to be done as [`Action`]s, which the caller
+//! executes in order; once a turn [`Peer::flush`] says what the learners get of the turn's proposals and commits. It knows positions and
+//! never a txn's bytes (`docs/decisions/004`). It must never read a clock, draw a random number, do I/O, or look into a payload.
+//!
+//! Laws of `design.md` that it keeps: 1 (an ACK leaves only as what waits for an append), 2 (zxids without gaps, assigned in one place), 10
+//! (a server whose history may be incomplete counts for nobody). It fails by an assertion where its caller breaks the order of inputs, never on
+//! what came from the network: that ends a link, or is dropped. The scripts under `tests/scripts` and the simulator would catch a mistake.
 #![forbid(unsafe_code)]
 
-use proto::{Epoch, Zxid};
+pub mod election;
+pub mod ensemble;
+mod event;
+pub mod standalone;
 
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The state machine above proposes a txn, encoded with the zxid that [`Peer::next_zxid`] told.
-    Propose {
-        /// That zxid.
-        zxid: Zxid,
-    },
-    /// The own log is durable up to this zxid.
-    Durable(Zxid),
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// Everything up to here is a quorum's: apply it.
-    pub commit: Option<Zxid>,
-}
-
-/// See the crate.
-#[derive(Debug)]
-pub struct Peer {
-    proposed: Zxid,
-    durable: Zxid,
-    committed: Zxid,
-}
-
-impl Peer {
-    /// An ensemble of one whose log and image end at `last`: all of it is committed, since it is its own quorum.
-    #[must_use]
-    pub const fn standalone(last: Zxid) -> Peer {
-        Peer { proposed: last, durable: last, committed: last }
-    }
-
-    /// The zxid of the next proposal. After the last counter of an epoch it is the first of the next, as in a standalone ZooKeeper.
-    #[must_use]
-    pub const fn next_zxid(&self) -> Zxid {
-        let next = self.proposed.next();
-        // (E, 0) is an epoch's position without a txn.
-        if next.counter() == 0 { next.next() } else { next }
-    }
-
-    /// Takes one input.
-    ///
-    /// # Panics
-    /// On inputs out of order: the caller's bug.
-    pub fn step(&mut self, input: &Input) -> Effects {
-        match input {
-            Input::Propose { zxid } => {
-                assert!(*zxid == self.next_zxid(), "{zxid} is proposed, {} is next", self.next_zxid());
-                self.proposed = *zxid;
-                Effects::default()
-            }
-            Input::Durable(zxid) => {
-                assert!(*zxid <= self.proposed, "{zxid} is durable, only {} is proposed", self.proposed);
-                self.durable = self.durable.max(*zxid);
-                // A quorum of one: durable here is durable on a quorum (law 1).
-                let commit = (self.durable > self.committed).then_some(self.durable);
-                self.committed = self.durable;
-                Effects { commit }
-            }
-        }
-    }
-
-    /// The newest proposal.
-    #[must_use]
-    pub const fn proposed(&self) -> Zxid {
-        self.proposed
-    }
-
-    /// Everything up to here may be applied.
-    #[must_use]
-    pub const fn committed(&self) -> Zxid {
-        self.committed
-    }
-
-    /// The epoch in office.
-    #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        self.proposed.epoch()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_committed_before_it_is_durable() {
-        let mut peer = Peer::standalone(Zxid(7));
-        assert_eq!(peer.step(&Input::Propose { zxid: Zxid(8) }), Effects::default());
-        assert_eq!(peer.step(&Input::Propose { zxid: Zxid(9) }), Effects::default());
-        assert_eq!(peer.committed(), Zxid(7));
-        assert_eq!(peer.step(&Input::Durable(Zxid(8))), Effects { commit: Some(Zxid(8)) });
-        assert_eq!(peer.step(&Input::Durable(Zxid(8))), Effects { commit: None });
-        assert_eq!(peer.step(&Input::Durable(Zxid(9))), Effects { commit: Some(Zxid(9)) });
-    }
-
-    #[test]
-    fn the_counter_runs_over_into_the_next_epoch() {
-        let mut peer = Peer::standalone(Zxid::new(Epoch(3), u32::MAX));
-        let next = peer.next_zxid();
-        assert_eq!(next, Zxid::new(Epoch(4), 1));
-        peer.step(&Input::Propose { zxid: next });
-        assert_eq!(peer.epoch(), Epoch(4));
-    }
-
-    #[test]
-    #[should_panic(expected = "is next")]
-    fn a_gap_is_a_bug() {
-        Peer::standalone(Zxid(7)).step(&Input::Propose { zxid: Zxid(9) });
-    }
-}
+pub use event::{Action, Epochs, Gate, Input, LinkEnd, LinkId, Message, Ms, Sync};

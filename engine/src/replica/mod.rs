@@ -26,7 +26,7 @@ use requests::ClientRequest;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use zab::{Input, Peer};
+use zab::standalone::{Input, Peer};
 
 /// `hash` shows the digest at each zxid that this divides, as ZooKeeper does, so that servers can be compared.
 const DIGEST_EVERY: u64 = 128;
