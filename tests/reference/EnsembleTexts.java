@@ -41,6 +41,9 @@ public class EnsembleTexts {
         "server.10=a:1:2\nserver.20=b:1:2\nserver.30=c:1:2\nversion=0",
         "server.1=a:1:2\nserver.17=b:1:2\nserver.33=c:1:2\nserver.49=d:1:2\nserver.65=e:1:2",
         "server.16=a:1:2\nserver.32=b:1:2\nserver.48=c:1:2\nserver.64=d:1:2\nserver.80=e:1:2\nserver.96=f:1:2\nserver.112=g:1:2\nserver.128=h:1:2\nserver.144=i:1:2\nserver.160=j:1:2",
+        // Twelve keys: Properties has just grown, and has turned a bin around.
+        "server.64=a:1:2\nserver.67=a:1:2\nserver.84=a:1:2\nserver.100=a:1:2\nserver.132=a:1:2\nserver.145=a:1:2\n"
+            + "server.210=a:1:2\nserver.221=a:1:2\nserver.224=a:1:2\nserver.235=a:1:2\nserver.240=a:1:2\nversion=510708f882d7555e",
         "server.4294967296=a:1:2\nserver.2=b:1:2\nserver.9223372036854775806=c:1:2",
         // Groups and weights.
         "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\ngroup.1=1:2:3\nversion=5",

@@ -329,5 +329,11 @@ mod tests {
         let long = "a".repeat(HOST_BYTES_MAX);
         assert!(Member::parse(&format!("{long}:1:2"), true).is_ok());
         assert_eq!(Member::parse(&format!("{long}a:1:2"), true), Err(MemberError::Host(format!("{long}a"))));
+        let zone = format!("::1%{}", "z".repeat(HOST_BYTES_MAX - 4));
+        assert_eq!(
+            Member::parse(&format!("[{zone}]:1:2"), true),
+            Err(MemberError::Host(zone)),
+            "too long as it prints"
+        );
     }
 }

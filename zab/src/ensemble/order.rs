@@ -1,8 +1,9 @@
 //! The order in which a Java server prints an ensemble's lines: that of its hash tables.
 //!
 //! Owns the order in which `java.util.HashMap<Long, _>` and `java.util.Properties` (of JDK 9 and newer) go through their keys. Nothing may depend on it
-//! but the bytes of a text. Trees in place of long bins are left out: eight keys of one bin in a table of 64 do not come
-//! of ids up to 255. The vectors of `tests/ensemble.rs`, whose ids collide, would catch a mistake.
+//! but the bytes of a text: Java's own order of ids that share a bin may change when it reads again what it has printed. Trees in place of long bins
+//! are left out: eight keys of one bin in a table of 64 do not come of ids up to 255. The vectors of `tests/ensemble.rs`, whose ids collide,
+//! would catch a mistake.
 
 /// How `HashMap<Long, _>` goes through keys that were put into it in this order.
 pub(super) fn hash_map(keys: &[i64]) -> Vec<i64> {
