@@ -87,10 +87,10 @@ impl Looking {
         vote: Vote,
     ) -> Heard {
         self.in_office.remove(&from);
-        self.aside.remove(&from);
         if self.own.zxid == LastZxid::NONE || vote.zxid == LastZxid::NONE {
             return Heard::Aside { news: self.aside.insert(from, vote) != Some(vote) };
         }
+        self.aside.remove(&from);
         if vote.round < *round {
             return Heard::Old;
         }

@@ -3,8 +3,8 @@
 //! Owns rounds, votes and who has won. It must never know of links, of the quorum port, of a configuration's text or of time but for what it is told.
 //! It says [`Action::Vote`] and nothing else. It fails never: a vote that means nothing is dropped, and one that is lost is said again. A newer configuration in
 //! a notification is the caller's: it gives another [`Ensemble`] and calls [`Election::look`] anew. Mirrors `FastLeaderElection` of 3.9.5 (3.8 speaks and votes
-//! alike). The scripts under `tests/scripts/election`, the clusters of `tests/election_cluster.rs` and Java's recorded elections in
-//! `tests/election_recorded.rs` would catch a mistake.
+//! alike). The scripts under `tests/scripts/election`, the clusters of `tests/election/cluster.rs` and Java's recorded elections in
+//! `tests/election/recorded.rs` would catch a mistake.
 //!
 //! # The rules
 //! - **Round** (`logicalclock`): a look begins a new one with the vote for itself. A vote of a newer round ends the own one; a vote of an older round is answered with the
