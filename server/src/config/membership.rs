@@ -1,5 +1,5 @@
-//! Who is in the ensemble: `server.`, `group.` and `weight.` lines, `myid`, the dynamic configuration file, and
-//! ZooKeeper's rules about them (`QuorumPeerConfig.setupQuorumPeerConfig`, `QuorumHierarchical` of 3.9).
+//! Who is in the ensemble, as files and settings say it: where the `server.`, `group.` and `weight.` lines stand, `myid`, and ZooKeeper's rules about
+//! a server among them (`QuorumPeerConfig.setupQuorumPeerConfig` of 3.9). What a line means is [`zab::ensemble`]'s.
 //!
 //! An ensemble parses and is checked here although it cannot run yet: `--check-config` is honest about it, and
 //! [`super::resolved::ResolvedConfig::require_standalone`] refuses it at start.
@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use proto::ServerId;
+use zab::ensemble::{Draft, Ensemble, EnsembleError, LineError, Member, Role};
 
 use super::diagnostics::{ConfigError, ConfigWarning, Origin};
-use super::members::{self, Member, Role};
 use super::resolve::{Resolver, first_line, look_up};
 use super::resolved::{ClientConfig, Listen, MultiAddressConfig, QuorumConfig, QuorumSaslConfig, QuorumTlsConfig};
 use super::settings::Settings;
@@ -19,15 +19,6 @@ use crate::docker::Docker;
 
 /// More of `myid` is never read.
 const MYID_BYTES_MAX: u64 = 64;
-
-/// What the membership lines say, wherever they stand.
-#[derive(Debug, Default)]
-struct Lines {
-    members: BTreeMap<ServerId, Member>,
-    groups: BTreeMap<ServerId, i64>,
-    weights: BTreeMap<ServerId, i64>,
-    hierarchical: bool,
-}
 
 impl Resolver<'_> {
     /// `membership` holds the membership lines: the settings of the dynamic file where there is one, else our own.
@@ -39,15 +30,12 @@ impl Resolver<'_> {
             reachability_check: self.settings.bool("multiAddress.reachabilityCheckEnabled"),
             reachability_timeout: self.millis("multiAddress.reachabilityCheckTimeoutMs"),
         };
-        let lines = self.lines(membership, multi_address.enabled);
+        let (members, ensemble) = self.ensemble(membership, multi_address.enabled);
         let quorum = QuorumConfig {
-            role: self.role(&lines, my_id),
+            role: self.role(&members, my_id),
             my_id,
-            members: lines.members,
-            groups: lines.groups,
-            weights: lines.weights,
+            ensemble,
             dynamic_config_file: self.settings.text("dynamicConfigFile").map(PathBuf::from),
-            version: self.version(membership),
             init_limit_ticks,
             sync_limit_ticks: self.settings.int("syncLimit"),
             connect_limit_ticks: if connect_limit == 0 { init_limit_ticks } else { connect_limit },
@@ -66,83 +54,40 @@ impl Resolver<'_> {
             },
             sasl: self.sasl(),
         };
-        self.check_quorum(&quorum);
+        self.check_quorum(&members, &quorum);
         quorum
     }
 
-    fn lines(&mut self, membership: &Settings, multi_address: bool) -> Lines {
-        let mut lines = Lines::default();
-        for (id, text, origin) in membership.family("server") {
-            let Some(server) = self.server_id("server", id, origin) else { continue };
-            match members::parse(text, multi_address) {
-                Ok(member) => drop(lines.members.insert(server, member)),
-                Err(error) => self.errors.push(ConfigError::BadValue {
-                    origin: origin.clone(),
-                    key: format!("server.{id}"),
-                    value: text.to_owned(),
-                    allowed: error.to_string(),
-                }),
+    /// The members that the lines name and the ensemble that they make, without members where they make none. What is wrong is reported.
+    fn ensemble(&mut self, membership: &Settings, multi_address: bool) -> (BTreeMap<ServerId, Member>, Ensemble) {
+        let mut draft = Draft::new(multi_address);
+        let errors_before = self.errors.len();
+        for stem in ["server", "weight", "group"] {
+            for (id, text, origin) in membership.family(stem) {
+                self.line(&mut draft, format!("{stem}.{id}"), text, origin);
             }
         }
-        for (id, text, origin) in membership.family("weight") {
-            lines.hierarchical = true;
-            let Some(server) = self.server_id("weight", id, origin) else { continue };
-            match text.parse::<i64>().ok().filter(|weight| *weight >= 0) {
-                Some(weight) => drop(lines.weights.insert(server, weight)),
-                None => self.bad_member("weight", id, text, origin, "a whole number that is not negative"),
+        if let Some(text) = membership.text("version") {
+            let origin = membership.origin("version").cloned().unwrap_or(Origin::BuiltIn);
+            self.line(&mut draft, "version".into(), &text, &origin);
+        }
+        let members = draft.members().clone();
+        let ensemble = draft.finish().unwrap_or_else(|errors| {
+            // After a line that was refused the others may only seem wrong.
+            if self.errors.len() == errors_before {
+                self.errors.extend(errors.iter().map(|error| refusal(membership, error)));
             }
-        }
-        for (id, text, origin) in membership.family("group") {
-            lines.hierarchical = true;
-            self.group(&mut lines, id, text, origin);
-        }
-        self.check_groups(&mut lines);
-        lines
-    }
-
-    fn group(&mut self, lines: &mut Lines, id: &str, text: &str, origin: &Origin) {
-        let servers: Option<Vec<i64>> = text.split(':').map(|part| part.trim().parse().ok()).collect();
-        let (Ok(group), Some(servers)) = (id.parse::<i64>(), servers) else {
-            self.bad_member("group", id, text, origin, "server ids separated by `:`, under group.NUMBER");
-            return;
-        };
-        for server in servers {
-            if lines.groups.insert(ServerId(server), group).is_some() {
-                let reason = format!("server {server} stands in several groups");
-                self.errors.push(ConfigError::Conflict { origin: origin.clone(), key: format!("group.{id}"), reason });
-            }
-        }
-    }
-
-    fn check_groups(&mut self, lines: &mut Lines) {
-        if !lines.hierarchical {
-            return;
-        }
-        for (id, member) in &lines.members {
-            if member.role == Role::Participant && !lines.groups.contains_key(id) {
-                let remedy = format!("with groups, every voting server needs one; add {} to a group. line", id.0);
-                self.errors.push(ConfigError::Missing { what: format!("the group of server {}", id.0), remedy });
-            }
-            lines.weights.entry(*id).or_insert(1);
-        }
-    }
-
-    fn server_id(&mut self, stem: &str, id: &str, origin: &Origin) -> Option<ServerId> {
-        let parsed = id.parse::<i64>().ok().filter(|id| *id >= 0).map(ServerId);
-        if parsed.is_none() {
-            let reason = format!("`{id}` is not a server id; write {stem}. and a whole number from 1 to 255");
-            self.errors.push(ConfigError::Conflict { origin: origin.clone(), key: format!("{stem}.{id}"), reason });
-        }
-        parsed
-    }
-
-    fn bad_member(&mut self, stem: &str, id: &str, value: &str, origin: &Origin, allowed: &str) {
-        self.errors.push(ConfigError::BadValue {
-            origin: origin.clone(),
-            key: format!("{stem}.{id}"),
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
+            Ensemble::default()
         });
+        (members, ensemble)
+    }
+
+    fn line(&mut self, draft: &mut Draft, key: String, text: &str, origin: &Origin) {
+        let origin = origin.clone();
+        self.errors.extend(draft.line(&key, text).err().map(|error| match error {
+            LineError::Key(_) | LineError::Twice(_) => ConfigError::Conflict { origin, key, reason: error.to_string() },
+            _ => ConfigError::BadValue { origin, key, value: text.to_owned(), allowed: error.to_string() },
+        }));
     }
 
     /// What `myid` says, or will say when `docker` has written it.
@@ -189,22 +134,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn version(&mut self, membership: &Settings) -> i64 {
-        let Some(text) = membership.text("version") else { return 0 };
-        i64::from_str_radix(&text, 16).unwrap_or_else(|_| {
-            let origin = membership.origin("version").cloned().unwrap_or(Origin::BuiltIn);
-            let allowed = "a hexadecimal number".to_owned();
-            self.errors.push(ConfigError::BadValue { origin, key: "version".into(), value: text, allowed });
-            0
-        })
-    }
-
-    fn role(&mut self, lines: &Lines, my_id: Option<ServerId>) -> Role {
+    fn role(&mut self, members: &BTreeMap<ServerId, Member>, my_id: Option<ServerId>) -> Role {
         let asked = match self.settings.text("peerType").as_deref() {
             Some("observer") => Role::Observer,
             _ => Role::Participant,
         };
-        let listed = my_id.and_then(|id| lines.members.get(&id)).map_or(Role::Participant, |member| member.role);
+        let listed = my_id.and_then(|id| members.get(&id)).map_or(Role::Participant, |member| member.role);
         if listed != asked {
             self.advise("peerType", format!("is {asked}, and the `server.` lines say {listed}, which holds"));
         }
@@ -237,9 +172,9 @@ impl Resolver<'_> {
     }
 
     /// ZooKeeper's checks of an ensemble as a whole.
-    fn check_quorum(&mut self, quorum: &QuorumConfig) {
-        let voters = quorum.members.values().filter(|m| m.role == Role::Participant).count();
-        let observers = quorum.members.len() - voters;
+    fn check_quorum(&mut self, members: &BTreeMap<ServerId, Member>, quorum: &QuorumConfig) {
+        let voters = members.values().filter(|m| m.role == Role::Participant).count();
+        let observers = members.len() - voters;
         if voters == 0 && !quorum.standalone_enabled {
             self.conflict("standaloneEnabled", "is false, and there is no `server.` line with a voting server");
         }
@@ -257,7 +192,7 @@ impl Resolver<'_> {
             }
         }
         match quorum.my_id {
-            Some(id) if !quorum.members.contains_key(&id) && !self.refused_a_member() => {
+            Some(id) if !members.contains_key(&id) && !self.refused_a_member() => {
                 let remedy =
                     format!("<dataDir>/myid says that this is server {}, and no line tells its addresses", id.0);
                 self.errors.push(ConfigError::Missing { what: format!("server.{}", id.0), remedy });
@@ -278,7 +213,7 @@ impl Resolver<'_> {
     /// The client address that the own `server.` line names takes the place of an absent `clientPort`, and must not
     /// contradict one that is set.
     pub(super) fn adopt_client_address(&mut self, clients: &mut ClientConfig, quorum: &QuorumConfig) {
-        let own = quorum.my_id.and_then(|id| quorum.members.get(&id)).and_then(|member| member.client.as_ref());
+        let own = quorum.my_id.and_then(|id| quorum.ensemble.member(id)).and_then(|member| member.client.as_ref());
         let Some(listed) = own else { return };
         let at = match look_up(&listed.host, listed.port, self.preferred_family()) {
             Ok(addr) => addr,
@@ -300,6 +235,20 @@ impl Resolver<'_> {
         }
         clients.listen = Some(listed_listen);
     }
+}
+
+/// What is wrong with the lines together.
+fn refusal(membership: &Settings, error: &EnsembleError) -> ConfigError {
+    let reason = error.to_string();
+    let missing = |what: &str, id: &ServerId| format!("the {what} of server {}", id.0);
+    let stem = match error {
+        EnsembleError::NoGroup(id) => return ConfigError::Missing { what: missing("group", id), remedy: reason },
+        EnsembleError::NoWeight(id) => return ConfigError::Missing { what: missing("weight", id), remedy: reason },
+        EnsembleError::TwoGroups(_) => "group",
+        _ => "server",
+    };
+    let origin = membership.family(stem).next().map_or(Origin::BuiltIn, |(_, _, origin)| origin.clone());
+    ConfigError::Conflict { origin, key: stem.to_owned(), reason }
 }
 
 fn is_id(text: &str) -> bool {

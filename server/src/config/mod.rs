@@ -12,7 +12,6 @@
 mod auth;
 pub mod diagnostics;
 pub mod keys;
-pub mod members;
 mod membership;
 pub mod raw;
 pub mod reference;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use engine::auth::AuthRules;
 use proto::ServerId;
+use zab::ensemble::{Ensemble, Role};
 
-use super::members::{Member, Role};
 use super::settings::Settings;
 use super::value::MemoryMax;
 
@@ -264,14 +264,8 @@ pub enum Pin {
 pub struct QuorumConfig {
     /// `<dataDir>/myid`.
     pub my_id: Option<ServerId>,
-    /// The `server.` lines.
-    pub members: BTreeMap<ServerId, Member>,
-    /// The `group.` lines, by server.
-    pub groups: BTreeMap<ServerId, i64>,
-    /// The `weight.` lines, by server.
-    pub weights: BTreeMap<ServerId, i64>,
-    /// Version of the dynamic configuration.
-    pub version: i64,
+    /// The `server.`, `group.` and `weight.` lines, in the version of the dynamic configuration. Without members where there are none.
+    pub ensemble: Ensemble,
     /// `dynamicConfigFile`.
     pub dynamic_config_file: Option<PathBuf>,
     /// `initLimit`.
@@ -378,14 +372,14 @@ impl ResolvedConfig {
     /// The ensemble that this configuration describes; `None` where the server stands alone. As in ZooKeeper, one
     /// voting member is a standalone server unless `standaloneEnabled=false`.
     pub fn ensemble(&self) -> Option<&QuorumConfig> {
-        let voters = self.quorum.members.values().filter(|m| m.role == Role::Participant).count();
+        let voters = self.quorum.ensemble.voters().count();
         (!self.quorum.standalone_enabled || voters > 1).then_some(&self.quorum)
     }
 
     /// Refuses a configuration of an ensemble; called at start, not when the configuration is only checked.
     pub fn require_standalone(&self) -> Result<(), EnsemblesComeLater> {
         match self.ensemble() {
-            Some(quorum) => Err(EnsemblesComeLater { members: quorum.members.len() }),
+            Some(quorum) => Err(EnsemblesComeLater { members: quorum.ensemble.members().len() }),
             None => Ok(()),
         }
     }
