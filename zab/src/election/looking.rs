@@ -159,7 +159,15 @@ impl Looking {
 
     /// How the votes stand for the proposal.
     pub(super) fn standing(&self, ensemble: &Ensemble, reach: &BTreeMap<ServerId, Reach>) -> Standing {
-        let same = |id: ServerId| self.votes.get(&id).is_some_and(|vote| vote.candidate() == self.proposal);
+        if self.own.zxid == LastZxid::NONE {
+            return Standing::Open;
+        }
+        // A server in office under this leader, in this round, has voted for it, whatever epoch it has come to since.
+        let is_same = |vote: &Vote| match vote.state {
+            ServerState::Looking => vote.candidate() == self.proposal,
+            _ => vote.leader == self.proposal.leader,
+        };
+        let same = |id: ServerId| self.votes.get(&id).is_some_and(is_same);
         let own = self.counts().then_some(self.me);
         if !ensemble.is_quorum(ensemble.voters().filter(|&id| id != self.me && same(id)).chain(own)) {
             return Standing::Open;

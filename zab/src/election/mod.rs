@@ -192,6 +192,8 @@ impl Election {
             ServerState::Following | ServerState::Leading => {
                 if looking.hear_in_office(ensemble, self.round, from, vote) {
                     self.elect(ensemble, vote);
+                } else {
+                    self.count(now, ensemble);
                 }
             }
             ServerState::Looking => match looking.hear_looking(ensemble, &mut self.round, from, vote) {
