@@ -32,8 +32,8 @@
 //! # Where it differs from Java
 //! None of it is seen by a peer that could count on it.
 //! - An observer that asks a server that looks gets its proposal. Java's says whom it followed before, which sends observers to the dead leader.
-//! - A server without a vote is answered only while it looks, and one in office as an observer answers nobody: in Java two servers that each take the other for none of the
-//!   voters, or such a one in office and a voter that looks, answer each other without an end.
+//! - A server without a vote answers nobody, and one that looks in an older round than such a server does not answer it. In Java they do, and since a voter answers
+//!   whatever a server without a vote says, the two of them go on as fast as the network carries it until there is a leader.
 //! - A server that looks again, or cannot be reached, is not in office any more: Java keeps what it has said until the look ends.
 //! - The interval between repetitions begins anew with each change of the own vote and with each connection.
 
@@ -107,19 +107,18 @@ impl Election {
         }
         let asks = vote.state == ServerState::Looking;
         if !ensemble.is_voter(from) {
-            let answer = self.vote().filter(|_| asks);
+            // Of an older round it learns nothing, and Java's would answer that with the same again.
+            let teaches = |answer: &Vote| answer.state != ServerState::Looking || vote.round <= answer.round;
+            let answer = self.answer(ensemble).filter(|answer| asks && teaches(answer));
             out.extend(answer.map(|vote| Action::Vote { to: from, vote }));
             return;
         }
-        if let Phase::Looking(looking) = &self.phase {
-            if asks && vote.round < self.round {
-                out.push(Action::Vote { to: from, vote: looking.vote(self.round) });
-            }
-            if ensemble.is_voter(vote.leader) {
-                self.hear(now, ensemble, from, vote, out);
-            }
-        } else if asks {
-            out.extend(self.vote().map(|vote| Action::Vote { to: from, vote }));
+        let is_looking = matches!(self.phase, Phase::Looking(_));
+        if asks && (!is_looking || vote.round < self.round) {
+            out.extend(self.answer(ensemble).map(|vote| Action::Vote { to: from, vote }));
+        }
+        if is_looking && ensemble.is_voter(vote.leader) {
+            self.hear(now, ensemble, from, vote, out);
         }
     }
 
@@ -173,15 +172,15 @@ impl Election {
         }
     }
 
-    /// What this server says when it is asked. Nothing before its first look, and nothing as an observer: nobody listens to one in office.
-    fn vote(&self) -> Option<Vote> {
-        match &self.phase {
+    /// What this server says when it is asked. Nothing before its first look, and nothing without a vote: it would be no news to anybody, and Java's
+    /// voters answer whatever such a server says.
+    fn answer(&self, ensemble: &Ensemble) -> Option<Vote> {
+        let vote = match &self.phase {
             Phase::Idle => None,
             Phase::Looking(looking) => Some(looking.vote(self.round)),
-            Phase::Elected(vote) | Phase::InOffice(vote) => {
-                Some(*vote).filter(|vote| vote.state != ServerState::Observing)
-            }
-        }
+            Phase::Elected(vote) | Phase::InOffice(vote) => Some(*vote),
+        };
+        vote.filter(|_| ensemble.is_voter(self.me))
     }
 
     /// Works off a voter's vote for a voter, while this server looks.
