@@ -29,6 +29,22 @@
 //!
 //! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later.
 //!
+//! # In office in the same round
+//! Java looks at the votes of a round in two ways. Whenever a server that looks says something it counts those that are exactly its own proposal, in office or
+//! not, and asks nobody whether the leader lives. Whenever a server in office says something it counts those in office that name the same leader, and those that still look if
+//! they have voted for exactly what it said; and the leader must have said LEADING. The epoch falls between the two: a leader that has come to a new one says so, and
+//! the vote that elected it, which the server that looks still has for its own, is the same no more. Java's server then waits for a quorum in office without itself.
+//!
+//! Here a server in office of the same round counts for the own proposal with whatever epoch, **if the leader itself says in this round that it leads**. So a server that
+//! reaches the leader and not the other followers joins it, and a leader that has just lost a follower keeps its quorum.
+//! - It is safe: an election is a guess (see below), and this one sends a server to somebody who said in this round that it leads, and whom a quorum of this
+//!   round has voted for, the joiner included. Nothing that a Java server hears from the joiner is different: it follows, in the round and with
+//!   the vote of its election, and with the epoch once it has it.
+//! - It is live: the leader's word alone makes the difference. Without it, followers that have not noticed yet that their leader is gone would send a server to where nobody
+//!   is, while they look already and need its vote. They leave the old round with their next word, and the server that waited goes with them.
+//!
+//! Votes that are exactly the proposal count without the leader's word, as in Java: a leader that has been elected and says nothing yet must find its followers there.
+//!
 //! # Where it differs from Java
 //! None of it is seen by a peer that could count on it.
 //! - An observer that asks a server that looks gets its proposal. Java's says whom it followed before, which sends observers to the dead leader.
