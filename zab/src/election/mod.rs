@@ -11,12 +11,12 @@
 //!   own vote, and counts for nothing.
 //! - **The better vote wins**: by peer epoch, zxid, id. Whoever hears a better one in its round makes it its own and says so to all voters. A server of weight 0 is nobody's
 //!   choice.
-//! - **Elected** is the own proposal once a quorum has voted for exactly it in this round.
+//! - **Elected** is the own proposal once a quorum has voted for exactly it in this round, or is in office under it (below).
 //! - **Who is in office answers** a server that looks, with the vote that elected its leader, in the round of that election, and with the leader's epoch once it is known. A
 //!   quorum of such answers for one leader is joined, if the leader itself is among those who answered: in the same round together with the votes of those that still look, and without a
 //!   regard for rounds by what servers in office say alone. The joiner takes over the round.
 //! - **Voters alone** count, and votes for voters. A server without a vote (an observer, one that is not in the ensemble) says `i64::MIN` for everything, learns like
-//!   others, and is answered when it asks.
+//!   others, and is answered when it asks, but answers nobody.
 //! - **No history** (law 10): a voter with zxid -1 ([`LastZxid::NONE`]) takes no part in a round, its votes are put aside by all, and it joins a leader
 //!   in office. So does Java. It is never elected, not even by those who still follow it from before.
 //!
