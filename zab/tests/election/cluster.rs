@@ -102,14 +102,18 @@ impl Events {
 }
 
 impl Cluster {
-    /// 3, 5 or 7 voters and up to two observers, with histories of some epochs, and the times of Java.
+    /// 3, 5 or 7 voters, in groups and with weights in a third of the seeds, and up to two observers, with histories of some epochs, and the times of Java.
     pub(crate) fn new(seed: u64) -> Cluster {
         let mut random = Random(seed);
         let voters = 3 + 2 * random.below(3);
         let observers = random.below(3);
-        let words: Vec<_> = (1..=voters).map(|id| id.to_string()).collect();
-        let words = words.into_iter().chain((1..=observers).map(|id| format!("o{}", voters + id)));
-        let ensemble = text::ensemble(&words.collect::<Vec<_>>().join(" "));
+        let ids = (1..=voters).map(|id| id.to_string());
+        let ids = ids.chain((1..=observers).map(|id| format!("o{}", voters + id)));
+        let mut words: Vec<_> = ids.collect();
+        if random.below(3) == 0 {
+            words.extend(hierarchy(voters, &mut random));
+        }
+        let ensemble = text::ensemble(&words.join(" "));
         let mut servers = BTreeMap::new();
         for id in (1..=voters + observers).map(ServerId) {
             let epoch = Epoch(u32::try_from(random.below(3)).unwrap());
@@ -368,9 +372,8 @@ impl Cluster {
                 self.cut.remove(&(a, b));
             }
             _ => {
-                let none = self.servers.values().filter(|server| server.last == LastZxid::NONE).count();
-                let voters = self.ensemble.voters().count();
-                if none < (voters - 1) / 2 && self.ensemble.is_voter(a) {
+                let sound = self.ids().filter(|&id| id != a && self.servers[&id].last != LastZxid::NONE);
+                if self.ensemble.is_voter(a) && self.ensemble.is_quorum(sound) {
                     self.crash(a);
                     self.note(Traced::Fault("history lost", a, a));
                     self.servers.get_mut(&a).unwrap().last = LastZxid::NONE;
@@ -446,6 +449,18 @@ impl Cluster {
         let office = self.servers[&id].office?;
         Some((office.leader, office.epoch?))
     }
+}
+
+/// One group or three, and some servers without weight; 1 has one, so that there is a quorum.
+fn hierarchy(voters: Ms, random: &mut Random) -> Vec<String> {
+    let groups = 1 + 2 * random.below(2);
+    let group = |group| {
+        let members: Vec<_> = (1..=voters).filter(|id| id % groups == group).map(|id| id.to_string()).collect();
+        format!("group.{}={}", group + 1, members.join(":"))
+    };
+    let mut lines: Vec<_> = (0..groups).map(group).collect();
+    lines.extend((2..=voters).map(|id| format!("weight.{id}={}", random.below(3))));
+    lines
 }
 
 impl Drop for Cluster {
