@@ -37,7 +37,8 @@ pub enum Input<'a> {
         /// Its vote, state and round.
         vote: Vote,
     },
-    /// A connection to this server on the election port stands, or does not. A server is unreachable until told otherwise.
+    /// A connection to this server on the election port stands, or does not: it has ended, or an attempt to connect has failed, which is to be told as
+    /// well. Of a server that was never told of nothing is known: an election waits for its vote.
     Reachable {
         /// The other server.
         server: ServerId,

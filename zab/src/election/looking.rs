@@ -162,11 +162,12 @@ impl Looking {
         if self.own.zxid == LastZxid::NONE {
             return Standing::Open;
         }
-        // A server in office under this leader, in this round, has voted for it, whatever epoch it has come to since.
-        let is_same = |vote: &Vote| match vote.state {
-            ServerState::Looking => vote.candidate() == self.proposal,
-            _ => vote.leader == self.proposal.leader,
-        };
+        // Votes of this round are for this leader if they are the same, and those of servers in office also with another epoch, if the leader
+        // itself has come to one: see "In office in the same round".
+        let leader = self.proposal.leader;
+        let in_office = |vote: &Vote| vote.state != ServerState::Looking && vote.leader == leader;
+        let leads = self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading && in_office(vote));
+        let is_same = |vote: &Vote| vote.candidate() == self.proposal || (leads && in_office(vote));
         let same = |id: ServerId| self.votes.get(&id).is_some_and(is_same);
         let own = self.counts().then_some(self.me);
         if !ensemble.is_quorum(ensemble.voters().filter(|&id| id != self.me && same(id)).chain(own)) {

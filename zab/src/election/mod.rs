@@ -11,12 +11,12 @@
 //!   own vote, and counts for nothing.
 //! - **The better vote wins**: by peer epoch, zxid, id. Whoever hears a better one in its round makes it its own and says so to all voters. A server of weight 0 is nobody's
 //!   choice.
-//! - **Elected** is the own proposal once a quorum has voted for exactly it in this round.
+//! - **Elected** is the own proposal once a quorum has voted for exactly it in this round, or is in office under it (below).
 //! - **Who is in office answers** a server that looks, with the vote that elected its leader, in the round of that election, and with the leader's epoch once it is known. A
 //!   quorum of such answers for one leader is joined, if the leader itself is among those who answered: in the same round together with the votes of those that still look, and without a
 //!   regard for rounds by what servers in office say alone. The joiner takes over the round.
 //! - **Voters alone** count, and votes for voters. A server without a vote (an observer, one that is not in the ensemble) says `i64::MIN` for everything, learns like
-//!   others, and is answered when it asks.
+//!   others, and is answered when it asks, but answers nobody.
 //! - **No history** (law 10): a voter with zxid -1 ([`LastZxid::NONE`]) takes no part in a round, its votes are put aside by all, and it joins a leader
 //!   in office. So does Java. It is never elected, not even by those who still follow it from before.
 //!
@@ -29,11 +29,27 @@
 //!
 //! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later.
 //!
+//! # In office in the same round
+//! Java looks at the votes of a round in two ways. Whenever a server that looks says something it counts those that are exactly its own proposal, in office or
+//! not, and asks nobody whether the leader lives. Whenever a server in office says something it counts those in office that name the same leader, and those that still look if
+//! they have voted for exactly what it said; and the leader must have said LEADING. The epoch falls between the two: a leader that has come to a new one says so, and
+//! the vote that elected it, which the server that looks still has for its own, is the same no more. Java's server then waits for a quorum in office without itself.
+//!
+//! Here a server in office of the same round counts for the own proposal with whatever epoch, **if the leader itself says in this round that it leads**. So a server that
+//! reaches the leader and not the other followers joins it, and a leader that has just lost a follower keeps its quorum.
+//! - It is safe: an election is a guess (see below), and this one sends a server to somebody who said in this round that it leads, and whom a quorum of this
+//!   round has voted for, the joiner included. Nothing that a Java server hears from the joiner is different: it follows, in the round and with
+//!   the vote of its election, and with the epoch once it has it.
+//! - It is live: the leader's word alone makes the difference. Without it, followers that have not noticed yet that their leader is gone would send a server to where nobody
+//!   is, while they look already and need its vote. They leave the old round with their next word, and the server that waited goes with them.
+//!
+//! Votes that are exactly the proposal count without the leader's word, as in Java: a leader that has been elected and says nothing yet must find its followers there.
+//!
 //! # Where it differs from Java
 //! None of it is seen by a peer that could count on it.
 //! - An observer that asks a server that looks gets its proposal. Java's says whom it followed before, which sends observers to the dead leader.
-//! - A server without a vote is answered only while it looks, and one in office as an observer answers nobody: in Java two servers that each take the other for none of the
-//!   voters, or such a one in office and a voter that looks, answer each other without an end.
+//! - A server without a vote answers nobody, and one that looks in an older round than such a server does not answer it. In Java they do, and since a voter answers
+//!   whatever a server without a vote says, the two of them go on as fast as the network carries it until there is a leader.
 //! - A server that looks again, or cannot be reached, is not in office any more: Java keeps what it has said until the look ends.
 //! - The interval between repetitions begins anew with each change of the own vote and with each connection.
 
@@ -107,19 +123,18 @@ impl Election {
         }
         let asks = vote.state == ServerState::Looking;
         if !ensemble.is_voter(from) {
-            let answer = self.vote().filter(|_| asks);
+            // Of an older round it learns nothing, and Java's would answer that with the same again.
+            let teaches = |answer: &Vote| answer.state != ServerState::Looking || vote.round <= answer.round;
+            let answer = self.answer(ensemble).filter(|answer| asks && teaches(answer));
             out.extend(answer.map(|vote| Action::Vote { to: from, vote }));
             return;
         }
-        if let Phase::Looking(looking) = &self.phase {
-            if asks && vote.round < self.round {
-                out.push(Action::Vote { to: from, vote: looking.vote(self.round) });
-            }
-            if ensemble.is_voter(vote.leader) {
-                self.hear(now, ensemble, from, vote, out);
-            }
-        } else if asks {
-            out.extend(self.vote().map(|vote| Action::Vote { to: from, vote }));
+        let is_looking = matches!(self.phase, Phase::Looking(_));
+        if asks && (!is_looking || vote.round < self.round) {
+            out.extend(self.answer(ensemble).map(|vote| Action::Vote { to: from, vote }));
+        }
+        if is_looking && ensemble.is_voter(vote.leader) {
+            self.hear(now, ensemble, from, vote, out);
         }
     }
 
@@ -173,15 +188,15 @@ impl Election {
         }
     }
 
-    /// What this server says when it is asked. Nothing before its first look, and nothing as an observer: nobody listens to one in office.
-    fn vote(&self) -> Option<Vote> {
-        match &self.phase {
+    /// What this server says when it is asked. Nothing before its first look, and nothing without a vote: it would be no news to anybody, and Java's
+    /// voters answer whatever such a server says.
+    fn answer(&self, ensemble: &Ensemble) -> Option<Vote> {
+        let vote = match &self.phase {
             Phase::Idle => None,
             Phase::Looking(looking) => Some(looking.vote(self.round)),
-            Phase::Elected(vote) | Phase::InOffice(vote) => {
-                Some(*vote).filter(|vote| vote.state != ServerState::Observing)
-            }
-        }
+            Phase::Elected(vote) | Phase::InOffice(vote) => Some(*vote),
+        };
+        vote.filter(|_| ensemble.is_voter(self.me))
     }
 
     /// Works off a voter's vote for a voter, while this server looks.
