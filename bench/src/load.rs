@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 use crate::error::{BenchError, Result};
 use crate::keyspace;
 use crate::link::{Done, Link};
-use crate::process::{CpuReading, Memory, own_cpu_ns};
+use crate::process::{CpuReading, Memory, own_cpu_ns, stolen_ms};
 use crate::report::{Measured, RunReport};
 use crate::spec::{LoadSpec, SESSION_TIMEOUT_MS, Workload};
 use crate::workload::Workbench;
@@ -88,6 +88,7 @@ struct Tally {
 struct Mark {
     at_ns: u64,
     own_cpu_ns: u64,
+    stolen_ms: u64,
     server: Option<CpuReading>,
 }
 
@@ -166,7 +167,7 @@ impl<'s> Load<'s> {
         let borders = [self.window.0, self.window.1];
         while borders.get(self.marks.len()).is_some_and(|border| now >= *border) {
             let server = self.spec.server_pid.map(CpuReading::take).transpose()?;
-            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), server });
+            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), stolen_ms: stolen_ms(), server });
         }
         Ok(())
     }
@@ -252,6 +253,7 @@ impl<'s> Load<'s> {
             wrong: self.tally.wrong.clone(),
             unfinished,
             own_cpu_ns: to.own_cpu_ns - from.own_cpu_ns,
+            stolen_ms: to.stolen_ms - from.stolen_ms,
             server_cpu_ns,
             memory: self.spec.server_pid.map(Memory::take).transpose()?,
         };

@@ -22,6 +22,7 @@ pub(crate) struct Measured {
     pub(crate) wrong: BTreeMap<String, u64>,
     pub(crate) unfinished: u64,
     pub(crate) own_cpu_ns: u64,
+    pub(crate) stolen_ms: u64,
     pub(crate) server_cpu_ns: Option<u64>,
     pub(crate) memory: Option<Memory>,
 }
@@ -47,6 +48,8 @@ pub(crate) struct RunReport {
     pub(crate) unfinished: u64,
     pub(crate) server: Option<ServerCost>,
     pub(crate) generator: GeneratorCost,
+    /// What the machine's host kept from its processors meanwhile, in ms of a processor: the reason of latency that is nobody's here.
+    pub(crate) stolen_ms: u64,
 }
 
 /// Latencies in µs.
@@ -112,6 +115,7 @@ impl RunReport {
             unfinished: measured.unfinished,
             server,
             generator: GeneratorCost { cpu_us_per_op: per_op(measured.own_cpu_ns), cores: cores(measured.own_cpu_ns) },
+            stolen_ms: measured.stolen_ms,
         }
     }
 
@@ -160,6 +164,9 @@ impl fmt::Display for RunReport {
         write!(f, "  generator    {per_op} µs/op   {:.2} cores", self.generator.cores)?;
         if self.generator.cores > GENERATOR_BUSY {
             write!(f, "   ← the generator is the bottleneck: the server could do more")?;
+        }
+        if self.stolen_ms > 0 {
+            write!(f, "\n  the host took {} ms of processor time from this machine", self.stolen_ms)?;
         }
         for (what, count) in &self.wrong {
             write!(f, "\n  WRONG        {count} × {what}")?;
