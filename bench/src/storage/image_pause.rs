@@ -109,7 +109,8 @@ pub(crate) fn run(args: &ImagePauseArgs) -> Result<()> {
     }
     page.paragraph(&format!(
         "{} znodes of {} bytes; sets of random ones at a fixed rate, {} connections, {} pairs of runs of {} s. Latency from the intended start, µs. \
-         Medians [range]; ratios are of the two runs of a pair.",
+         Medians [range]; ratios are of the two runs of a pair. Undisturbed: of the tenths of a second in which, and in the two before which, this \
+         machine's host took no processor time from it.",
         args.ground.znodes, args.ground.data_bytes, args.load.connections, args.pairs, args.duration
     ));
     let titles = ["server", "latency", "without", "with images", "ratio"];
@@ -139,7 +140,7 @@ fn one_pair(
     left_out: &mut Vec<String>,
 ) -> Result<Vec<PauseRun>> {
     for again in (0..=again_max).rev() {
-        let order = [pair % 2 == 1, pair % 2 == 0];
+        let order = [!pair.is_multiple_of(2), pair.is_multiple_of(2)];
         let runs =
             order.into_iter().map(|with_images| one(args, ground, offer, with_images)).collect::<Result<Vec<_>>>()?;
         let spoiled = args.stolen_ms_max.is_some_and(|max| runs.iter().any(|run| run.report.stolen_ms > max));
@@ -218,10 +219,11 @@ fn one(args: &ImagePauseArgs, ground: &Ground, offer: &Offer, with_images: bool)
     // Java's are counted as files, which it keeps while it runs; RingKeeper's log has a line for each.
     let image_count = if asks { images.len() } else { site.image_files()?.len().saturating_sub(before) };
     let (name, p99, max) = (site.name(), report.latency_us.p99, report.latency_us.max);
+    let undisturbed = report.undisturbed_us.p99;
     let with = if with_images { "with" } else { "without" };
     let stolen_ms = report.stolen_ms;
     eprintln!(
-        "{name} {with} images: p99 {p99:.0} µs, max {max:.0} µs, {image_count} images; the host took {stolen_ms} ms"
+        "{name} {with} images: p99 {p99:.0} µs ({undisturbed:.0} undisturbed), max {max:.0} µs, {image_count} images; the host took {stolen_ms} ms"
     );
     leave(running)?;
     Ok(PauseRun { site: name, with_images, report, image_count, images, memory_max, memory_after })
@@ -252,12 +254,16 @@ fn watch(running: &Running<'_>, asks: bool, warmup: Duration, is_over: &AtomicBo
 
 fn latency_cells(offer: &Offer, runs: &[PauseRun]) -> Vec<Vec<String>> {
     type Figure = fn(&RunReport) -> f64;
-    let rows: [(&str, usize, Figure); 8] = [
+    let rows: [(&str, usize, Figure); 12] = [
         ("p50", 0, |run| run.latency_us.p50),
         ("p90", 0, |run| run.latency_us.p90),
         ("p99", 0, |run| run.latency_us.p99),
         ("p99.9", 0, |run| run.latency_us.p99_9),
         ("max", 0, |run| run.latency_us.max),
+        ("p50, undisturbed", 0, |run| run.undisturbed_us.p50),
+        ("p90, undisturbed", 0, |run| run.undisturbed_us.p90),
+        ("p99, undisturbed", 0, |run| run.undisturbed_us.p99),
+        ("undisturbed share of the time", 2, |run| run.undisturbed_share),
         ("done per second", 0, |run| run.ops_per_s),
         ("generator cores", 2, |run| run.generator.cores),
         ("taken by the host, ms", 0, |run| run.stolen_ms as f64),
