@@ -7,13 +7,11 @@
 //! read whose connection has gone is not made any more. Tests: `engine/tests/shard/long.rs`.
 
 use super::conn::{Conn, Phase};
-use super::reads::Answered;
-use super::{Action, Note, ShardState, Way, asked};
+use super::{ShardState, Way, asked};
 use crate::stream::ConnId;
-use crate::tree::{Listing, Tree, read_path};
+use crate::tree::{Listing, Node};
 use proto::reply::ReplyHeader;
-use proto::request::Request;
-use proto::{ErrorCode, OpCode, Perms, Stat, Xid, Zxid, jute};
+use proto::{ErrorCode, OpCode, Stat, Xid, Zxid, jute};
 use std::sync::{Arc, Weak};
 
 /// A read to be made elsewhere.
@@ -33,7 +31,8 @@ pub struct LongRead {
 #[derive(Debug)]
 pub struct LongReply {
     frame: Vec<u8>,
-    answered: Answered,
+    /// It would have been larger than it may be, and is an error.
+    is_too_large: bool,
 }
 
 impl LongRead {
@@ -61,12 +60,12 @@ impl LongRead {
             }
         });
         if frame.len() <= self.reply_bytes_max {
-            return Ok(Some(LongReply { frame, answered: Answered::Whole }));
+            return Ok(Some(LongReply { frame, is_too_large: false }));
         }
         let mut frame = Vec::new();
         let error = ReplyHeader::error(self.xid, self.zxid, ErrorCode::SystemError);
         jute::frame(&mut frame, |w| error.write(w));
-        Ok(Some(LongReply { frame, answered: Answered::TooLarge }))
+        Ok(Some(LongReply { frame, is_too_large: true }))
     }
 }
 
@@ -107,43 +106,25 @@ impl ShardState {
         conn.counts.answered(asked::short_name(wait.op), wait.xid.0, zxid, now_us, latency_us);
         self.counts.replied(bytes);
         self.took(Way::Shard, latency_us);
-        if reply.answered == Answered::TooLarge {
-            self.counts.reply_limit_errors += 1;
-            self.actions.push(Action::Noted(id, Note::ReplyLimit));
+        if reply.is_too_large {
+            self.reply_was_too_large(id);
         }
         self.dirty(id);
         self.make_ready(id);
     }
 
-    /// Begins the read if it is a long one. False: it is not, or it is to be refused.
-    pub(super) fn begin_long(
-        &mut self,
-        conn: &mut Conn,
-        xid: Xid,
-        request: &Request<'_>,
-        tree: &Tree,
-        now_us: u64,
-    ) -> bool {
-        let (Request::GetChildren(read) | Request::GetChildren2(read)) = request else { return false };
-        let Some(node) = tree.get(read_path(read.path)).filter(|node| node.child_count() >= self.options.listing_long)
-        else {
-            return false;
-        };
-        if self.options.auth.check(&node, Perms::READ, &conn.ids).is_err() {
-            return false;
-        }
-        let Some(listing) = tree.listing(node.path()).map(Box::new) else { return false };
-        let stat = matches!(request, Request::GetChildren2(_)).then(|| node.stat());
-        if read.watch {
-            self.watches.add_child(read.path, conn.id);
-        }
-        conn.write_header_position(self.position);
+    /// Begins the long listing of this znode, whose watch is left: from here on the connection waits.
+    pub(super) fn begin_long(&mut self, conn: &mut Conn, xid: Xid, op: OpCode, dir: &Node<'_>, now_us: u64) {
         let wants = Arc::new(());
-        let wanted = Arc::downgrade(&wants);
-        let reply_bytes_max = self.options.reply_bytes_max;
-        self.long_reads.push((conn.id, LongRead { xid, zxid: self.position, reply_bytes_max, listing, stat, wanted }));
-        let wait = LongWait { xid, op: request.op(), since_us: now_us, behind: Vec::new(), _wants: wants };
-        conn.long = Some(Box::new(wait));
-        true
+        let read = LongRead {
+            xid,
+            zxid: self.position,
+            reply_bytes_max: self.options.reply_bytes_max,
+            listing: Box::new(dir.listing()),
+            stat: (op == OpCode::GetChildren2).then(|| dir.stat()),
+            wanted: Arc::downgrade(&wants),
+        };
+        self.long_reads.push((conn.id, read));
+        conn.long = Some(Box::new(LongWait { xid, op, since_us: now_us, behind: Vec::new(), _wants: wants }));
     }
 }

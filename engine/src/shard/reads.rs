@@ -23,32 +23,44 @@ pub(super) struct Reader<'t, 'a> {
     pub(super) zxid: Zxid,
     /// The largest reply, in bytes.
     pub(super) reply_bytes_max: usize,
+    /// Children from which on a listing is made elsewhere.
+    pub(super) listing_long: usize,
 }
 
 /// What became of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+#[derive(Debug)]
+pub(super) enum Answered<'t> {
     /// It is what the client asked for, or the error that it earned.
     Whole,
     /// It would have been larger than it may be, and is an error.
     TooLarge,
+    /// Nothing was written: the children of this znode are so many that they are to be listed elsewhere. They may be read, and the watch is left.
+    Long(Node<'t>),
 }
 
 type Result<T> = std::result::Result<T, ErrorCode>;
 
 impl<'t> Reader<'t, '_> {
-    /// Appends the whole reply to `out`: a header with the record, or with an error alone.
-    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) -> Answered {
-        let start = out.len();
-        let mut outcome = Ok(());
-        let zxid = self.zxid;
-        // setWatches says first what has happened since: those events go before the reply.
-        if let Request::SetWatches(set) | Request::SetWatches2(set) = request {
-            self.set_watches(set, out);
+    /// Appends the whole reply to `out`: a header with the record, or with an error alone. A long listing is not written.
+    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) -> Answered<'t> {
+        let (start, zxid) = (out.len(), self.zxid);
+        let mut listed = None;
+        match request {
+            Request::GetChildren(read) | Request::GetChildren2(read) => match self.listed(read) {
+                Ok(node) if node.child_count() >= self.listing_long => return Answered::Long(node),
+                found => listed = Some(found),
+            },
+            // It says first what has happened since: those events go before the reply.
+            Request::SetWatches(set) | Request::SetWatches2(set) => self.set_watches(set, out),
+            _ => {}
         }
+        let mut outcome = Ok(());
         jute::frame(out, |w| {
             ReplyHeader::ok(xid, zxid).write(w);
-            outcome = self.record(request, w);
+            outcome = match listed {
+                Some(node) => node.map(|node| write_children(&node, matches!(request, Request::GetChildren2(_)), w)),
+                None => self.record(request, w),
+            };
         });
         if out.len() - start > self.reply_bytes_max && outcome.is_ok() {
             outcome = Err(ErrorCode::SystemError);
@@ -68,17 +80,12 @@ impl<'t> Reader<'t, '_> {
         if is_too_large { Answered::TooLarge } else { Answered::Whole }
     }
 
+    /// Writes the record of the reply, but of those that list children.
     fn record(&mut self, request: &Request<'_>, w: &mut Writer<'_>) -> Result<()> {
         match request {
             Request::Exists(read) => self.exists(read, w),
             Request::GetData(read) => self.get_data(read, w),
             Request::GetAcl(path) => self.get_acl(path, w),
-            Request::GetChildren(read) => self.get_children(read, w).map(|_| ()),
-            Request::GetChildren2(read) => {
-                let node = self.get_children(read, w)?;
-                node.stat().write(w);
-                Ok(())
-            }
             Request::MultiRead(multi) => {
                 let start = w.position();
                 for op in &multi.ops {
@@ -142,13 +149,12 @@ impl<'t> Reader<'t, '_> {
         Ok(node)
     }
 
-    /// Writes the names of the children and leaves the watch.
-    fn get_children(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<Node<'t>> {
+    /// The znode whose children are asked for, if they may be read. Leaves the watch.
+    fn listed(&mut self, read: &ReadRequest<'_>) -> Result<Node<'t>> {
         let node = self.readable(read.path)?;
         if read.watch {
             self.watches.add_child(read.path, self.conn);
         }
-        w.strings(node.children());
         Ok(node)
     }
 
@@ -200,8 +206,7 @@ impl<'t> Reader<'t, '_> {
                 (OpCode::GetData, self.get_data(&ReadRequest { path, watch: false }, &mut inner))
             }
             MultiOp::GetChildren(ReadRequest { path, .. }) => {
-                let read = ReadRequest { path, watch: false };
-                (OpCode::GetChildren, self.get_children(&read, &mut inner).map(|_| ()))
+                (OpCode::GetChildren, self.readable(path).map(|node| write_children(&node, false, &mut inner)))
             }
             _ => return Err(ErrorCode::MarshallingError),
         };
@@ -267,5 +272,12 @@ impl<'t> Reader<'t, '_> {
         for path in set.persistent_recursive.iter() {
             self.watches.add(path, self.conn, WatchMode::PersistentRecursive);
         }
+    }
+}
+
+fn write_children(node: &Node<'_>, with_stat: bool, w: &mut Writer<'_>) {
+    w.strings(node.children());
+    if with_stat {
+        node.stat().write(w);
     }
 }

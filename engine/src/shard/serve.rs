@@ -4,7 +4,8 @@ use super::conn::{Conn, InFlight, Phase};
 use super::reads::{Answered, Reader};
 use super::{Action, CloseReason, Hold, Note, Served, ShardState, Step, Visit, Way, asked};
 use crate::replica::Forward;
-use crate::tree::Tree;
+use crate::stream::ConnId;
+use crate::tree::{Node, Tree};
 use proto::connect::ConnectRequest;
 use proto::reply::ReplyHeader;
 use proto::request::{Request, RequestHeader};
@@ -216,8 +217,12 @@ impl ShardState {
             return Step::Stop(Visit::Waits);
         }
         match request {
-            Some(Ok(request)) if self.begin_long(conn, header.xid, &request, tree, now_us) => return Step::Done,
-            Some(Ok(request)) => self.read(conn, header.xid, &request, tree),
+            Some(Ok(request)) => {
+                if let Some(dir) = self.read(conn, header.xid, &request, tree) {
+                    self.begin_long(conn, header.xid, request.op(), &dir, now_us);
+                    return Step::Done;
+                }
+            }
             Some(Err(code)) => self.answer_header(conn, ReplyHeader::error(header.xid, self.position, code)),
             None => {
                 self.answer_header(conn, ReplyHeader::error(header.xid, watch::NO_ZXID, ErrorCode::Unimplemented));
@@ -277,7 +282,8 @@ impl ShardState {
         Step::Done
     }
 
-    fn read(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &Tree) {
+    /// Answers, unless the children of this znode are to be listed elsewhere.
+    fn read<'t>(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &'t Tree) -> Option<Node<'t>> {
         conn.write_header_position(self.position);
         let mut reader = Reader {
             tree,
@@ -288,14 +294,22 @@ impl ShardState {
             ids: &conn.ids,
             zxid: self.position,
             reply_bytes_max: self.options.reply_bytes_max,
+            listing_long: self.options.listing_long,
         };
         let out_before = conn.out.len();
-        if reader.answer(xid, request, &mut conn.out) == Answered::TooLarge {
-            self.counts.reply_limit_errors += 1;
-            self.actions.push(Action::Noted(conn.id, Note::ReplyLimit));
+        match reader.answer(xid, request, &mut conn.out) {
+            Answered::Whole => {}
+            Answered::TooLarge => self.reply_was_too_large(conn.id),
+            Answered::Long(dir) => return Some(dir),
         }
         conn.counts.packets_sent += 1;
         self.counts.replied(conn.out.len() - out_before);
+        None
+    }
+
+    pub(super) fn reply_was_too_large(&mut self, id: ConnId) {
+        self.counts.reply_limit_errors += 1;
+        self.actions.push(Action::Noted(id, Note::ReplyLimit));
     }
 
     pub(super) fn answer_header(&mut self, conn: &mut Conn, header: ReplyHeader) {

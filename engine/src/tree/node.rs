@@ -34,6 +34,11 @@ impl<'t> Node<'t> {
         Node { tree, at: At::Base(node) }
     }
 
+    /// The tree that it stands in.
+    pub(super) const fn tree(&self) -> &'t Tree {
+        self.tree
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &str {
