@@ -1,5 +1,6 @@
 //! Reads: requests that a shard answers itself, from the tree under its side of the lock (`FinalRequestProcessor`, 3.9).
 
+use super::places::Places;
 use super::watches::Watches;
 use crate::auth::{self, AuthId, AuthRules};
 use crate::stream::ConnId;
@@ -9,6 +10,7 @@ use proto::reply::{OpResult, ReplyHeader};
 use proto::request::{MultiOp, PathType, ReadRequest, Request, SetWatchesRequest};
 use proto::watch::{self, EventType, NO_ZXID, WatchMode, WatcherType};
 use proto::{Acl, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute};
+use std::net::IpAddr;
 
 /// Who reads, and through what.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub(super) struct Reader<'t, 'a> {
     pub(super) reply_bytes_max: usize,
     /// Children from which on a listing is made elsewhere.
     pub(super) listing_long: usize,
+    /// Has the client of this address a place for it?
+    pub(super) places: &'a Places,
+    pub(super) client: IpAddr,
 }
 
 /// What became of a reply.
@@ -36,6 +41,8 @@ pub(super) enum Answered<'t> {
     TooLarge,
     /// Nothing was written: the children of this znode are so many that they are to be listed elsewhere. They may be read, and the watch is left.
     Long(Node<'t>),
+    /// Nothing was done: it would be such a listing, and its client has too many of them under way.
+    NoPlace,
 }
 
 type Result<T> = std::result::Result<T, ErrorCode>;
@@ -47,8 +54,10 @@ impl<'t> Reader<'t, '_> {
         let mut listed = None;
         match request {
             Request::GetChildren(read) | Request::GetChildren2(read) => match self.listed(read) {
-                Ok(node) if node.child_count() >= self.listing_long => return Answered::Long(node),
-                found => listed = Some(found),
+                Ok(Listed::Here(node)) => listed = Some(Ok(node)),
+                Ok(Listed::Elsewhere(node)) => return Answered::Long(node),
+                Ok(Listed::NotNow) => return Answered::NoPlace,
+                Err(code) => listed = Some(Err(code)),
             },
             // It says first what has happened since: those events go before the reply.
             Request::SetWatches(set) | Request::SetWatches2(set) => self.set_watches(set, out),
@@ -149,13 +158,17 @@ impl<'t> Reader<'t, '_> {
         Ok(node)
     }
 
-    /// The znode whose children are asked for, if they may be read. Leaves the watch.
-    fn listed(&mut self, read: &ReadRequest<'_>) -> Result<Node<'t>> {
+    /// Finds the znode whose children are asked for, if they may be read, and leaves the watch.
+    fn listed(&mut self, read: &ReadRequest<'_>) -> Result<Listed<'t>> {
         let node = self.readable(read.path)?;
+        let is_long = node.child_count() >= self.listing_long;
+        if is_long && !self.places.has_one(self.client) {
+            return Ok(Listed::NotNow);
+        }
         if read.watch {
             self.watches.add_child(read.path, self.conn);
         }
-        Ok(node)
+        Ok(if is_long { Listed::Elsewhere(node) } else { Listed::Here(node) })
     }
 
     fn exists(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<()> {
@@ -273,6 +286,14 @@ impl<'t> Reader<'t, '_> {
             self.watches.add(path, self.conn, WatchMode::PersistentRecursive);
         }
     }
+}
+
+/// Where the children of a znode are listed.
+enum Listed<'t> {
+    Here(Node<'t>),
+    Elsewhere(Node<'t>),
+    /// Elsewhere, once there is a place.
+    NotNow,
 }
 
 fn write_children(node: &Node<'_>, with_stat: bool, w: &mut Writer<'_>) {
