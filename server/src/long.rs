@@ -61,6 +61,7 @@ impl LongReader {
         // Where that is not allowed it runs like everybody.
         let _best_effort = rustix::process::nice(LONG_NICE);
         for Asked { shard, conn, read } in self.asked {
+            pass_gate();
             match read.answer() {
                 Ok(reply) => {
                     if let Some(link) = self.hub.shards.get(shard) {
@@ -74,3 +75,16 @@ impl LongReader {
         }
     }
 }
+
+/// Where tests hold up a reply (feature `fault-injection`, which no release has): at the FIFO that `RINGKEEPER_LONG_GATE` names. Who has opened it
+/// for writing knows that a reply is to be made, and that it is not before he has closed it. `tests/tests/durability/long.rs` uses it.
+#[cfg(feature = "fault-injection")]
+fn pass_gate() {
+    if let Some(gate) = std::env::var_os("RINGKEEPER_LONG_GATE") {
+        // Where it has gone there is nothing to wait for.
+        let _nobody_holds_it = std::fs::read(gate);
+    }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn pass_gate() {}
