@@ -2,7 +2,7 @@
 //!
 //! Owns two threads that do nothing else, and the way back to the shards. They are apart from the cold readers, since one long read may last as long
 //! as thousands of those. First come, first served: each shard has at most two under way for a client's address, and keeps the others waiting itself
-//! (`engine/src/shard/places.rs`), so the queue is bounded by that, and one client's crowd is never before another's request. Those whose
+//! (`engine/src/shard/places.rs`). So the queue is bounded, and no more than two of another client's come from a shard before anybody's own. Those whose
 //! connection has gone are passed over. They never take the tree's lock. A disk that cannot read stops the server, with the file's name.
 //! `tests/tests/laws/long.rs` lists while another writes.
 #![forbid(unsafe_code)]
