@@ -25,9 +25,13 @@ struct Stand {
 
 impl Stand {
     fn new(builder: Builder) -> Stand {
+        Stand::of_session(builder, &ConnectOptions::default())
+    }
+
+    fn of_session(builder: Builder, options: &ConnectOptions) -> Stand {
         let mut server = builder.start();
-        let mut conn = Connection::open(server.address(), &ConnectOptions::default()).expect("it serves");
-        let session = conn.handshake(&ConnectOptions::default()).expect("a session");
+        let mut conn = Connection::open(server.address(), options).expect("it serves");
+        let session = conn.handshake(options).expect("a session");
         conn.create("/d", b"", CreateMode::Persistent).expect("created");
         fill(&mut conn, 0..ZNODES);
         for number in 0..EPHEMERALS {
@@ -106,22 +110,27 @@ fn a_file_that_is_cut_short_under_the_server_is_named_and_is_no_bare_crash() {
 /// met the mapped page.
 #[test]
 fn what_the_end_of_a_session_will_touch_is_read_in_before_its_time_and_what_cannot_be_read_is_an_error() {
-    for core in Core::BOTH {
-        // A look ahead is between one and three seconds ahead of the end.
-        let stand = Stand::new(Server::builder().in_memory().core(core).set("tickTime", "2000"));
+    let try_with = |core| {
+        // It is looked ahead between one and three seconds before the end.
+        let builder = Server::builder().in_memory().core(core).set("tickTime", "2000");
+        let stand = Stand::of_session(builder, &ConnectOptions { timeout_ms: 12_000, ..ConnectOptions::default() });
         let whole = std::fs::read(&stand.image).expect("read");
         let mut server = start_and_scrub(&stand.builder);
         let file = File::options().write(true).open(&stand.image).expect("opened");
         file.set_len(stand.image_bytes / 2).expect("cut");
-        // Its time begins anew, and is shorter.
-        let options = ConnectOptions { timeout_ms: 4_000, ..ConnectOptions::renewing(&stand.session) };
-        drop(Connection::connect(server.address(), &options).expect("the session lives"));
+        // Nobody comes for the session, whose time has begun anew with the start.
         stand.assert_named(&mut server, "the end of a session", &[READ]);
         std::fs::write(&stand.image, &whole).expect("written");
         let server = stand.builder.clone().start();
+        let options = ConnectOptions::renewing(&stand.session);
         let mut conn = Connection::connect(server.address(), &options).expect("its end was not made");
         assert_eq!(conn.ephemerals("/").expect("listed").len(), EPHEMERALS);
-    }
+    };
+    std::thread::scope(|scope| {
+        for core in Core::BOTH {
+            scope.spawn(move || try_with(core));
+        }
+    });
 }
 
 #[test]
