@@ -34,6 +34,11 @@ impl<'t> Node<'t> {
         Node { tree, at: At::Base(node) }
     }
 
+    /// The tree that it stands in.
+    pub(super) const fn tree(&self) -> &'t Tree {
+        self.tree
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -137,7 +142,7 @@ impl<'t> Node<'t> {
     /// Its children, in no order, each as it is now.
     pub(super) fn child_nodes(&self) -> impl Iterator<Item = Node<'t>> + use<'t> {
         let tree = self.tree;
-        ChildNodes::new(self).map(move |node| tree.get(node.path()).expect("a child is there"))
+        ChildNodes::new(self).map(move |node| tree.as_it_is_now(node))
     }
 
     /// A copy for the top layer.

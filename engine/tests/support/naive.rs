@@ -164,7 +164,7 @@ impl Naive {
             let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
             let below = self.nodes.keys().filter(|other| *other != "/" && other.starts_with(&prefix)).count();
             assert_eq!(tree.descendant_count(path), below, "znodes below {path} {when}");
-            assert_eq!(names_of(&tree.listing(path).expect("it is there")), children, "listing of {path} {when}");
+            assert_eq!(names_of(&found.listing()), children, "listing of {path} {when}");
         }
         let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout_ms)| (id.0, timeout_ms)).collect();
         assert_eq!(sessions, self.sessions, "sessions {when}");
