@@ -3,8 +3,9 @@
 //! Owns the way from segment to segment. It must never skip what it cannot read, and never touch a segment in which nothing that is
 //! asked for can be. It fails with [`crate::Error::Damaged`]; `tests/base_round_trip.rs` and `tests/base_flips.rs` would catch a mistake.
 
+use super::node::BaseNode;
 use super::place::{Place, Run, split};
-use super::reader::{Base, BaseNode};
+use super::reader::Base;
 use super::record::{Record, RowRef};
 use super::segment::SegmentView;
 use crate::Result;
