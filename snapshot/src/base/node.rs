@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use proto::StatPersisted;
+use rkyv::util::AlignedVec;
 
 use super::place::{Run, split};
 use super::reader::Base;
@@ -23,6 +24,11 @@ pub struct BaseNode<'b> {
 impl<'b> BaseNode<'b> {
     pub(crate) fn new(base: &'b Base, segment: usize, record: Record<'b>) -> BaseNode<'b> {
         BaseNode { base, segment, record }
+    }
+
+    /// Its memory, for another znode.
+    pub(crate) fn into_memory(self) -> AlignedVec {
+        self.record.into_memory()
     }
 
     fn row(&self) -> &ArchivedNodeRow {
