@@ -148,7 +148,7 @@ impl<'t> Reader<'t, '_> {
         if read.watch {
             self.watches.add_child(read.path, self.conn);
         }
-        w.strings(node.children());
+        node.write_children(w);
         Ok(node)
     }
 
