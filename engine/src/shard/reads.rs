@@ -297,7 +297,7 @@ enum Listed<'t> {
 }
 
 fn write_children(node: &Node<'_>, with_stat: bool, w: &mut Writer<'_>) {
-    w.strings(node.children());
+    node.write_children(w);
     if with_stat {
         node.stat().write(w);
     }

@@ -9,7 +9,7 @@ use super::layer::{Entry, Layer, NodeId};
 use super::names::Names;
 use super::{Node, unbroken};
 use ahash::RandomState;
-use snapshot::base::Base;
+use snapshot::base::{Base, BaseNode};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -105,11 +105,13 @@ impl Listing {
         let is_gone = |path: &str| {
             gone.contains(path) || frozen.is_some_and(|(layer, _)| matches!(layer.look(path), Some(Entry::Gone(_))))
         };
-        for node in self.base.iter().flat_map(|base| unbroken(base.children(&self.dir))) {
-            let node = unbroken(node);
-            if !is_gone(node.path()) {
-                tell(node.path());
-            }
+        if let Some(base) = &self.base {
+            let see = |node: &BaseNode<'_>| {
+                if !is_gone(node.path()) {
+                    tell(node.path())
+                }
+            };
+            unbroken(base.children(&self.dir).and_then(|children| children.visit(see)));
         }
         assert!(found == self.count, "{} has {} children, and {found} are found", self.dir, self.count);
     }
