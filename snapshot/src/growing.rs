@@ -38,6 +38,8 @@ pub(crate) struct GrowingFile {
     due: Due,
     /// Bytes written.
     offset: u64,
+    /// Bytes that the pace has been kept for.
+    paced: u64,
     /// Bytes that the disk was told to begin with.
     behind: u64,
 }
@@ -48,7 +50,18 @@ impl GrowingFile {
         let data = DataDir::new(dir);
         let temp = data.image_temp(zxid);
         let file = Some(disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?);
-        Ok(GrowingFile { disk, file, data, zxid, temp, pace: None, due: Due(Instant::now()), offset: 0, behind: 0 })
+        Ok(GrowingFile {
+            disk,
+            file,
+            data,
+            zxid,
+            temp,
+            pace: None,
+            due: Due(Instant::now()),
+            offset: 0,
+            paced: 0,
+            behind: 0,
+        })
     }
 
     /// From now on it goes on as this says.
@@ -82,7 +95,9 @@ impl GrowingFile {
         Ok(())
     }
 
-    /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for.
+    /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for. To be called after each
+    /// segment: the pauses are as short as that, since on a processor that the image shares with the requests each piece of work between two
+    /// of them is what a request waits for.
     pub(crate) fn smooth(&mut self) -> Result<()> {
         self.check_pace()?;
         while self.offset - self.behind >= BEHIND_BYTES {
@@ -92,9 +107,8 @@ impl GrowingFile {
                 return Err(Error::io("write", &self.temp, source));
             }
             self.behind += BEHIND_BYTES;
-            self.wait()?;
         }
-        Ok(())
+        self.wait()
     }
 
     fn check_pace(&mut self) -> Result<()> {
@@ -105,10 +119,11 @@ impl GrowingFile {
         Err(self.given_up())
     }
 
-    /// Waits until there may be more after [`BEHIND_BYTES`].
+    /// Waits until there may be more.
     fn wait(&mut self) -> Result<()> {
         let rate = self.pace.as_ref().and_then(|pace| pace.bytes_per_second());
-        let mut left = self.due.pause(rate, BEHIND_BYTES, Instant::now());
+        let mut left = self.due.pause(rate, self.offset - self.paced, Instant::now());
+        self.paced = self.offset;
         while !left.is_zero() {
             let nap = left.min(NAP_MAX);
             std::thread::sleep(nap);
