@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
+use crate::rt::step_back;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use engine::shard::LongRead;
 use engine::stream::ConnId;
@@ -58,8 +59,7 @@ pub struct LongReader {
 impl LongReader {
     /// Makes what is asked for, until nobody can ask any more.
     pub fn run(self) {
-        // Where that is not allowed it runs like everybody.
-        let _best_effort = rustix::process::nice(LONG_NICE);
+        step_back(LONG_NICE);
         for Asked { shard, conn, read } in self.asked {
             pass_gate();
             match read.answer() {
