@@ -16,9 +16,10 @@ use rustix::time::Timespec;
 use crate::error::{BenchError, Result};
 use crate::keyspace;
 use crate::link::{Done, Link};
-use crate::process::{CpuReading, Memory, own_cpu_ns};
+use crate::process::{CpuReading, Memory, own_cpu_ns, stolen_ms};
 use crate::report::{Measured, RunReport};
 use crate::spec::{LoadSpec, SESSION_TIMEOUT_MS, Workload};
+use crate::undisturbed::Undisturbed;
 use crate::workload::Workbench;
 
 /// Latencies are kept from 1 ns to this, with three digits; longer ones count as this.
@@ -80,6 +81,7 @@ struct Schedule {
 /// What has been counted.
 struct Tally {
     latency_ns: Histogram<u64>,
+    undisturbed: Undisturbed,
     ops_in_window: u64,
     wrong: BTreeMap<String, u64>,
 }
@@ -88,6 +90,7 @@ struct Tally {
 struct Mark {
     at_ns: u64,
     own_cpu_ns: u64,
+    stolen_ms: u64,
     server: Option<CpuReading>,
 }
 
@@ -107,6 +110,7 @@ impl<'s> Load<'s> {
         let window = (ns(spec.warmup), ns(spec.warmup) + ns(spec.duration));
         let steady = spec.rate.is_none() && spec.workload != Workload::Idle;
         let latency_ns = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constants that fit");
+        let undisturbed = Undisturbed::new(&latency_ns, stolen_ms());
         Ok(Load {
             spec,
             bench: Workbench::new(spec, root),
@@ -116,7 +120,7 @@ impl<'s> Load<'s> {
             schedule: spec.rate.map(|rate| Schedule::new(1e9 / rate)),
             pings: (!steady).then(|| Schedule::new(ns(PING_INTERVAL) as f64 / links.len().max(1) as f64)),
             links,
-            tally: Tally { latency_ns, ops_in_window: 0, wrong: BTreeMap::new() },
+            tally: Tally { undisturbed, latency_ns, ops_in_window: 0, wrong: BTreeMap::new() },
             marks: Vec::new(),
         })
     }
@@ -135,6 +139,7 @@ impl<'s> Load<'s> {
         loop {
             let now = self.now_ns();
             self.mark_borders(now)?;
+            self.tally.undisturbed.turn(now, stolen_ms);
             if now >= end || (now >= self.window.1 && self.at_rest()) {
                 return Ok(());
             }
@@ -166,7 +171,7 @@ impl<'s> Load<'s> {
         let borders = [self.window.0, self.window.1];
         while borders.get(self.marks.len()).is_some_and(|border| now >= *border) {
             let server = self.spec.server_pid.map(CpuReading::take).transpose()?;
-            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), server });
+            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), stolen_ms: stolen_ms(), server });
         }
         Ok(())
     }
@@ -249,9 +254,11 @@ impl<'s> Load<'s> {
             ops: self.tally.ops_in_window,
             elapsed_ns: to.at_ns - from.at_ns,
             latency_ns: self.tally.latency_ns.clone(),
+            undisturbed: self.tally.undisturbed.clone(),
             wrong: self.tally.wrong.clone(),
             unfinished,
             own_cpu_ns: to.own_cpu_ns - from.own_cpu_ns,
+            stolen_ms: to.stolen_ms - from.stolen_ms,
             server_cpu_ns,
             memory: self.spec.server_pid.map(Memory::take).transpose()?,
         };
@@ -295,7 +302,9 @@ impl Tally {
             self.ops_in_window += 1;
         }
         if within(if open { done.started_ns } else { now }) {
-            self.latency_ns.saturating_record(now.saturating_sub(done.started_ns).max(1));
+            let latency_ns = now.saturating_sub(done.started_ns).max(1);
+            self.latency_ns.saturating_record(latency_ns);
+            self.undisturbed.record(latency_ns);
         }
         if let Some(wrong) = done.wrong {
             *self.wrong.entry(wrong).or_default() += 1;
@@ -319,7 +328,8 @@ mod tests {
     #[test]
     fn a_late_reply_counts_for_the_latency_of_the_open_loop_and_for_no_rate() {
         let latency_ns = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).unwrap();
-        let mut tally = Tally { latency_ns, ops_in_window: 0, wrong: BTreeMap::new() };
+        let undisturbed = Undisturbed::new(&latency_ns, 0);
+        let mut tally = Tally { undisturbed, latency_ns, ops_in_window: 0, wrong: BTreeMap::new() };
         let done = |started_ns| Done { started_ns, wrong: None };
         tally.count(done(150), 900, (100, 200), true);
         assert_eq!((tally.ops_in_window, tally.latency_ns.max()), (0, 750));

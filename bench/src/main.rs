@@ -19,6 +19,7 @@ mod report;
 mod spec;
 mod spread;
 mod storage;
+mod undisturbed;
 mod workload;
 
 use std::process::ExitCode;

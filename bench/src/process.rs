@@ -94,6 +94,18 @@ pub(crate) fn disk_read_bytes(pid: u32) -> Result<u64> {
     Ok(io.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok()).unwrap_or(0))
 }
 
+/// Milliseconds that the machine's host has kept its processors from it, summed over them: a virtual machine's "steal". What it takes
+/// shows as latency of everything that runs here. 0 where the kernel does not say.
+pub(crate) fn stolen_ms() -> u64 {
+    let ticks = fs::read_to_string("/proc/stat").ok().and_then(|stat| stolen_ticks(&stat)).unwrap_or(0);
+    ticks * 1_000 / rustix::param::clock_ticks_per_second().max(1)
+}
+
+/// The eighth figure of the first line.
+fn stolen_ticks(stat: &str) -> Option<u64> {
+    stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().nth(7)?.parse().ok()
+}
+
 /// CPU nanoseconds that the calling thread has used: the generator is one thread.
 pub(crate) fn own_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -124,6 +136,14 @@ mod tests {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 0 0 700 35 0 0 20 0 9 0 100 1000 200";
         assert_eq!(stat_ticks(stat), Some(735));
         assert_eq!(stat_ticks("42 no name"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_the_eighth_figure_of_all_processors() {
+        let stat = "cpu  4057883 2916122 1740426 3704806 1878266 0 214018 13954 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(stolen_ticks(stat), Some(13_954));
+        assert_eq!(stolen_ticks("cpu  1 2 3"), None);
+        assert_eq!(stolen_ticks("intr 1 2 3 4 5 6 7 8 9"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::error::{BenchError, Result};
 use crate::process::Memory;
 use crate::spec::{LoadSpec, Workload};
+use crate::undisturbed::Undisturbed;
 
 /// The generator is the bottleneck when it is busy for more than this share of the time.
 const GENERATOR_BUSY: f64 = 0.90;
@@ -19,9 +20,11 @@ pub(crate) struct Measured {
     pub(crate) ops: u64,
     pub(crate) elapsed_ns: u64,
     pub(crate) latency_ns: Histogram<u64>,
+    pub(crate) undisturbed: Undisturbed,
     pub(crate) wrong: BTreeMap<String, u64>,
     pub(crate) unfinished: u64,
     pub(crate) own_cpu_ns: u64,
+    pub(crate) stolen_ms: u64,
     pub(crate) server_cpu_ns: Option<u64>,
     pub(crate) memory: Option<Memory>,
 }
@@ -41,12 +44,18 @@ pub(crate) struct RunReport {
     pub(crate) ops: u64,
     pub(crate) ops_per_s: f64,
     pub(crate) latency_us: Latency,
+    /// Of the moments in which the host took nothing from this machine.
+    pub(crate) undisturbed_us: Latency,
+    /// The share of the time that these moments are.
+    pub(crate) undisturbed_share: f64,
     /// Wrong replies, by what was wrong.
     pub(crate) wrong: BTreeMap<String, u64>,
     /// Operations that had no reply 20 s after the end.
     pub(crate) unfinished: u64,
     pub(crate) server: Option<ServerCost>,
     pub(crate) generator: GeneratorCost,
+    /// What the machine's host kept from its processors meanwhile, in ms of a processor: the reason of latency that is nobody's here.
+    pub(crate) stolen_ms: u64,
 }
 
 /// Latencies in µs.
@@ -78,12 +87,25 @@ pub(crate) struct GeneratorCost {
     pub(crate) cores: f64,
 }
 
+impl Latency {
+    fn of(latency_ns: &Histogram<u64>) -> Latency {
+        let us = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+        Latency {
+            p50: us(0.50),
+            p90: us(0.90),
+            p99: us(0.99),
+            p99_9: us(0.999),
+            max: latency_ns.max() as f64 / 1e3,
+            mean: latency_ns.mean() / 1e3,
+        }
+    }
+}
+
 impl RunReport {
     pub(crate) fn new(spec: &LoadSpec, measured: &Measured) -> RunReport {
         let elapsed_s = measured.elapsed_ns as f64 / 1e9;
         let per_op = |ns: u64| (measured.ops > 0).then(|| ns as f64 / 1e3 / measured.ops as f64);
         let cores = |ns: u64| ns as f64 / measured.elapsed_ns.max(1) as f64;
-        let us = |quantile| measured.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
         let server = measured.server_cpu_ns.zip(measured.memory).map(|(ns, memory)| ServerCost {
             cpu_us_per_op: per_op(ns),
             cores: cores(ns),
@@ -100,18 +122,14 @@ impl RunReport {
             elapsed_s,
             ops: measured.ops,
             ops_per_s: measured.ops as f64 / elapsed_s,
-            latency_us: Latency {
-                p50: us(0.50),
-                p90: us(0.90),
-                p99: us(0.99),
-                p99_9: us(0.999),
-                max: measured.latency_ns.max() as f64 / 1e3,
-                mean: measured.latency_ns.mean() / 1e3,
-            },
+            latency_us: Latency::of(&measured.latency_ns),
+            undisturbed_us: Latency::of(measured.undisturbed.latency_ns()),
+            undisturbed_share: measured.undisturbed.share(),
             wrong: measured.wrong.clone(),
             unfinished: measured.unfinished,
             server,
             generator: GeneratorCost { cpu_us_per_op: per_op(measured.own_cpu_ns), cores: cores(measured.own_cpu_ns) },
+            stolen_ms: measured.stolen_ms,
         }
     }
 
@@ -160,6 +178,9 @@ impl fmt::Display for RunReport {
         write!(f, "  generator    {per_op} µs/op   {:.2} cores", self.generator.cores)?;
         if self.generator.cores > GENERATOR_BUSY {
             write!(f, "   ← the generator is the bottleneck: the server could do more")?;
+        }
+        if self.stolen_ms > 0 {
+            write!(f, "\n  the host took {} ms of processor time from this machine", self.stolen_ms)?;
         }
         for (what, count) in &self.wrong {
             write!(f, "\n  WRONG        {count} × {what}")?;

@@ -45,14 +45,19 @@ fn measure(tree: &Tree, what: &str) {
         Writer::new(&mut bytes).strings(tree.get("/d").unwrap().children());
         let direct = started.elapsed();
         let started = Instant::now();
-        let listing = tree.listing("/d").unwrap();
+        let mut at_once = Vec::new();
+        tree.get("/d").unwrap().write_children(&mut Writer::new(&mut at_once));
+        let written = started.elapsed();
+        assert_eq!(bytes.len(), at_once.len());
+        let started = Instant::now();
+        let listing = tree.get("/d").unwrap().listing();
         let taken = started.elapsed();
         let started = Instant::now();
         let mut told = 0;
         listing.for_each_name(|name| told += name.len());
         let told_in = started.elapsed();
         println!(
-            "{what}, round {round}: listing {direct:?} ({} bytes); taken in {taken:?}, told in {told_in:?}",
+            "{what}, round {round}: listing {direct:?}, at once {written:?} ({} bytes); taken in {taken:?}, told in {told_in:?}",
             bytes.len()
         );
         let started = Instant::now();

@@ -15,6 +15,8 @@ mod long;
 mod order;
 #[path = "shard/pipelines.rs"]
 mod pipelines;
+#[path = "shard/places.rs"]
+mod places;
 #[path = "shard/protocol.rs"]
 mod protocol;
 #[path = "shard/rig.rs"]

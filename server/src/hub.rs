@@ -61,7 +61,7 @@ pub struct ShardLink {
     hear_asked_us: AtomicU64,
     /// Connections for whose next request something was read in. Each is here once at the most.
     brought_in: SegQueue<ConnId>,
-    /// Replies that were made elsewhere. Each connection has one here at the most.
+    /// Long replies that were made, or given up. No more than were asked for.
     answered: SegQueue<(ConnId, LongReply)>,
 }
 
@@ -103,12 +103,12 @@ impl ShardLink {
         self.brought_in.pop()
     }
 
-    /// A long reply of the connection was made. The shard is to be rung.
+    /// A long reply of the connection was made, or given up. The shard is to be rung.
     pub fn put_answered(&self, conn: ConnId, reply: LongReply) {
         self.answered.push((conn, reply));
     }
 
-    /// A connection for which a long reply was made, and the reply.
+    /// A connection for which a long reply was made or given up, and the reply.
     #[must_use]
     pub fn take_answered(&self) -> Option<(ConnId, LongReply)> {
         self.answered.pop()

@@ -12,6 +12,7 @@ use crate::hub::Hub;
 use crate::measured::millis;
 use crate::memory::Memory;
 use crate::recovery::Replayed;
+use crate::rt::step_back;
 use crate::stats;
 use engine::replica::TxnBatch;
 use engine::tree::{FrozenTree, Replaced, Tree};
@@ -226,8 +227,7 @@ impl ImageThread {
 
     /// Runs until the core has gone.
     pub fn run(mut self) {
-        // Below everything else; where that is not allowed it runs like everybody.
-        let _best_effort = rustix::process::nice(IMAGE_NICE);
+        step_back(IMAGE_NICE);
         // What was given up, and how long to wait until it is tried again.
         let mut given_up: Option<(FrozenTree, Duration)> = None;
         loop {

@@ -1,12 +1,14 @@
 //! Makes replies that take long, so that neither a shard nor the core waits for them: [`engine::shard::LongRead`].
 //!
 //! Owns two threads that do nothing else, and the way back to the shards. They are apart from the cold readers, since one long read may last as long
-//! as thousands of those. A connection asks for one at the most, and those whose connection has gone are passed over, so the queue is bounded by
-//! the number of connections. They never take the tree's lock. A disk that cannot read stops the server, with the file's name.
+//! as thousands of those. First come, first served: each shard has at most two under way for a client's address, and keeps the others waiting itself
+//! (`engine/src/shard/places.rs`). So the queue is bounded, and no more than two of another client's come from a shard before anybody's own. Those whose
+//! connection has gone are passed over. They never take the tree's lock. A disk that cannot read stops the server, with the file's name.
 //! `tests/tests/laws/long.rs` lists while another writes.
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
+use crate::rt::step_back;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use engine::shard::LongRead;
 use engine::stream::ConnId;
@@ -57,20 +59,32 @@ pub struct LongReader {
 impl LongReader {
     /// Makes what is asked for, until nobody can ask any more.
     pub fn run(self) {
-        // Where that is not allowed it runs like everybody.
-        let _best_effort = rustix::process::nice(LONG_NICE);
+        step_back(LONG_NICE);
         for Asked { shard, conn, read } in self.asked {
+            pass_gate();
             match read.answer() {
-                Ok(Some(reply)) => {
+                Ok(reply) => {
                     if let Some(link) = self.hub.shards.get(shard) {
                         link.put_answered(conn, reply);
                         link.ring();
                     }
                 }
-                Ok(None) => {}
                 // The server ends, but not before others have asked for more.
                 Err(error) => self.hub.fail_image(&error),
             }
         }
     }
 }
+
+/// Where tests hold up a reply (feature `fault-injection`, which no release has): at the FIFO that `RINGKEEPER_LONG_GATE` names. Who has opened it
+/// for writing knows that a reply is to be made, and that it is not before he has closed it. `tests/tests/durability/long.rs` uses it.
+#[cfg(feature = "fault-injection")]
+fn pass_gate() {
+    if let Some(gate) = std::env::var_os("RINGKEEPER_LONG_GATE") {
+        // Where it has gone there is nothing to wait for.
+        let _nobody_holds_it = std::fs::read(gate);
+    }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn pass_gate() {}

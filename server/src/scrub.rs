@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::hub::Hub;
-use crate::rt::{self, spawn_pinned};
+use crate::rt::{self, spawn_pinned, step_back};
 use crate::stats;
 use proto::Zxid;
 use snapshot::base::{Base, Scrub};
@@ -37,8 +37,7 @@ pub fn start(hub: &Arc<Hub>) -> Result<(), rt::Error> {
 }
 
 fn run(hub: &Hub) {
-    // Below everything else; where that is not allowed it runs like everybody.
-    let _best_effort = rustix::process::nice(SCRUB_NICE);
+    step_back(SCRUB_NICE);
     let mut last: Option<(Zxid, Instant)> = None;
     while !hub.is_stopping() {
         let base = hub.read_tree().base().cloned();

@@ -35,10 +35,11 @@ pub(crate) struct GrowingFile {
     zxid: Zxid,
     temp: PathBuf,
     pace: Option<Arc<dyn Pace>>,
-    /// When the next bytes may come.
-    due: Instant,
+    due: Due,
     /// Bytes written.
     offset: u64,
+    /// Bytes that the pace has been kept for.
+    paced: u64,
     /// Bytes that the disk was told to begin with.
     behind: u64,
 }
@@ -49,7 +50,18 @@ impl GrowingFile {
         let data = DataDir::new(dir);
         let temp = data.image_temp(zxid);
         let file = Some(disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?);
-        Ok(GrowingFile { disk, file, data, zxid, temp, pace: None, due: Instant::now(), offset: 0, behind: 0 })
+        Ok(GrowingFile {
+            disk,
+            file,
+            data,
+            zxid,
+            temp,
+            pace: None,
+            due: Due(Instant::now()),
+            offset: 0,
+            paced: 0,
+            behind: 0,
+        })
     }
 
     /// From now on it goes on as this says.
@@ -83,7 +95,9 @@ impl GrowingFile {
         Ok(())
     }
 
-    /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for.
+    /// Spreads the work: dirty pages go to the disk bit by bit, not in one burst at the end, and no faster than asked for. To be called after each
+    /// segment: the pauses are as short as that, since on a processor that the image shares with the requests each piece of work between two
+    /// of them is what a request waits for.
     pub(crate) fn smooth(&mut self) -> Result<()> {
         self.check_pace()?;
         while self.offset - self.behind >= BEHIND_BYTES {
@@ -93,9 +107,8 @@ impl GrowingFile {
                 return Err(Error::io("write", &self.temp, source));
             }
             self.behind += BEHIND_BYTES;
-            self.wait()?;
         }
-        Ok(())
+        self.wait()
     }
 
     fn check_pace(&mut self) -> Result<()> {
@@ -106,12 +119,11 @@ impl GrowingFile {
         Err(self.given_up())
     }
 
-    /// Waits until there may be more after [`BEHIND_BYTES`].
+    /// Waits until there may be more.
     fn wait(&mut self) -> Result<()> {
-        let now = Instant::now();
         let rate = self.pace.as_ref().and_then(|pace| pace.bytes_per_second());
-        let mut left = rate.map_or(Duration::ZERO, |rate| pause(rate, BEHIND_BYTES, self.due, now));
-        self.due = now + left;
+        let mut left = self.due.pause(rate, self.offset - self.paced, Instant::now());
+        self.paced = self.offset;
         while !left.is_zero() {
             let nap = left.min(NAP_MAX);
             std::thread::sleep(nap);
@@ -148,12 +160,20 @@ impl Drop for GrowingFile {
     }
 }
 
-/// How long to wait after `bytes` that might be written at `due` and were by `now`. What was too slow is not made up for: a burst is what others
-/// would wait for.
-fn pause(rate: NonZeroU64, bytes: u64, due: Instant, now: Instant) -> Duration {
-    let takes_us = u128::from(bytes) * 1_000_000 / u128::from(rate.get());
-    let takes = Duration::from_micros(u64::try_from(takes_us).unwrap_or(u64::MAX)).min(PAUSE_MAX);
-    (due + takes).saturating_duration_since(now)
+/// When the next bytes may come.
+#[derive(Debug)]
+struct Due(Instant);
+
+impl Due {
+    /// How long to wait after so many bytes, which were written by `now`. What was too slow is not made up for: a burst is what others would wait
+    /// for.
+    fn pause(&mut self, rate: Option<NonZeroU64>, bytes: u64, now: Instant) -> Duration {
+        let takes_us = rate.map_or(0, |rate| u128::from(bytes) * 1_000_000 / u128::from(rate.get()));
+        let takes = Duration::from_micros(u64::try_from(takes_us).unwrap_or(u64::MAX)).min(PAUSE_MAX);
+        let left = (self.0 + takes).saturating_duration_since(now);
+        self.0 = now + left;
+        left
+    }
 }
 
 /// The longest that a rate makes the writer wait for one piece: the slowest that it takes at its word.
@@ -174,12 +194,15 @@ mod tests {
     fn a_pause_makes_up_for_what_was_too_fast_and_not_for_what_was_too_slow() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let rate = NonZeroU64::new(1 << 20).unwrap();
-        assert_eq!(pause(rate, 1 << 20, at(0), at(0)), Duration::from_secs(1));
-        assert_eq!(pause(rate, 1 << 20, at(1_000), at(1_600)), Duration::from_millis(400));
-        assert_eq!(pause(rate, 1 << 20, at(2_000), at(5_000)), Duration::ZERO, "it took three seconds");
-        assert_eq!(pause(rate, 1 << 19, at(5_000), at(5_100)), Duration::from_millis(400), "and saved nothing by it");
-        assert_eq!(pause(NonZeroU64::MIN, u64::MAX, at(0), at(0)), PAUSE_MAX);
+        let rate = NonZeroU64::new(1 << 20);
+        let mut due = Due(begun);
+        assert_eq!(due.pause(rate, 1 << 20, at(0)), Duration::from_secs(1));
+        assert_eq!(due.pause(rate, 1 << 20, at(1_600)), Duration::from_millis(400));
+        assert_eq!(due.pause(rate, 1 << 20, at(5_000)), Duration::ZERO, "it took three seconds");
+        assert_eq!(due.pause(rate, 1 << 19, at(5_100)), Duration::from_millis(400), "and saved nothing by it");
+        assert_eq!(due.pause(None, 1 << 20, at(6_000)), Duration::ZERO, "as fast as it goes");
+        assert_eq!(due.pause(rate, 1 << 20, at(6_100)), Duration::from_millis(900), "nor by that");
+        assert_eq!(due.pause(Some(NonZeroU64::MIN), u64::MAX, at(7_000)), PAUSE_MAX);
     }
 
     /// Goes on for so many looks, at a byte a second.

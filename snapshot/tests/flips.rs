@@ -13,6 +13,8 @@ use ringkeeper_snapshot::image::Image;
 use ringkeeper_snapshot::{Damage, DataDir, Error, verify};
 
 const FOOTER_BYTES: usize = 192;
+/// A segment's kind.
+const NODES: u8 = 3;
 
 /// The committed image under its name in this directory, its bytes, and what is in it.
 fn image(dir: &Path) -> (PathBuf, Vec<u8>, Contents) {
@@ -78,6 +80,35 @@ fn every_flipped_byte_is_found_and_no_wrong_record_comes_out() {
             });
         }
     });
+}
+
+/// A disk that returns other bytes the second time: each segment changes as soon as its first record was read.
+#[test]
+fn records_are_those_that_were_checked_whatever_becomes_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes, contents) = image(dir.path());
+    let mut other = bytes.clone();
+    // Words alone: pointers into nowhere would tell on themselves.
+    for at in 0..bytes.len() {
+        if bytes[at..].starts_with(b"sample") || bytes[at..].starts_with(b"data of") {
+            other[at] = b'?';
+        }
+    }
+    assert!(other != bytes);
+    let mut firsts = vec![0];
+    for segment in segments(&bytes).into_iter().filter(|segment| bytes[segment.header + 4] == NODES) {
+        let records = u32::from_le_bytes(bytes[segment.header + 12..segment.header + 16].try_into().unwrap());
+        firsts.push(firsts.last().unwrap() + records as usize);
+    }
+    assert!(firsts.len() > 3 && firsts.last() == Some(&contents.nodes.len()), "{firsts:?}");
+    let file = File::options().write(true).open(&path).unwrap();
+    let image = Image::open(&path).unwrap();
+    let mut nodes = image.nodes();
+    for (number, expected) in contents.nodes.iter().enumerate() {
+        let is_first = firsts.contains(&number);
+        file.write_all_at(if is_first { &bytes } else { &other }, 0).unwrap();
+        assert_eq!(nodes.next_node().unwrap(), Some(expected.record()), "znode {number}");
+    }
 }
 
 #[test]

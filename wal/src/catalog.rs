@@ -32,15 +32,16 @@ pub struct History {
 /// first half of [`Log::open`](crate::Log::open). Checks every byte of the newest segment, which a start after a clean stop need not; the
 /// others are checked by the reader that passes them.
 pub fn inspect<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Error> {
-    find_history(disk, options, true)
+    find_history(disk, options, u64::MAX)
 }
 
-/// As [`inspect`], for the start: what lies behind the end that the note of a clean stop tells of is not read.
+/// As [`inspect`], for the start: of what lies behind the end that the note of a clean stop tells of, only so much is read as shows that
+/// nobody went on there.
 pub(crate) fn inspect_for_start<R: ReadDisk>(disk: &R, options: &Options) -> Result<History, Error> {
-    find_history(disk, options, false)
+    find_history(disk, options, options.bytes_behind_note())
 }
 
-fn find_history<R: ReadDisk>(disk: &R, options: &Options, reads_behind: bool) -> Result<History, Error> {
+fn find_history<R: ReadDisk>(disk: &R, options: &Options, reads_behind: u64) -> Result<History, Error> {
     let closed = Closed::read(disk);
     let (segments, spares) = read_headers(disk)?;
     let newest_generation = segments.values().flatten().map(|s| s.header.generation).max();
@@ -75,7 +76,7 @@ pub(crate) fn find_ends<R: ReadDisk>(
     disk: &R,
     path: Vec<Arc<Segment>>,
     closed: Option<Closed>,
-    reads_behind: bool,
+    reads_behind: u64,
 ) -> Result<(Vec<PathEntry>, Tail), Error> {
     let Some(head) = path.last() else { return Ok((Vec::new(), Tail::Clean)) };
     let (head_end, tail) = scan_head(disk, head, closed.and_then(|closed| closed.end_of(head)), reads_behind)?;

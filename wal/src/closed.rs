@@ -5,6 +5,11 @@
 //! damaged too. So [`Log::close`](crate::Log::close) notes it in a file of its own, and [`Log::open`](crate::Log::open) removes that file,
 //! durably, before it writes anything: while the file is there, nothing was written since.
 //!
+//! But by a RingKeeper that is older than this file, which leaves it where it is. What that one wrote is found by reading on from group to
+//! group, as long as the first block behind the noted end reads: the seal with which it began. If that block is lost, its groups would be
+//! missed. So a start looks a little further ([`Options::bytes_behind_note`](crate::Options)), and where it finds a group, that block is damage, as
+//! without the note.
+//!
 //! Owns that file. It must never be there beside a log that was written behind the end it tells of, and never be needed: one that
 //! is not whole, or tells of another segment, is as good as none. It fails with the disk's errors;
 //! `tests/a_closed_log_is_not_read_behind_its_end.rs` would catch a mistake.

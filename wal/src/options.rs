@@ -84,6 +84,12 @@ impl Options {
         (self.group_bytes + RECORD_HEADER_BYTES + self.max_record_bytes)
             .next_multiple_of(usize::try_from(self.block_bytes).unwrap_or(HEADER_BYTES))
     }
+
+    /// Bytes behind the end that the note of a clean stop tells of in which whoever went on there left a group, although his first seal
+    /// and his first group be lost: the seal's block, the largest group, and the block with which the next one begins.
+    pub(crate) fn bytes_behind_note(&self) -> u64 {
+        self.group_capacity() as u64 + 2 * u64::from(self.block_bytes)
+    }
 }
 
 impl Default for Options {

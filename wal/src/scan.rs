@@ -3,8 +3,8 @@
 //! Groups are issued one at a time, each only after the one before is durable. So a group that reads well behind one
 //! that does not proves that the broken one had been durable: that is damage. With no such witness the broken group
 //! was the one in flight: a torn tail, never acknowledged, and the log ends before it. (A seal is such a witness; that
-//! is why a clean shutdown and an idle log write one.) After a clean stop a note ([`crate::closed`]) says where the log ends: then no witness is
-//! looked for behind that, and records that are missing before it were durable.
+//! is why a clean shutdown and an idle log write one.) After a clean stop a note ([`crate::closed`]) says where the log ends: then a witness is
+//! looked for just behind that alone, and records that are missing before it were durable.
 //!
 //! `tests/damage_is_named_and_a_torn_tail_is_cut.rs` flips every byte and cuts the last group at every sector.
 
@@ -41,13 +41,13 @@ pub(crate) enum Tail {
 /// Walks all groups of the newest segment: where the last good one ends, and what comes then. The error is the disk's.
 ///
 /// The segment may be written meanwhile: a group that did not read a moment ago, and reads now that a later one is there, was in flight.
-/// Where it is known that the segment was `closed` and not written since, it is damage if it ends before that; and unless all is to be read
-/// (`reads_behind`), nobody looks for a later group where it ends just there.
+/// Where it is known that the segment was `closed`, it is damage if it ends before that; and where it ends just there, later groups are
+/// looked for in so many bytes behind that alone (`reads_behind`).
 pub(crate) fn scan_head<R: ReadDisk>(
     disk: &R,
     segment: &Arc<Segment>,
     closed: Option<End>,
-    reads_behind: bool,
+    reads_behind: u64,
 ) -> Result<(End, Tail), Error> {
     let mut walk = GroupWalk::open(disk, segment)?;
     loop {
@@ -57,10 +57,9 @@ pub(crate) fn scan_head<R: ReadDisk>(
             Err(error) if error.is_damage() => return Ok((walk.at, Tail::Damaged(error))),
             Err(error) => return Err(error),
         };
-        if !reads_behind && fault == GroupFault::Foreign && closed == Some(walk.at) {
-            return Ok((walk.at, Tail::Clean));
-        }
-        let Some(witness) = find_witness(&walk)? else {
+        let is_as_closed = fault == GroupFault::Foreign && closed == Some(walk.at);
+        let reach = if is_as_closed { walk.at.offset.saturating_add(reads_behind) } else { u64::MAX };
+        let Some(witness) = find_witness(&walk, reach)? else {
             if closed.is_some_and(|closed| closed.zxid > walk.at.zxid) {
                 return Ok((walk.at, Tail::Damaged(walk.damage(fault.what()))));
             }
@@ -184,16 +183,17 @@ impl<R: ReadDisk> GroupWalk<R> {
     }
 }
 
-/// Looks for a good group behind the one where the walk stands, issued when that one was known to be durable.
-fn find_witness<R: ReadDisk>(walk: &GroupWalk<R>) -> Result<Option<u64>, Error> {
+/// Looks for a good group behind the one where the walk stands, issued when that one was known to be durable. It begins before `reach`.
+fn find_witness<R: ReadDisk>(walk: &GroupWalk<R>, reach: u64) -> Result<Option<u64>, Error> {
     let (segment, broken) = (walk.segment.clone(), walk.at.offset);
     let identity = segment.identity();
     let block = to_usize(segment.header.block_bytes.into());
+    let reach = reach.checked_next_multiple_of(block as u64).unwrap_or(u64::MAX).min(segment.header.segment_bytes);
     let mut window = vec![0; SCAN_WINDOW_BYTES.next_multiple_of(block)];
     let mut group = Vec::new();
     let mut at = broken + block as u64;
-    while at < segment.header.segment_bytes {
-        let bytes = window.len().min(to_usize(segment.header.segment_bytes - at));
+    while at < reach {
+        let bytes = window.len().min(to_usize(reach - at));
         window.truncate(bytes);
         walk.fill(at, &mut window)?;
         for (offset, candidate) in (at..).step_by(block).zip(window.chunks_exact(block)) {

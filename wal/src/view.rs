@@ -100,7 +100,7 @@ impl<R: ReadDisk> LogView<R> {
     }
 
     fn along(disk: &R, path: Vec<Arc<Segment>>, fault: Option<Error>) -> Result<LogView<R>, Error> {
-        let (path, tail) = find_ends(disk, path, Closed::read(disk), true)?;
+        let (path, tail) = find_ends(disk, path, Closed::read(disk), u64::MAX)?;
         let (torn_tail, fault) = match tail {
             Tail::Clean => (None, fault),
             Tail::Damaged(error) => (None, Some(error)),

@@ -146,6 +146,42 @@ fn records_that_are_gone_with_all_behind_them_are_missed() {
     assert!(start(&without).unwrap() == records[..2]);
 }
 
+/// What a RingKeeper that does not know the note makes of a closed log: it leaves the note, and goes on with a seal and these groups, of one
+/// record each. Gives all records too, and where the noted end is.
+fn gone_on_beside_its_note(groups: &[usize]) -> (SimDisk, Vec<Record>, usize) {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(disk.clone(), Options { segment_bytes: 64 << 10, ..tiny(1) }).unwrap();
+    let mut records = vec![commit_one(&mut log, 1, 10)];
+    log.close().unwrap();
+    let (note, end) = (disk.files()[NOTE].clone(), usize::try_from(log.position().offset).unwrap());
+    let (mut log, _) = open(disk.clone(), Options { segment_bytes: 64 << 10, ..tiny(2) }).unwrap();
+    records.extend(groups.iter().zip(2..).map(|(bytes, zxid)| commit_one(&mut log, zxid, *bytes)));
+    assert_eq!(log.segment_count(), 1);
+    disk.put_file(NOTE, &note);
+    (disk, records, end)
+}
+
+#[test]
+fn a_log_that_went_on_beside_its_note_is_read_on_and_what_it_lost_is_damage() {
+    let start = |disk: &SimDisk| open(disk.clone(), Options { segment_bytes: 64 << 10, ..tiny(3) });
+    // Bytes of the records, and how many blocks are lost behind the noted end: the seal, and with it the largest group that there is.
+    for (groups, lost) in [(&[10][..], 1), (&[5500, 10], 1), (&[5500, 10], 3)] {
+        let (disk, records, end) = gone_on_beside_its_note(groups);
+        let all = start(&disk.deep_clone()).unwrap().1;
+        assert!(all == records, "{groups:?}: it is all there");
+        change(&disk, SEGMENT, |bytes| bytes[end..end + lost * BLOCK].fill(0));
+        let Err(fault) = start(&disk) else { panic!("{groups:?}, {lost} lost: what comes behind was missed") };
+        let Error::Damage { file, offset, after_zxid, .. } = &fault else { panic!("{fault}") };
+        assert_eq!((file.as_str(), *offset, *after_zxid), (SEGMENT, end as u64, 1), "{groups:?}, {lost} lost");
+        let said = inspect(&disk, &tiny(3)).unwrap_err();
+        assert_eq!(said.to_string(), fault.to_string(), "a tool says what a start says");
+    }
+    // The seal alone held nothing.
+    let (disk, records, end) = gone_on_beside_its_note(&[]);
+    change(&disk, SEGMENT, |bytes| bytes[end..end + BLOCK].fill(0));
+    assert!(start(&disk).unwrap().1 == records);
+}
+
 #[test]
 fn a_note_that_is_not_whole_or_tells_of_another_log_is_as_good_as_none() {
     let (closed, records) = closed_log();

@@ -49,6 +49,10 @@ pub(crate) struct ImagePauseArgs {
     /// Seconds of load before each of Java's runs, which the JVM needs to compile what is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     java_warmup: f64,
+    /// Run a pair again if this machine's host took more processor time from it than this within one of its runs; at most as many pairs
+    /// are run again as are asked for, and what was left out is said
+    #[arg(long, value_name = "MS")]
+    stolen_ms_max: Option<u64>,
     #[command(flatten)]
     load: LoadArgs,
 }
@@ -96,25 +100,57 @@ pub(crate) fn run(args: &ImagePauseArgs) -> Result<()> {
     crate::pin(args.load.load_cpu)?;
     let offers: Vec<Offer> = sites.into_iter().map(|site| offer(args, &ground, site)).collect::<Result<_>>()?;
     let mut runs = Vec::new();
+    let mut left_out = Vec::new();
     for pair in 0..args.pairs {
         for offer in &offers {
-            for with_images in [pair % 2 == 1, pair % 2 == 0] {
-                runs.push(one(args, &ground, offer, with_images)?);
-            }
+            let again_max = args.pairs.saturating_sub(u32::try_from(left_out.len()).unwrap_or(u32::MAX));
+            runs.extend(one_pair(args, &ground, offer, pair, again_max, &mut left_out)?);
         }
     }
     page.paragraph(&format!(
         "{} znodes of {} bytes; sets of random ones at a fixed rate, {} connections, {} pairs of runs of {} s. Latency from the intended start, µs. \
-         Medians [range]; ratios are of the two runs of a pair.",
+         Medians [range]; ratios are of the two runs of a pair. Undisturbed: of the tenths of a second in which, and in the two before which, this \
+         machine's host took no processor time from it.",
         args.ground.znodes, args.ground.data_bytes, args.load.connections, args.pairs, args.duration
     ));
     let titles = ["server", "latency", "without", "with images", "ratio"];
     page.table(&titles, &offers.iter().flat_map(|offer| latency_cells(offer, &runs)).collect::<Vec<_>>());
     offers.iter().for_each(|offer| page.paragraph(&words(offer, &runs)));
+    if let Some(stolen_ms_max) = args.stolen_ms_max {
+        page.paragraph(&format!(
+            "Left out: {} pairs in which the host took more than {stolen_ms_max} ms of processor time from this machine within a run, and which were run \
+             again; their ratios of p99: {}.",
+            left_out.len(),
+            if left_out.is_empty() { "none".to_owned() } else { left_out.join(", ") }
+        ));
+    }
     if let Some(path) = &args.ground.json {
         write_json(path, &runs)?;
     }
     page.end(args.ground.out.as_deref())
+}
+
+/// The two runs of a pair; once more if the host spoiled it.
+fn one_pair(
+    args: &ImagePauseArgs,
+    ground: &Ground,
+    offer: &Offer,
+    pair: u32,
+    again_max: u32,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<PauseRun>> {
+    for again in (0..=again_max).rev() {
+        let order = [!pair.is_multiple_of(2), pair.is_multiple_of(2)];
+        let runs =
+            order.into_iter().map(|with_images| one(args, ground, offer, with_images)).collect::<Result<Vec<_>>>()?;
+        let spoiled = args.stolen_ms_max.is_some_and(|max| runs.iter().any(|run| run.report.stolen_ms > max));
+        if !spoiled || again == 0 {
+            return Ok(runs);
+        }
+        let p99 = |with| runs.iter().find(|run| run.with_images == with).map_or(0.0, |run| run.report.latency_us.p99);
+        left_out.push(format!("{:.2}", p99(true) / p99(false).max(1.0)));
+    }
+    unreachable!("the last round returns")
 }
 
 /// Finds out how much a server takes.
@@ -183,8 +219,12 @@ fn one(args: &ImagePauseArgs, ground: &Ground, offer: &Offer, with_images: bool)
     // Java's are counted as files, which it keeps while it runs; RingKeeper's log has a line for each.
     let image_count = if asks { images.len() } else { site.image_files()?.len().saturating_sub(before) };
     let (name, p99, max) = (site.name(), report.latency_us.p99, report.latency_us.max);
+    let undisturbed = report.undisturbed_us.p99;
     let with = if with_images { "with" } else { "without" };
-    eprintln!("{name} {with} images: p99 {p99:.0} µs, max {max:.0} µs, {image_count} images");
+    let stolen_ms = report.stolen_ms;
+    eprintln!(
+        "{name} {with} images: p99 {p99:.0} µs ({undisturbed:.0} undisturbed), max {max:.0} µs, {image_count} images; the host took {stolen_ms} ms"
+    );
     leave(running)?;
     Ok(PauseRun { site: name, with_images, report, image_count, images, memory_max, memory_after })
 }
@@ -214,14 +254,19 @@ fn watch(running: &Running<'_>, asks: bool, warmup: Duration, is_over: &AtomicBo
 
 fn latency_cells(offer: &Offer, runs: &[PauseRun]) -> Vec<Vec<String>> {
     type Figure = fn(&RunReport) -> f64;
-    let rows: [(&str, usize, Figure); 7] = [
+    let rows: [(&str, usize, Figure); 12] = [
         ("p50", 0, |run| run.latency_us.p50),
         ("p90", 0, |run| run.latency_us.p90),
         ("p99", 0, |run| run.latency_us.p99),
         ("p99.9", 0, |run| run.latency_us.p99_9),
         ("max", 0, |run| run.latency_us.max),
+        ("p50, undisturbed", 0, |run| run.undisturbed_us.p50),
+        ("p90, undisturbed", 0, |run| run.undisturbed_us.p90),
+        ("p99, undisturbed", 0, |run| run.undisturbed_us.p99),
+        ("undisturbed share of the time", 2, |run| run.undisturbed_share),
         ("done per second", 0, |run| run.ops_per_s),
         ("generator cores", 2, |run| run.generator.cores),
+        ("taken by the host, ms", 0, |run| run.stolen_ms as f64),
     ];
     let cell =
         |figures: Vec<f64>, digits: usize| Spread::over(figures).map_or("-".to_owned(), |s| format!("{s:.digits$}"));

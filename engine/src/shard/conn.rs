@@ -2,6 +2,7 @@
 
 use super::asked::ConnCounts;
 use super::long::LongWait;
+use super::places::Turn;
 use crate::auth::AuthId;
 use crate::sasl::Exchange;
 use crate::stream::ConnId;
@@ -80,6 +81,8 @@ pub(super) struct Conn {
     pub(super) cold_waits: u8,
     /// It waits for a long read: nothing goes out, and no further request is looked at.
     pub(super) long: Option<Box<LongWait>>,
+    /// Its next request is a long read and waits for a place.
+    pub(super) place_turn: Option<Turn>,
     pub(super) is_paused: bool,
     pub(super) is_queued: bool,
     pub(super) is_dirty: bool,
@@ -114,6 +117,7 @@ impl Conn {
             is_cold: false,
             cold_waits: 0,
             long: None,
+            place_turn: None,
             is_paused: false,
             is_queued: false,
             is_dirty: false,

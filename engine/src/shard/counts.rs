@@ -187,6 +187,8 @@ pub struct ShardCounts {
     pub throttled_ops: u64,
     /// How often a request waited for a part of the image to be read from the disk.
     pub cold_waits: u64,
+    /// Long reads that waited because their client had others under way.
+    pub long_waits: u64,
     /// Requests that had been held back until they were stale, and were dropped with their connection.
     pub stale_requests_dropped: u64,
     /// Large requests whose connection was closed.
@@ -234,6 +236,7 @@ impl Default for ShardCounts {
             throttle_waits: 0,
             throttled_ops: 0,
             cold_waits: 0,
+            long_waits: 0,
             stale_requests_dropped: 0,
             large_requests_rejected: 0,
             connects_throttled: 0,

@@ -18,6 +18,7 @@ mod deliver;
 mod held;
 mod identity;
 mod long;
+mod places;
 mod reads;
 mod serve;
 mod slots;
@@ -32,6 +33,7 @@ pub use asked::{ConnCounts, ConnInfo, ConnWatches, Piece, WatchCursor};
 use conn::{Conn, Phase};
 pub use counts::{BUCKETS, Histogram, Measured, ShardCounts, Summary, bucket_of};
 pub use long::{LongRead, LongReply};
+use places::Places;
 use proto::Zxid;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -195,6 +197,7 @@ pub struct ShardState {
     actions: Vec<Action>,
     cold: Vec<(ConnId, Cold)>,
     long_reads: Vec<(ConnId, LongRead)>,
+    places: Places,
     counts: ShardCounts,
     measured: Measured,
     /// Requests of all its connections that the core has.
@@ -228,6 +231,7 @@ impl ShardState {
             actions: Vec::new(),
             cold: Vec::new(),
             long_reads: Vec::new(),
+            places: Places::default(),
             counts: ShardCounts::default(),
             measured: Measured::default(),
             in_flight: 0,
@@ -308,6 +312,8 @@ impl ShardState {
         let is_held = conn.ticket.is_some_and(|ticket| self.held.remove(&ticket).is_some());
         self.counts.stale_requests_dropped += u64::from(is_held && drops_stale);
         self.watches.remove_conn(id);
+        self.leave_place(&mut conn);
+        self.wake_for_place(conn.peer.ip());
         if conn.session.0 != 0 {
             // Nobody else will tell of its last words, and from them on the session has its whole timeout to come back.
             if conn.heard || conn.is_paused {
@@ -546,6 +552,8 @@ enum Visit {
     More,
     /// The core has no room.
     NoRoom,
+    /// There is no place for its long read.
+    NoPlace,
     /// A limit holds it back.
     Held(Hold),
     Close(CloseReason),

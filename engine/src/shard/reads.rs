@@ -1,5 +1,6 @@
 //! Reads: requests that a shard answers itself, from the tree under its side of the lock (`FinalRequestProcessor`, 3.9).
 
+use super::places::Places;
 use super::watches::Watches;
 use crate::auth::{self, AuthId, AuthRules};
 use crate::stream::ConnId;
@@ -9,6 +10,7 @@ use proto::reply::{OpResult, ReplyHeader};
 use proto::request::{MultiOp, PathType, ReadRequest, Request, SetWatchesRequest};
 use proto::watch::{self, EventType, NO_ZXID, WatchMode, WatcherType};
 use proto::{Acl, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid, jute};
+use std::net::IpAddr;
 
 /// Who reads, and through what.
 #[derive(Debug)]
@@ -23,32 +25,51 @@ pub(super) struct Reader<'t, 'a> {
     pub(super) zxid: Zxid,
     /// The largest reply, in bytes.
     pub(super) reply_bytes_max: usize,
+    /// Children from which on a listing is made elsewhere.
+    pub(super) listing_long: usize,
+    /// Has the client of this address a place for it?
+    pub(super) places: &'a Places,
+    pub(super) client: IpAddr,
 }
 
 /// What became of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+#[derive(Debug)]
+pub(super) enum Answered<'t> {
     /// It is what the client asked for, or the error that it earned.
     Whole,
     /// It would have been larger than it may be, and is an error.
     TooLarge,
+    /// Nothing was written: the children of this znode are so many that they are to be listed elsewhere. They may be read, and the watch is left.
+    Long(Node<'t>),
+    /// Nothing was done: it would be such a listing, and its client has too many of them under way.
+    NoPlace,
 }
 
 type Result<T> = std::result::Result<T, ErrorCode>;
 
 impl<'t> Reader<'t, '_> {
-    /// Appends the whole reply to `out`: a header with the record, or with an error alone.
-    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) -> Answered {
-        let start = out.len();
-        let mut outcome = Ok(());
-        let zxid = self.zxid;
-        // setWatches says first what has happened since: those events go before the reply.
-        if let Request::SetWatches(set) | Request::SetWatches2(set) = request {
-            self.set_watches(set, out);
+    /// Appends the whole reply to `out`: a header with the record, or with an error alone. A long listing is not written.
+    pub(super) fn answer(&mut self, xid: Xid, request: &Request<'_>, out: &mut Vec<u8>) -> Answered<'t> {
+        let (start, zxid) = (out.len(), self.zxid);
+        let mut listed = None;
+        match request {
+            Request::GetChildren(read) | Request::GetChildren2(read) => match self.listed(read) {
+                Ok(Listed::Here(node)) => listed = Some(Ok(node)),
+                Ok(Listed::Elsewhere(node)) => return Answered::Long(node),
+                Ok(Listed::NotNow) => return Answered::NoPlace,
+                Err(code) => listed = Some(Err(code)),
+            },
+            // It says first what has happened since: those events go before the reply.
+            Request::SetWatches(set) | Request::SetWatches2(set) => self.set_watches(set, out),
+            _ => {}
         }
+        let mut outcome = Ok(());
         jute::frame(out, |w| {
             ReplyHeader::ok(xid, zxid).write(w);
-            outcome = self.record(request, w);
+            outcome = match listed {
+                Some(node) => node.map(|node| write_children(&node, matches!(request, Request::GetChildren2(_)), w)),
+                None => self.record(request, w),
+            };
         });
         if out.len() - start > self.reply_bytes_max && outcome.is_ok() {
             outcome = Err(ErrorCode::SystemError);
@@ -68,17 +89,12 @@ impl<'t> Reader<'t, '_> {
         if is_too_large { Answered::TooLarge } else { Answered::Whole }
     }
 
+    /// Writes the record of the reply, but of those that list children.
     fn record(&mut self, request: &Request<'_>, w: &mut Writer<'_>) -> Result<()> {
         match request {
             Request::Exists(read) => self.exists(read, w),
             Request::GetData(read) => self.get_data(read, w),
             Request::GetAcl(path) => self.get_acl(path, w),
-            Request::GetChildren(read) => self.get_children(read, w).map(|_| ()),
-            Request::GetChildren2(read) => {
-                let node = self.get_children(read, w)?;
-                node.stat().write(w);
-                Ok(())
-            }
             Request::MultiRead(multi) => {
                 let start = w.position();
                 for op in &multi.ops {
@@ -142,14 +158,17 @@ impl<'t> Reader<'t, '_> {
         Ok(node)
     }
 
-    /// Writes the names of the children and leaves the watch.
-    fn get_children(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<Node<'t>> {
+    /// Finds the znode whose children are asked for, if they may be read, and leaves the watch.
+    fn listed(&mut self, read: &ReadRequest<'_>) -> Result<Listed<'t>> {
         let node = self.readable(read.path)?;
+        let is_long = node.child_count() >= self.listing_long;
+        if is_long && !self.places.has_one(self.client) {
+            return Ok(Listed::NotNow);
+        }
         if read.watch {
             self.watches.add_child(read.path, self.conn);
         }
-        w.strings(node.children());
-        Ok(node)
+        Ok(if is_long { Listed::Elsewhere(node) } else { Listed::Here(node) })
     }
 
     fn exists(&mut self, read: &ReadRequest<'_>, w: &mut Writer<'_>) -> Result<()> {
@@ -200,8 +219,7 @@ impl<'t> Reader<'t, '_> {
                 (OpCode::GetData, self.get_data(&ReadRequest { path, watch: false }, &mut inner))
             }
             MultiOp::GetChildren(ReadRequest { path, .. }) => {
-                let read = ReadRequest { path, watch: false };
-                (OpCode::GetChildren, self.get_children(&read, &mut inner).map(|_| ()))
+                (OpCode::GetChildren, self.readable(path).map(|node| write_children(&node, false, &mut inner)))
             }
             _ => return Err(ErrorCode::MarshallingError),
         };
@@ -267,5 +285,20 @@ impl<'t> Reader<'t, '_> {
         for path in set.persistent_recursive.iter() {
             self.watches.add(path, self.conn, WatchMode::PersistentRecursive);
         }
+    }
+}
+
+/// Where the children of a znode are listed.
+enum Listed<'t> {
+    Here(Node<'t>),
+    Elsewhere(Node<'t>),
+    /// Elsewhere, once there is a place.
+    NotNow,
+}
+
+fn write_children(node: &Node<'_>, with_stat: bool, w: &mut Writer<'_>) {
+    node.write_children(w);
+    if with_stat {
+        node.stat().write(w);
     }
 }

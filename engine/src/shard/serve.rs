@@ -4,6 +4,7 @@ use super::conn::{Conn, InFlight, Phase};
 use super::reads::{Answered, Reader};
 use super::{Action, CloseReason, Hold, Note, Served, ShardState, Step, Visit, Way, asked};
 use crate::replica::Forward;
+use crate::stream::ConnId;
 use crate::tree::Tree;
 use proto::connect::ConnectRequest;
 use proto::reply::ReplyHeader;
@@ -54,6 +55,7 @@ impl ShardState {
             let has_output = !conn.out.is_empty();
             let resume = conn.is_paused && conn.undecoded().len() <= self.options.frame_bytes_max;
             conn.is_paused &= !resume;
+            self.pass_on_place(&mut conn, visit);
             self.put_back(conn);
             if resume {
                 self.actions.push(Action::Resume(id));
@@ -62,7 +64,7 @@ impl ShardState {
                 self.dirty(id);
             }
             match visit {
-                Visit::Waits => {}
+                Visit::Waits | Visit::NoPlace => {}
                 Visit::More => {
                     self.make_ready(id);
                     visits += 1;
@@ -216,8 +218,18 @@ impl ShardState {
             return Step::Stop(Visit::Waits);
         }
         match request {
-            Some(Ok(request)) if self.begin_long(conn, header.xid, &request, tree, now_us) => return Step::Done,
-            Some(Ok(request)) => self.read(conn, header.xid, &request, tree),
+            Some(Ok(request)) => match self.read(conn, header.xid, &request, tree) {
+                Answered::Whole => {}
+                Answered::TooLarge => self.reply_was_too_large(conn.id),
+                Answered::Long(dir) => {
+                    self.begin_long(conn, header.xid, request.op(), &dir, now_us);
+                    return Step::Done;
+                }
+                Answered::NoPlace => {
+                    self.wait_for_place(conn);
+                    return Step::Stop(Visit::NoPlace);
+                }
+            },
             Some(Err(code)) => self.answer_header(conn, ReplyHeader::error(header.xid, self.position, code)),
             None => {
                 self.answer_header(conn, ReplyHeader::error(header.xid, watch::NO_ZXID, ErrorCode::Unimplemented));
@@ -277,7 +289,7 @@ impl ShardState {
         Step::Done
     }
 
-    fn read(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &Tree) {
+    fn read<'t>(&mut self, conn: &mut Conn, xid: Xid, request: &Request<'_>, tree: &'t Tree) -> Answered<'t> {
         conn.write_header_position(self.position);
         let mut reader = Reader {
             tree,
@@ -288,14 +300,22 @@ impl ShardState {
             ids: &conn.ids,
             zxid: self.position,
             reply_bytes_max: self.options.reply_bytes_max,
+            listing_long: self.options.listing_long,
+            places: &self.places,
+            client: conn.peer.ip(),
         };
         let out_before = conn.out.len();
-        if reader.answer(xid, request, &mut conn.out) == Answered::TooLarge {
-            self.counts.reply_limit_errors += 1;
-            self.actions.push(Action::Noted(conn.id, Note::ReplyLimit));
+        let answered = reader.answer(xid, request, &mut conn.out);
+        if matches!(answered, Answered::Whole | Answered::TooLarge) {
+            conn.counts.packets_sent += 1;
+            self.counts.replied(conn.out.len() - out_before);
         }
-        conn.counts.packets_sent += 1;
-        self.counts.replied(conn.out.len() - out_before);
+        answered
+    }
+
+    pub(super) fn reply_was_too_large(&mut self, id: ConnId) {
+        self.counts.reply_limit_errors += 1;
+        self.actions.push(Action::Noted(id, Note::ReplyLimit));
     }
 
     pub(super) fn answer_header(&mut self, conn: &mut Conn, header: ReplyHeader) {

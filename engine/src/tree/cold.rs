@@ -5,7 +5,7 @@
 //! one is missing, the request waits, somebody else reads it in ([`Cold::bring_in`]), and then the request is looked at again. Between that
 //! look and the use a page may be evicted again: then the fault is taken, and is short of nothing but time.
 
-use super::{LISTING_LONG, Node, Tree, read_path, unbroken};
+use super::{LISTING_LONG, Tree, read_path, unbroken};
 use proto::request::{CreateMode, CreateRequest, MultiOp, Request};
 use proto::txn::Txn;
 use proto::{SessionId, path};
@@ -88,7 +88,10 @@ impl Look<'_> {
         match request {
             Request::Exists(read) | Request::GetData(read) => self.node(read.path),
             Request::GetAcl(path) => self.node(path),
-            Request::GetChildren(read) | Request::GetChildren2(read) => self.listing(read.path),
+            Request::GetChildren(read) | Request::GetChildren2(read) => {
+                // A long listing is read in by somebody who may wait for the disk.
+                self.node_and_children(read.path, LISTING_LONG);
+            }
             Request::GetAllChildrenNumber(path) => self.node(path),
             Request::MultiRead(multi) | Request::Multi(multi) => multi.ops.iter().for_each(|op| self.op(op)),
             Request::SetWatches(set) | Request::SetWatches2(set) => {
@@ -116,7 +119,7 @@ impl Look<'_> {
             MultiOp::SetData(set) => self.node(set.path),
             MultiOp::Check(check) => self.node(check.path),
             MultiOp::GetData(read) => self.node(read.path),
-            MultiOp::GetChildren(read) => self.node_and_children(read.path),
+            MultiOp::GetChildren(read) => self.node_and_children(read.path, usize::MAX),
         }
     }
 
@@ -152,24 +155,16 @@ impl Look<'_> {
         }
     }
 
-    /// A long listing is read by somebody who may wait for the disk.
-    fn listing(&mut self, path: &str) {
-        self.node(path);
-        let is_short = |node: Node<'_>| node.child_count() < LISTING_LONG;
-        if self.extents.is_empty() && self.tree.get(read_path(path)).is_some_and(is_short) {
-            self.node_and_children(path);
-        }
-    }
-
-    fn node_and_children(&mut self, path: &str) {
+    /// The znode, and its children if there are fewer than `count_end`.
+    fn node_and_children(&mut self, path: &str, count_end: usize) {
         let path = read_path(path);
         self.node(path);
         // Its own record says how many children there are; while that is cold this is asked again.
         if !self.extents.is_empty() {
             return;
         }
-        let has_any = self.tree.get(path).is_some_and(|node| node.child_count() > 0);
-        if has_any {
+        let count = self.tree.get(path).map_or(0, |node| node.child_count());
+        if (1..count_end).contains(&count) {
             let cold = self.base.children_extents(path).filter(|extent| !self.is_warm(extent));
             let cold: Vec<Extent> = cold.collect();
             self.extents.extend(cold);

@@ -7,9 +7,9 @@
 
 use super::layer::{Entry, Layer, NodeId};
 use super::names::Names;
-use super::{Tree, unbroken};
+use super::{Node, unbroken};
 use ahash::RandomState;
-use snapshot::base::Base;
+use snapshot::base::{Base, BaseNode};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -30,22 +30,22 @@ pub struct Listing {
     base: Option<Arc<Base>>,
 }
 
-impl Tree {
-    /// The children of the znode at `path`, if it is there.
+impl Node<'_> {
+    /// Its children, to be read when the tree has gone on.
     #[must_use]
-    pub fn listing(&self, path: &str) -> Option<Listing> {
-        let node = self.get(path)?;
-        let (dir, count) = (node.shared_path(), node.child_count());
-        let (added, gone) = self.top.find(path).map(|id| self.top.share_children(id)).unwrap_or_default();
-        let mut listing = Listing { dir, count, added, gone, frozen: None, base: self.base.clone() };
-        let in_frozen = self.frozen.as_ref().and_then(|frozen| Some((frozen, frozen.find(path)?)));
+    pub fn listing(&self) -> Listing {
+        let tree = self.tree();
+        let (dir, count) = (self.shared_path(), self.child_count());
+        let (added, gone) = tree.top.find(&dir).map(|id| tree.top.share_children(id)).unwrap_or_default();
+        let in_frozen = tree.frozen.as_ref().and_then(|frozen| Some((frozen, frozen.find(&dir)?)));
+        let mut listing = Listing { dir, count, added, gone, frozen: None, base: tree.base.clone() };
         if let Some((frozen, id)) = in_frozen {
             match frozen.entry(id) {
                 Entry::There(_) => listing.frozen = Some((Arc::clone(frozen), id)),
                 Entry::Gone(_) => listing.base = None,
             }
         }
-        Some(listing)
+        listing
     }
 }
 
@@ -105,11 +105,13 @@ impl Listing {
         let is_gone = |path: &str| {
             gone.contains(path) || frozen.is_some_and(|(layer, _)| matches!(layer.look(path), Some(Entry::Gone(_))))
         };
-        for node in self.base.iter().flat_map(|base| unbroken(base.children(&self.dir))) {
-            let node = unbroken(node);
-            if !is_gone(node.path()) {
-                tell(node.path());
-            }
+        if let Some(base) = &self.base {
+            let see = |node: &BaseNode<'_>| {
+                if !is_gone(node.path()) {
+                    tell(node.path())
+                }
+            };
+            unbroken(base.children(&self.dir).and_then(|children| children.visit(see)));
         }
         assert!(found == self.count, "{} has {} children, and {found} are found", self.dir, self.count);
     }

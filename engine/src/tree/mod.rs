@@ -254,7 +254,9 @@ impl Tree {
         let mut stack: Vec<Node<'_>> = self.get(path).into_iter().collect();
         std::iter::from_fn(move || {
             let node = stack.pop()?;
-            stack.extend(node.child_nodes());
+            if node.child_count() > 0 {
+                stack.extend(node.child_nodes());
+            }
             Some(node)
         })
     }
@@ -390,6 +392,15 @@ impl Tree {
     fn get_base(&self, path: &str) -> Option<Node<'_>> {
         let base = self.base.as_ref()?;
         unbroken(base.find(path)).map(|node| Node::of_base(self, node))
+    }
+
+    /// A znode that is there and was found in the lowest place that has it.
+    fn as_it_is_now<'t>(&'t self, found: Node<'t>) -> Node<'t> {
+        match self.layers().find_map(|(_, layer)| layer.look(found.path())) {
+            Some(Entry::There(record)) => Node::of_layer(self, record),
+            Some(Entry::Gone(path)) => panic!("{path} is gone and is listed"),
+            None => found,
+        }
     }
 
     /// The layers in memory from the top, each with its depth.

@@ -1,11 +1,11 @@
 //! Long reads, which are made while the tree goes on: what they show, and what comes before and after them on the connection (laws 4 to 6).
 
-use crate::rig::{Heard, Rig, children, create, get, request};
+use crate::rig::{Heard, Rig, children, create, get, handshake, request};
 use proptest::prelude::*;
 use proto::request::{PathVersion, ReadRequest, Request};
 use ringkeeper_engine::replica::ReplicaOptions;
-use ringkeeper_engine::shard::ShardOptions;
-use ringkeeper_engine::stream::ConnId;
+use ringkeeper_engine::shard::{Action, CloseReason, ShardOptions};
+use ringkeeper_engine::stream::{ConnId, Detach};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From how many children on a listing is long here.
@@ -85,8 +85,50 @@ fn nothing_is_made_for_a_connection_that_has_gone() {
     rig.serve();
     rig.shard.closed(reader);
     let reads = rig.shard.take_long_reads();
-    let made: Vec<_> = reads.into_iter().map(|(_, read)| read.answer().unwrap()).collect();
-    assert!(matches!(made[..], [None]), "{made:?}");
+    let made: Vec<_> = reads.into_iter().map(|(_, read)| read.answer().unwrap().is_made()).collect();
+    assert_eq!(made, [false]);
+}
+
+#[test]
+fn a_long_read_under_way_when_its_session_moves_is_answered_to_nobody_and_holds_up_nothing() {
+    // Its reply is made once the old connection was told to go, once the new one has gone on, or once the old one has gone.
+    for made_at in 0..3 {
+        let mut rig = Rig::with(|options| options.listing_long = LONG);
+        let old = rig.accept(0);
+        rig.receive(old, &handshake(None, Some(false)));
+        rig.settle();
+        let session = rig.take_connected(old);
+        rig.send(old, &[create(1, "/d", ""), create(2, "/d/a", ""), create(3, "/d/b", "")]);
+        rig.settle();
+        assert_eq!(rig.words(old).len(), 3);
+        rig.send(old, &[watched(4, "/d"), get(5, "/d")]);
+        rig.serve();
+        let make_if = |rig: &mut Rig, now| assert!(now != made_at || rig.answer_long());
+
+        let new = rig.accept(1);
+        rig.receive(new, &handshake(Some((session.session_id, session.password)), Some(false)));
+        settle_all_but_long(&mut rig);
+        assert_eq!(rig.take_connected(new).session_id, session.session_id);
+        assert_eq!(rig.actions(), [Action::CloseAfterFlush(old, CloseReason::Detached(Detach::SessionMoved))]);
+        make_if(&mut rig, 0);
+        rig.send(new, &[create(1, "/d/c", ""), children(2, "/d/a")]);
+        settle_all_but_long(&mut rig);
+        assert_eq!(rig.words(new), ["1 /d/c", "2 {}"], "{made_at}");
+        make_if(&mut rig, 1);
+        assert!(rig.hear(old).is_empty(), "{made_at}: neither the reply nor the event behind it");
+        rig.shard.closed(old);
+        make_if(&mut rig, 2);
+        // The watch went with its connection, and the place is free.
+        assert_eq!(rig.shard.watch_count(), 0);
+        let others: Vec<ConnId> = (2..4).map(|slot| rig.connect(slot)).collect();
+        for &conn in others.iter().chain([&new]) {
+            rig.send(conn, &[children(6, "/d")]);
+        }
+        rig.serve();
+        assert_eq!(rig.shard.counts().long_waits, 1, "of three, one waits for the other two");
+        rig.settle();
+        assert_eq!(rig.words(new), [r#"6 {"a", "b", "c"}"#]);
+    }
 }
 
 #[test]

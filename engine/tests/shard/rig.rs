@@ -44,6 +44,8 @@ pub(crate) struct Rig {
     positions: BTreeMap<ConnId, i64>,
     /// Connections so far.
     generation: u32,
+    /// Where the next connections come from.
+    pub(crate) client: Ipv4Addr,
 }
 
 impl Rig {
@@ -75,6 +77,7 @@ impl Rig {
             asked: BTreeMap::new(),
             positions: BTreeMap::new(),
             generation: 0,
+            client: Ipv4Addr::LOCALHOST,
         }
     }
 
@@ -125,9 +128,8 @@ impl Rig {
         let reads = self.shard.take_long_reads();
         let any = !reads.is_empty();
         for (id, read) in reads {
-            if let Some(reply) = read.answer().expect("there is no disk") {
-                self.shard.answered(id, reply, self.now_us);
-            }
+            let reply = read.answer().expect("there is no disk");
+            self.shard.answered(id, reply, self.now_us);
         }
         any
     }
@@ -171,7 +173,7 @@ impl Rig {
     pub(crate) fn accept(&mut self, slot: u32) -> ConnId {
         self.generation += 1;
         let id = ConnId { slot, generation: self.generation };
-        self.shard.accept(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000)), self.now_us);
+        self.shard.accept(id, SocketAddr::from((self.client, 20_000)), self.now_us);
         id
     }
 

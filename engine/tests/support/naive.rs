@@ -4,9 +4,10 @@
 //! that can be counted, children are found by scanning every path, the digest is summed from nothing. It shares with the engine
 //! only the wire types. This file is the state and how it is compared; `naive_ops.rs` executes.
 
+use proto::jute::StrVec;
 use proto::stat::EphemeralOwner;
-use proto::{Acl, ErrorCode, SessionId, Stat, StatPersisted, Zxid};
-use ringkeeper_engine::tree::{FrozenTree, Listing, Tree};
+use proto::{Acl, ErrorCode, Reader, SessionId, Stat, StatPersisted, Writer, Zxid};
+use ringkeeper_engine::tree::{FrozenTree, Listing, Node, Tree};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,10 +162,11 @@ impl Naive {
             let children = found.children().map(|name| name.to_string()).collect::<BTreeSet<_>>();
             assert_eq!(children, self.children(path), "children of {path} {when}");
             assert_eq!(found.child_count(), children.len(), "count of children of {path} {when}");
+            assert_eq!(written_children(&found), children, "written children of {path} {when}");
             let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
             let below = self.nodes.keys().filter(|other| *other != "/" && other.starts_with(&prefix)).count();
             assert_eq!(tree.descendant_count(path), below, "znodes below {path} {when}");
-            assert_eq!(names_of(&tree.listing(path).expect("it is there")), children, "listing of {path} {when}");
+            assert_eq!(names_of(&found.listing()), children, "listing of {path} {when}");
         }
         let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout_ms)| (id.0, timeout_ms)).collect();
         assert_eq!(sessions, self.sessions, "sessions {when}");
@@ -223,6 +225,16 @@ impl Naive {
         assert_eq!((frozen.data_bytes, frozen.ephemeral_count), (tree.data_bytes(), tree.ephemeral_count()), "{when}");
         self.assert_same(&tree, when);
     }
+}
+
+/// The names that are written of a znode's children, none of them twice.
+fn written_children(node: &Node<'_>) -> BTreeSet<String> {
+    let mut bytes = Vec::new();
+    node.write_children(&mut Writer::new(&mut bytes));
+    let written = StrVec::read_or_null(&mut Reader::new(&bytes)).expect("a vector of strings").expect("is not null");
+    let names: BTreeSet<String> = written.iter().map(str::to_owned).collect();
+    assert_eq!(names.len(), written.len(), "a name is written once");
+    names
 }
 
 /// The names that a listing tells, none of them twice.

@@ -243,7 +243,7 @@ impl Twin {
             .applied
             .nodes
             .keys()
-            .map(|path| (self.applied.children(path), tree.listing(path).expect("it is there")));
+            .map(|path| (self.applied.children(path), tree.get(path).expect("it is there").listing()));
         self.listings = taken.collect();
     }
 

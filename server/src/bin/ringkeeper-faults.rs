@@ -1,5 +1,5 @@
-//! The server with faults of the disk on demand (feature `fault-injection`), under a name of its own so that it never passes for the server:
-//! for `tests/tests/durability/eio.rs` alone.
+//! The server with faults of the disk and gates on demand (feature `fault-injection`), under a name of its own so that it never passes for the
+//! server: for `tests/tests/durability/eio.rs` and `long.rs` alone.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -218,6 +218,7 @@ impl Words<'_> {
             ("log_room_bytes", self.hub.log_queue.room().0),
             ("log_space_refused_count", core.no_log_space),
             ("log_space_short", get(&self.hub.core_stats.log_refuses_writes)),
+            ("long_read_wait_count", shards.sum(|c| c.long_waits)),
             ("memory_limit_bytes", self.hub.memory.limit_bytes()),
             ("memory_refused_count", core.no_memory),
             ("memory_short", u64::from(self.hub.memory.is_short())),

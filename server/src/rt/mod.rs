@@ -39,7 +39,7 @@ use std::time::Duration;
 pub use bell::{Doorbell, Parker, ThreadBell, Woken};
 pub use io::Io;
 pub use listener::ensure_unused;
-pub use thread::spawn_pinned;
+pub use thread::{spawn_pinned, step_back};
 
 /// A connection of one shard. The generation keeps a reused slot from being mistaken for its predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,9 +27,51 @@ pub fn spawn_pinned<T: Send + 'static>(
         .map_err(|source| Error::Thread { name: name.to_owned(), source })
 }
 
+/// Puts the calling thread behind those that answer requests: its share of a processor is that of `nice`, and its turns on it are short.
+///
+/// The kernel lets a turn go on for milliseconds, however small the thread's share and whoever wakes meanwhile. Where requests and such a thread share a
+/// processor, it would take a turn in each gap between two requests. Linux 6.12 and later take a thread's word for the length of its turns;
+/// earlier ones ignore it. Where any of it is not allowed, the thread runs like everybody.
+pub fn step_back(nice: i32) {
+    let _best_effort = rustix::process::nice(nice);
+    let attributes = libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
+        sched_policy: libc::SCHED_OTHER.unsigned_abs(),
+        sched_flags: 0,
+        sched_nice: nice,
+        sched_priority: 0,
+        sched_runtime: TURN_NS,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: the kernel reads `size` bytes of the attributes, which live through the call; 0 is the calling thread.
+    #[expect(unsafe_code, reason = "rustix has no such call")]
+    let _best_effort = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attributes), 0_u32) };
+}
+
+/// The shortest turn that the kernel grants.
+const TURN_NS: u64 = 100_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_steps_back_is_nicer_and_has_short_turns() {
+        let (stat, schedule) = std::thread::spawn(|| {
+            step_back(7);
+            let own = |name| std::fs::read_to_string(format!("/proc/thread-self/{name}")).unwrap_or_default();
+            (own("stat"), own("sched"))
+        })
+        .join()
+        .unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        assert_eq!(fields.get(16), Some(&"7"), "{stat}");
+        // Kernels that can are to do it; not every one says so.
+        if let Some(line) = schedule.lines().find(|line| line.starts_with("se.slice")) {
+            assert!(line.ends_with("100000"), "{line}");
+        }
+    }
 
     #[test]
     fn a_pinned_thread_sees_only_its_cpu() {

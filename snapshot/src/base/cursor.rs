@@ -3,10 +3,13 @@
 //! Owns the way from segment to segment. It must never skip what it cannot read, and never touch a segment in which nothing that is
 //! asked for can be. It fails with [`crate::Error::Damaged`]; `tests/base_round_trip.rs` and `tests/base_flips.rs` would catch a mistake.
 
+use rkyv::util::AlignedVec;
+
+use super::node::BaseNode;
 use super::place::{Place, Run, split};
-use super::reader::{Base, BaseNode};
+use super::reader::Base;
 use super::record::{Record, RowRef};
-use super::segment::SegmentView;
+use super::segment::SegmentWalk;
 use crate::Result;
 
 /// A place between two records of a run.
@@ -18,9 +21,8 @@ pub(crate) struct Cursor<'b> {
     last_key: u64,
     /// The next segment to be opened.
     next: usize,
-    view: Option<SegmentView<'b>>,
-    /// The next record in the opened segment.
-    at: usize,
+    /// In the opened segment, before `next`.
+    walk: Option<SegmentWalk<'b>>,
     ended: bool,
     /// It goes through all of the run.
     is_of_all: bool,
@@ -29,7 +31,7 @@ pub(crate) struct Cursor<'b> {
 impl<'b> Cursor<'b> {
     /// Before the first record.
     pub(crate) fn at_start(base: &'b Base, run: Run) -> Cursor<'b> {
-        Cursor { base, run, last_key: u64::MAX, next: 0, view: None, at: 0, ended: false, is_of_all: false }
+        Cursor { base, run, last_key: u64::MAX, next: 0, walk: None, ended: false, is_of_all: false }
     }
 
     /// Before the first record with the key of `place` that does not lie before `place`; where the
@@ -41,9 +43,7 @@ impl<'b> Cursor<'b> {
         let ends_before =
             base.run(run).segments().get(number).is_some_and(|segment| segment.shape.last_key < place.key);
         if !ends_before {
-            let view = base.view(run, number)?;
-            cursor.at = view.first_from(place)?;
-            cursor.view = Some(view);
+            cursor.walk = Some(base.view(run, number)?.walk_from(place)?);
         }
         Ok(cursor)
     }
@@ -53,29 +53,27 @@ impl<'b> Cursor<'b> {
         self.ended = true;
     }
 
-    /// The next znode, in [`Run::Nodes`]. After an error there is none.
-    pub(crate) fn next_node(&mut self) -> Option<Result<BaseNode<'b>>> {
-        let record = self.next_record()?;
+    /// The next znode, in [`Run::Nodes`], for which it takes this memory. After an error there is none.
+    pub(crate) fn next_node(&mut self, memory: &mut AlignedVec) -> Option<Result<BaseNode<'b>>> {
+        let record = self.next_record(memory)?;
         Some(record.map(|(segment, record)| BaseNode::new(self.base, segment, record)))
     }
 
-    /// The next record and the number of its segment. After an error there is none.
-    pub(crate) fn next_record(&mut self) -> Option<Result<(usize, Record<'b>)>> {
+    /// The next record, for which it takes this memory, and the number of its segment. After an error there is none.
+    pub(crate) fn next_record(&mut self, memory: &mut AlignedVec) -> Option<Result<(usize, Record<'b>)>> {
         if self.ended {
             return None;
         }
-        let record = self.try_next().transpose();
+        let record = self.try_next(memory).transpose();
         self.ended = matches!(record, Some(Err(_)));
         record
     }
 
-    fn try_next(&mut self) -> Result<Option<(usize, Record<'b>)>> {
+    fn try_next(&mut self, memory: &mut AlignedVec) -> Result<Option<(usize, Record<'b>)>> {
         loop {
-            if let Some(view) = &self.view
-                && self.at < view.len()
+            if let Some(walk) = &mut self.walk
+                && let Some(record) = walk.next(memory)?
             {
-                let record = view.at(self.at)?;
-                self.at += 1;
                 return Ok(Some((self.next - 1, record)));
             }
             let segment = self.base.run(self.run).segments().get(self.next);
@@ -83,8 +81,8 @@ impl<'b> Cursor<'b> {
                 return Ok(None);
             }
             let open = if self.is_of_all { Base::view_in_turn } else { Base::view };
-            self.view = Some(open(self.base, self.run, self.next)?);
-            (self.next, self.at) = (self.next + 1, 0);
+            self.walk = Some(open(self.base, self.run, self.next)?.walk());
+            self.next += 1;
         }
     }
 }
@@ -102,21 +100,30 @@ pub struct Children<'b> {
 impl<'b> Children<'b> {
     pub(crate) fn new(base: &'b Base, parent: &str, first_name: &str) -> Result<Children<'b>> {
         let mut cursor = Cursor::at_place(base, Run::Nodes, &Place::of_children(parent, first_name))?;
-        let first = cursor.next_node().transpose()?.filter(|node| split(node.path()).0 == parent);
+        let first = cursor.next_node(&mut AlignedVec::new()).transpose()?.filter(|node| split(node.path()).0 == parent);
         let parent = first.is_some().then(|| parent.into());
         Ok(Children { cursor, first, parent })
     }
-}
 
-impl<'b> Iterator for Children<'b> {
-    type Item = Result<BaseNode<'b>>;
+    /// Shows them one after the other, all in the same memory: for who keeps none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Damaged`]; those before it were shown.
+    pub fn visit(mut self, mut see: impl FnMut(&BaseNode<'b>)) -> Result<()> {
+        let mut memory = AlignedVec::new();
+        while let Some(node) = self.step(&mut memory).transpose()? {
+            see(&node);
+            memory = node.into_memory();
+        }
+        Ok(())
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn step(&mut self, memory: &mut AlignedVec) -> Option<Result<BaseNode<'b>>> {
         let parent = self.parent.as_deref()?;
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        let node = self.cursor.next_node();
+        let node = self.cursor.next_node(memory);
         if let Some(Ok(node)) = &node
             && split(node.path()).0 != parent
         {
@@ -124,6 +131,14 @@ impl<'b> Iterator for Children<'b> {
             return None;
         }
         node
+    }
+}
+
+impl<'b> Iterator for Children<'b> {
+    type Item = Result<BaseNode<'b>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(&mut AlignedVec::new())
     }
 }
 
@@ -143,7 +158,7 @@ impl<'b> Iterator for Nodes<'b> {
     type Item = Result<BaseNode<'b>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next_node()
+        self.cursor.next_node(&mut AlignedVec::new())
     }
 }
 
@@ -153,17 +168,19 @@ pub struct Entries<'b> {
     cursor: Cursor<'b>,
     /// It ends where another key begins.
     only: Option<i64>,
+    /// Of one record after the other.
+    memory: AlignedVec,
 }
 
 impl<'b> Entries<'b> {
     pub(crate) fn new(base: &'b Base, run: Run) -> Entries<'b> {
-        Entries { cursor: Cursor::at_start(base, run), only: None }
+        Entries { cursor: Cursor::at_start(base, run), only: None, memory: AlignedVec::new() }
     }
 
     /// Those with this key, from this path on.
     pub(crate) fn with_key(base: &'b Base, run: Run, key: i64, first: &str) -> Result<Entries<'b>> {
         let cursor = Cursor::at_place(base, run, &Place::of_entry(key, first))?;
-        Ok(Entries { cursor, only: Some(key) })
+        Ok(Entries { cursor, only: Some(key), memory: AlignedVec::new() })
     }
 }
 
@@ -171,7 +188,7 @@ impl<'b> Iterator for Entries<'b> {
     type Item = Result<(i64, Box<str>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record: Record<'b> = match self.cursor.next_record()? {
+        let record: Record<'b> = match self.cursor.next_record(&mut self.memory)? {
             Ok((_, record)) => record,
             Err(error) => return Some(Err(error)),
         };
@@ -181,6 +198,8 @@ impl<'b> Iterator for Entries<'b> {
             self.cursor.end();
             return None;
         }
-        Some(Ok((key, row.path.get().into())))
+        let path = row.path.get().into();
+        self.memory = record.into_memory();
+        Some(Ok((key, path)))
     }
 }

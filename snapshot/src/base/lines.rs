@@ -53,12 +53,24 @@ impl LookupLine {
     }
 }
 
-/// The place that an order line has at `at`: from a copy that was checked.
-pub(crate) fn order_place(line: &[u8; LINE_BYTES], salt: u32, number: u32, at: usize) -> Result<u16, Damage> {
-    let line = copied(line);
-    let place =
-        check(&line, salt, number)?.as_chunks::<2>().0.get(at).ok_or(Damage::Field("the place in an order line"))?;
-    Ok(u16::from_le_bytes(*place))
+/// An order line: a copy that was checked.
+#[derive(Debug)]
+pub(crate) struct OrderLine([u8; LINE_BYTES]);
+
+impl OrderLine {
+    /// Copies a line and checks the copy; `number` is its place within the segment's lines.
+    pub(crate) fn open(line: &[u8; LINE_BYTES], salt: u32, number: u32) -> Result<OrderLine, Damage> {
+        let line = copied(line);
+        check(&line, salt, number)?;
+        Ok(OrderLine(line))
+    }
+
+    /// The place that it has at `at`, which is below [`ORDER_ENTRIES`].
+    pub(crate) fn place(&self, at: usize) -> u16 {
+        let places = self.0.as_chunks::<2>().0;
+        let Some(place) = places.get(CRC_BYTES / 2 + at) else { panic!("an order line has {ORDER_ENTRIES} places") };
+        u16::from_le_bytes(*place)
+    }
 }
 
 /// Where a path with this hash begins to be looked for, and its tag.
@@ -195,7 +207,7 @@ mod tests {
         assert!(LookupLine::open(line, 9, 1).is_err() && LookupLine::open(line, 8, 0).is_err());
         let order = encode_order(&[5, 6, 7], 9, 3);
         let line = &order.as_chunks::<LINE_BYTES>().0[0];
-        assert_eq!(order_place(line, 9, 3, 2).unwrap(), 7);
-        assert!(order_place(line, 9, 2, 2).is_err());
+        assert_eq!(OrderLine::open(line, 9, 3).unwrap().place(2), 7);
+        assert!(OrderLine::open(line, 9, 2).is_err());
     }
 }

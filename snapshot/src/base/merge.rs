@@ -5,11 +5,13 @@
 //! sum over wrong bytes: what is pushed are checked copies. It fails with [`crate::Error::Damaged`] of the base and
 //! errors of the new file; `tests/base_round_trip.rs` and `tests/base_changes.rs` would catch a mistake.
 
+use rkyv::util::AlignedVec;
+
 use super::builder::{NewSegment, RunBuilder, SegmentSink};
 use super::place::{Place, Run};
 use super::plan::Carried;
 use super::record::Record;
-use super::segment::SegmentView;
+use super::segment::{SegmentView, SegmentWalk};
 use crate::Result;
 
 /// A run on its way into the next image.
@@ -28,19 +30,21 @@ pub(crate) struct RunMerge<'b> {
 #[derive(Debug)]
 struct Open<'b> {
     view: SegmentView<'b>,
-    /// The next record, and its number.
+    walk: SegmentWalk<'b>,
+    /// The next record.
     record: Option<Record<'b>>,
-    at: usize,
 }
 
 impl<'b> Open<'b> {
     fn new(view: SegmentView<'b>) -> Result<Open<'b>> {
-        Ok(Open { view, record: Some(view.at(0)?), at: 0 })
+        let mut open = Open { view, walk: view.walk(), record: None };
+        open.step()?;
+        Ok(open)
     }
 
     fn step(&mut self) -> Result<()> {
-        self.at += 1;
-        self.record = if self.at < self.view.len() { Some(self.view.at(self.at)?) } else { None };
+        let mut memory = self.record.take().map_or_else(AlignedVec::new, Record::into_memory);
+        self.record = self.walk.next(&mut memory)?;
         Ok(())
     }
 }

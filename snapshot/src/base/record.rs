@@ -54,9 +54,15 @@ pub(crate) enum RowRef<'r> {
 }
 
 impl<'b> Record<'b> {
-    /// Copies the record at `place` of a segment's records and checks the copy.
-    pub(crate) fn open(records: &'b [u8], salt: u32, place: u16, run: Run) -> Result<Record<'b>, Damage> {
-        let block = Block::open(records, salt, place)?;
+    /// Copies the record at `place` of a segment's records, into this memory, and checks the copy.
+    pub(crate) fn open(
+        records: &'b [u8],
+        salt: u32,
+        place: u16,
+        run: Run,
+        memory: AlignedVec,
+    ) -> Result<Record<'b>, Damage> {
+        let block = Block::open(records, salt, place, memory)?;
         match run {
             Run::Nodes => access::<NodeRow>(block.archive()).map(|_| ()),
             Run::Ephemerals | Run::Ttls | Run::Containers => access::<EntryRow>(block.archive()).map(|_| ()),
@@ -67,6 +73,11 @@ impl<'b> Record<'b> {
     /// Its head, archive and data.
     pub(crate) fn block(&self) -> &Block<'b> {
         &self.block
+    }
+
+    /// Its memory, for another record.
+    pub(crate) fn into_memory(self) -> AlignedVec {
+        self.block.bytes.0
     }
 
     /// Its place within its segment's records.
@@ -114,16 +125,16 @@ pub(crate) struct Block<'b> {
 }
 
 impl<'b> Block<'b> {
-    /// Copies head and archive of the record at `place` of a segment's records, and checks the copy.
+    /// Copies head and archive of the record at `place` of a segment's records, into this memory, and checks the copy.
     #[inline]
-    pub(crate) fn open(records: &'b [u8], salt: u32, place: u16) -> Result<Block<'b>, Damage> {
+    pub(crate) fn open(records: &'b [u8], salt: u32, place: u16, memory: AlignedVec) -> Result<Block<'b>, Damage> {
         let at = records.get(usize::from(place) * PLACE_BYTES..);
         let (head, rest) = at.and_then(|at| at.split_first_chunk::<HEAD_BYTES>()).ok_or(OUTSIDE)?;
         let head = copied(head);
         let word = |n: usize| head.as_chunks::<4>().0.get(n).map_or(0, |word| u32::from_le_bytes(*word));
         let (found, archive_bytes, data_bytes, data_crc) = (word(0), word(1), word(2), word(3));
         let (archive, rest) = rest.split_at_checked(archive_bytes as usize).ok_or(OUTSIDE)?;
-        let bytes = BlockBytes::copied(&head, archive);
+        let bytes = BlockBytes::copied(&head, archive, memory);
         let seed = salt.wrapping_add(u32::from(place));
         let computed = crc32c::crc32c_append(seed, bytes.get().get(CRC_BYTES..).unwrap_or_default());
         if found != computed {
@@ -196,14 +207,17 @@ impl<'b> Block<'b> {
     }
 }
 
-/// A copy of a record's head and archive, at a multiple of 16. It is moved often: so it lies on the heap, for a dozen ns.
+/// A copy of a record's head and archive, at a multiple of 16. It is moved often: so it lies on the heap, for a dozen ns; who goes through
+/// many and keeps none has them in the same memory.
 #[derive(Debug, Clone)]
 struct BlockBytes(AlignedVec);
 
 impl BlockBytes {
     #[inline]
-    fn copied(head: &[u8; HEAD_BYTES], archive: &[u8]) -> BlockBytes {
-        let mut bytes = AlignedVec::with_capacity(HEAD_BYTES + archive.len());
+    fn copied(head: &[u8; HEAD_BYTES], archive: &[u8], memory: AlignedVec) -> BlockBytes {
+        let len = HEAD_BYTES + archive.len();
+        let mut bytes = if memory.capacity() < len { AlignedVec::with_capacity(len) } else { memory };
+        bytes.clear();
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(archive);
         black_box(&mut bytes);

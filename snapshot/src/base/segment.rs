@@ -4,10 +4,11 @@
 //! fails with [`Error::Damaged`], which names the segment and the place within it; `tests/base_flips.rs` would catch a mistake.
 
 use proto::Zxid;
+use rkyv::util::AlignedVec;
 
 use super::file::MappedFile;
 use super::layout::{SEGMENT_HEADER_BYTES, SegmentShape};
-use super::lines::{LINE_BYTES, LookupLine, ORDER_ENTRIES, line_and_tag, order_lines, order_place};
+use super::lines::{LINE_BYTES, LookupLine, ORDER_ENTRIES, OrderLine, line_and_tag, order_lines};
 use super::place::{Place, Run, path_hash};
 use super::record::{PLACE_BYTES, Record};
 use crate::block::{ALIGNMENT, BlockReader, bytes_at};
@@ -87,7 +88,7 @@ impl<'b> SegmentView<'b> {
         for _ in 0..count {
             let line = self.lookup_line(number)?;
             for place in line.places(tag) {
-                let record = self.record(place)?;
+                let record = self.record(place, AlignedVec::new())?;
                 if record.path() == path {
                     return Ok(Some(record));
                 }
@@ -100,19 +101,27 @@ impl<'b> SegmentView<'b> {
         Ok(None)
     }
 
-    /// The record with this number, counted from 0 in the run's order.
-    pub(crate) fn at(&self, number: usize) -> Result<Record<'b>> {
-        self.record(self.place_at(number)?)
+    /// Its records in the run's order.
+    pub(crate) fn walk(self) -> SegmentWalk<'b> {
+        SegmentWalk { view: self, next: 0, line: None }
     }
 
-    /// The number of the first record that does not lie before `place`.
-    pub(crate) fn first_from(&self, place: &Place<'_>) -> Result<usize> {
+    /// As [`SegmentView::walk`], from the first record on that does not lie before `place`.
+    pub(crate) fn walk_from(self, place: &Place<'_>) -> Result<SegmentWalk<'b>> {
+        let mut memory = AlignedVec::new();
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
-            if self.at(middle)?.position() < *place { low = middle + 1 } else { high = middle }
+            let line = self.order_line(middle / ORDER_ENTRIES)?;
+            let record = self.record(line.place(middle % ORDER_ENTRIES), memory)?;
+            if record.position() < *place {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+            memory = record.into_memory();
         }
-        Ok(low)
+        Ok(SegmentWalk { view: self, next: low, line: None })
     }
 
     /// The error for damage at an offset within the payload.
@@ -136,7 +145,7 @@ impl<'b> SegmentView<'b> {
     pub(crate) fn path_at(&self, offset: u64) -> Option<Box<str>> {
         let before = self.segment.shape.offset + (SEGMENT_HEADER_BYTES + self.records_offset()) as u64;
         let place = offset.checked_sub(before).filter(|at| at.is_multiple_of(PLACE_BYTES as u64))? / PLACE_BYTES as u64;
-        self.record(u16::try_from(place).ok()?).ok().map(|record| record.path().into())
+        self.record(u16::try_from(place).ok()?, AlignedVec::new()).ok().map(|record| record.path().into())
     }
 
     /// Checks every byte of the segment with the sum over all of it, and its header.
@@ -175,10 +184,9 @@ impl<'b> SegmentView<'b> {
         let mut end = 0;
         let mut last: Option<Record<'b>> = None;
         let mut data = Vec::new();
-        for number in 0..self.len() {
-            let place = self.place_at(number)?;
-            let record = self.record(place)?;
-            let (block, position) = (record.block(), record.position());
+        let mut walk = self.walk();
+        while let Some(record) = walk.next(&mut AlignedVec::new())? {
+            let (place, block, position) = (record.place(), record.block(), record.position());
             let damaged = |what| self.damaged_record(place, Damage::Field(what));
             data.clear();
             block.append_data(&mut data).map_err(|what| self.damaged_record(place, what))?;
@@ -197,7 +205,7 @@ impl<'b> SegmentView<'b> {
                     return Err(damaged("that the look-up lines find the record"));
                 }
             }
-            if number == 0 && position.key != self.segment.shape.first_key {
+            if last.is_none() && position.key != self.segment.shape.first_key {
                 return Err(damaged("the segment's first key"));
             }
             each(&record)?;
@@ -214,21 +222,17 @@ impl<'b> SegmentView<'b> {
     }
 
     #[inline]
-    fn record(&self, place: u16) -> Result<Record<'b>> {
-        let record = Record::open(self.records, self.segment.salt, place, self.run);
+    fn record(&self, place: u16, memory: AlignedVec) -> Result<Record<'b>> {
+        let record = Record::open(self.records, self.segment.salt, place, self.run, memory);
         record.map_err(|what| self.damaged_record(place, what))
     }
 
-    fn place_at(&self, number: usize) -> Result<u16> {
-        let line_number = number / ORDER_ENTRIES;
-        let at = number % ORDER_ENTRIES;
-        let line = self.order.get(line_number);
-        let open = || {
-            let line = line.filter(|_| number < self.len()).ok_or(Damage::Field("the number of a record"))?;
-            let numbered = u32::try_from(self.lookup.len() + line_number).unwrap_or(u32::MAX);
-            order_place(line, self.segment.salt, numbered, at)
-        };
-        open().map_err(|what| self.damaged((self.lookup.len() + line_number) * LINE_BYTES, what))
+    fn order_line(&self, number: usize) -> Result<OrderLine> {
+        let among_all = self.lookup.len() + number;
+        let line = self.order.get(number).ok_or(Damage::Field("the count of order lines"));
+        let numbered = u32::try_from(among_all).unwrap_or(u32::MAX);
+        line.and_then(|line| OrderLine::open(line, self.segment.salt, numbered))
+            .map_err(|what| self.damaged(among_all * LINE_BYTES, what))
     }
 
     fn lookup_line(&self, number: u32) -> Result<LookupLine> {
@@ -239,5 +243,32 @@ impl<'b> SegmentView<'b> {
 
     fn records_offset(&self) -> usize {
         (self.lookup.len() + self.order.len()) * LINE_BYTES
+    }
+}
+
+/// The records of a segment, one after the other.
+#[derive(Debug)]
+pub(crate) struct SegmentWalk<'b> {
+    view: SegmentView<'b>,
+    /// The number of the next record, counted from 0 in the run's order.
+    next: usize,
+    /// The order line in which the last one stood, and its number.
+    line: Option<(usize, OrderLine)>,
+}
+
+impl<'b> SegmentWalk<'b> {
+    /// The next record, for which it takes this memory; `None` after the last one.
+    pub(crate) fn next(&mut self, memory: &mut AlignedVec) -> Result<Option<Record<'b>>> {
+        if self.next >= self.view.len() {
+            return Ok(None);
+        }
+        let number = self.next / ORDER_ENTRIES;
+        let line = match &self.line {
+            Some((opened, line)) if *opened == number => line,
+            _ => &self.line.insert((number, self.view.order_line(number)?)).1,
+        };
+        let record = self.view.record(line.place(self.next % ORDER_ENTRIES), std::mem::take(memory))?;
+        self.next += 1;
+        Ok(Some(record))
     }
 }

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::node::BaseNode;
 use super::place::{Run, split};
-use super::reader::{Base, BaseNode};
+use super::reader::Base;
 use super::record::{Record, RowRef};
 use crate::image::ImageTotals;
 use crate::{Damage, Error, ImageRef, Result};

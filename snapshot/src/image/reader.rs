@@ -1,49 +1,47 @@
-//! Maps an image, checks it and reads its records in place.
+//! Opens an image, checks it and reads its records, segment by segment.
 //!
 //! Owns the order of the checks: header, footer and directory when it is opened; a segment's header, checksum and rkyv
-//! structure before the first record of it is given out. It must never give out a record of a segment that has not been
-//! checked, nor end early without an error. It fails with [`Error`]; `tests/flips.rs` would catch a mistake.
-//!
-//! A read error of the disk under a mapped page ends the process with SIGBUS, which is better than wrong data.
+//! structure before the first record of it is given out. What it checks is in memory of its own, and it is that which it gives out: the
+//! file may be read from a rotten disk with other bytes the second time, so nothing of it is read twice. It must never give out a record
+//! of a segment that has not been checked, nor end early without an error. It fails with [`Error`]; `tests/flips.rs` would catch a mistake.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use memmap2::Mmap;
 use proto::Zxid;
+use rkyv::util::AlignedVec;
 
 use super::layout::{
     DIRECTORY_ENTRY_BYTES, FOOTER_BYTES, FORMAT_VERSION, Footer, SEGMENT_HEADER_BYTES, Segment, SegmentKind,
 };
-use super::record::{AclRecord, AclRow, NodeRecord, NodeRow, Row, SessionRecord, SessionRow, access};
-use crate::block::{BlockReader, bytes_at, padded};
+use super::record::{AclRecord, AclRow, CheckedRows, NodeRecord, NodeRow, Row, SessionRecord, SessionRow};
+use crate::block::{BLOCK_BYTES_MAX, BlockReader, padded};
 use crate::dirs::parse_image_name;
 use crate::header::{HEADER_BYTES, Header, ImageTotals};
 use crate::{Damage, Error, Result};
 
-/// A published image, mapped read-only.
+/// A published image, open for reading.
 #[derive(Debug)]
 pub struct Image {
-    path: PathBuf,
-    map: Mmap,
+    file: ImageFile,
     ensemble_id: Option<u128>,
     footer: Footer,
     segments: Vec<Segment>,
 }
 
 impl Image {
-    /// Maps an image and checks its header, footer and directory. What the directory lists is checked when it is read.
+    /// Opens an image and checks its header, footer and directory. What the directory lists is checked when it is read.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NewerFormat`], [`Error::Damaged`].
     pub fn open(path: &Path) -> Result<Image> {
-        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-        let map = map(&file).map_err(|source| Error::io("map", path, source))?;
-        let header = decode_header(path, &map)?;
-        let (footer, footer_offset) = decode_footer(path, &map, &header)?;
-        let segments = decode_directory(path, &map, &footer, footer_offset)?;
-        Ok(Image { path: path.to_path_buf(), map, ensemble_id: header.ensemble_id, footer, segments })
+        let file = ImageFile::open(path)?;
+        let header = decode_header(&file)?;
+        let (footer, footer_offset) = decode_footer(&file, &header)?;
+        let segments = decode_directory(&file, &footer, footer_offset)?;
+        Ok(Image { file, ensemble_id: header.ensemble_id, footer, segments })
     }
 
     /// What is in it, without counting.
@@ -80,10 +78,12 @@ impl Image {
         Nodes { rows: Rows::new(self, self.footer.totals.node_count) }
     }
 
-    /// Checks a segment's every byte and gives its rows.
-    fn rows<R: Row>(&self, number: usize, segment: &Segment) -> Result<&[R::Archived]> {
-        self.check::<R>(number, segment).map_err(|what| Error::Damaged {
-            file: self.path.clone(),
+    /// Reads a segment, checks its every byte and gives its rows.
+    fn rows<R: Row>(&self, number: usize, segment: &Segment) -> Result<CheckedRows<R>> {
+        let header = self.file.read(segment.offset, SEGMENT_HEADER_BYTES as u64)?;
+        let payload = self.file.read(segment.offset + header.len() as u64, padded(segment.payload_bytes))?;
+        self.check(number, segment, &header, payload).map_err(|what| Error::Damaged {
+            file: self.file.path.clone(),
             offset: segment.offset,
             zxid: Some(self.footer.totals.zxid),
             segment: u32::try_from(number).ok(),
@@ -91,24 +91,28 @@ impl Image {
         })
     }
 
-    fn check<R: Row>(&self, number: usize, segment: &Segment) -> std::result::Result<&[R::Archived], Damage> {
-        let frame = bytes_at(&self.map, segment.offset, segment.frame_bytes())?;
-        let (header, padded_payload) =
-            frame.split_at_checked(SEGMENT_HEADER_BYTES).ok_or(Damage::Field("the segment's length"))?;
+    fn check<R: Row>(
+        &self,
+        number: usize,
+        segment: &Segment,
+        header: &[u8],
+        mut payload: AlignedVec,
+    ) -> std::result::Result<CheckedRows<R>, Damage> {
         // The directory has told everything that the header says, so the header can only be equal to what was written or damaged.
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         if header != segment.encode_header(self.footer.totals.zxid, number) {
             BlockReader::open(header)?;
             return Err(Damage::Field("the segment's header as the directory has it"));
         }
-        let computed = crc32c::crc32c(padded_payload);
+        let computed = crc32c::crc32c(&payload);
         if computed != segment.payload_crc {
             return Err(Damage::Checksum { found: segment.payload_crc, computed });
         }
-        let payload = bytes_at(padded_payload, 0, segment.payload_bytes)?;
-        let padding = padded_payload.get(payload.len()..).unwrap_or_default();
-        let rows = access::<R>(payload).ok_or(Damage::Records)?;
-        if rows.len() as u64 != u64::from(segment.records) || padding.iter().any(|&byte| byte != 0) {
+        let bytes = usize::try_from(segment.payload_bytes).unwrap_or(payload.len()).min(payload.len());
+        let is_padded = payload.get(bytes..).unwrap_or_default().iter().all(|&byte| byte == 0);
+        payload.resize(bytes, 0);
+        let rows = CheckedRows::open(payload).ok_or(Damage::Records)?;
+        if rows.get().len() as u64 != u64::from(segment.records) || !is_padded {
             return Err(Damage::Records);
         }
         Ok(rows)
@@ -134,12 +138,12 @@ pub struct Nodes<'a> {
     rows: Rows<'a, NodeRow>,
 }
 
-impl<'a> Nodes<'a> {
-    /// The next znode, in place; `None` after the last one. It stays where it is after an error.
+impl Nodes<'_> {
+    /// The next znode; `None` after the last one. It stays where it is after an error.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the next segment is damaged, or if the image ends with another count of znodes than it names.
-    pub fn next_node(&mut self) -> Result<Option<NodeRecord<'a>>> {
+    pub fn next_node(&mut self) -> Result<Option<NodeRecord<'_>>> {
         self.rows.next_record()
     }
 }
@@ -150,35 +154,50 @@ struct Rows<'a, R: Row> {
     image: &'a Image,
     /// The segments that have not been opened yet.
     segments: std::iter::Enumerate<slice::Iter<'a, Segment>>,
-    rows: slice::Iter<'a, R::Archived>,
+    /// Those of the opened segment.
+    rows: CheckedRows<R>,
+    /// How many of these were given out.
+    given: usize,
     /// Records that have not been given out yet, by the footer.
     remaining: u64,
 }
 
 impl<'a, R: Row> Rows<'a, R> {
     fn new(image: &'a Image, count: u64) -> Rows<'a, R> {
-        Rows { image, segments: image.segments.iter().enumerate(), rows: [].iter(), remaining: count }
+        let segments = image.segments.iter().enumerate();
+        Rows { image, segments, rows: CheckedRows::none(), given: 0, remaining: count }
     }
 
-    fn next_record(&mut self) -> Result<Option<R::Record<'a>>> {
-        loop {
-            if let Some((row, rows)) = self.rows.as_slice().split_first() {
-                self.remaining = self.remaining.checked_sub(1).ok_or_else(|| self.miscounted())?;
-                self.rows = rows.iter();
-                return Ok(Some(R::record(row)));
-            }
+    fn next_record(&mut self) -> Result<Option<R::Record<'_>>> {
+        if !self.open_next()? {
+            return Ok(None);
+        }
+        self.remaining = self.remaining.checked_sub(1).ok_or_else(|| self.miscounted())?;
+        self.given += 1;
+        Ok(self.rows.get().get(self.given - 1).map(R::record))
+    }
+
+    /// Opens segments until there is a row to be given out; false after the last one.
+    fn open_next(&mut self) -> Result<bool> {
+        while self.given == self.rows.get().len() {
             // A damaged segment is not skipped: it is met again at the next call.
             let mut segments = self.segments.clone();
             let Some((number, segment)) = segments.find(|(_, segment)| segment.kind == R::KIND) else {
-                return if self.remaining == 0 { Ok(None) } else { Err(self.miscounted()) };
+                return if self.remaining == 0 { Ok(false) } else { Err(self.miscounted()) };
             };
-            self.rows = self.image.rows::<R>(number, segment)?.iter();
+            // Two of them need not be in memory.
+            (self.rows, self.given) = (CheckedRows::none(), 0);
+            self.rows = self.image.rows(number, segment)?;
             self.segments = segments;
         }
+        Ok(true)
     }
 
     /// All of them up to the first error.
-    fn into_iter(mut self) -> impl Iterator<Item = Result<R::Record<'a>>> {
+    fn into_iter<T>(mut self) -> impl Iterator<Item = Result<T>>
+    where
+        R: for<'r> Row<Record<'r> = T>,
+    {
         let mut failed = false;
         std::iter::from_fn(move || {
             if failed {
@@ -198,22 +217,41 @@ impl<'a, R: Row> Rows<'a, R> {
             SegmentKind::Nodes => "the count of znodes",
         };
         let offset = footer.file_bytes - FOOTER_BYTES as u64;
-        Error::damaged(&self.image.path, offset, Some(footer.totals.zxid), Damage::Field(what))
+        Error::damaged(&self.image.file.path, offset, Some(footer.totals.zxid), Damage::Field(what))
     }
 }
 
-#[expect(unsafe_code, reason = "mapping a file is unsafe, and this is where it is done")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the bytes must not change while they are mapped. A published image is never written again, by the rule of this
-    // crate: the writer works on a temporary file and renames it, purging unlinks a file, which keeps its mapped pages. The data
-    // directory belongs to this server alone (it holds a lock there); who writes into it otherwise breaks this contract.
-    unsafe { Mmap::map(file) }
+/// The file of an image.
+#[derive(Debug)]
+struct ImageFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
 }
 
-fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
+impl ImageFile {
+    fn open(path: &Path) -> Result<ImageFile> {
+        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+        let bytes = file.metadata().map_err(|source| Error::io("read", path, source))?.len();
+        Ok(ImageFile { path: path.to_path_buf(), file, bytes })
+    }
+
+    /// Reads a part into memory of its own, at an address that any archive may have. The caller knows that it lies within the file.
+    fn read(&self, offset: u64, bytes: u64) -> Result<AlignedVec> {
+        let mut part = AlignedVec::new();
+        part.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
+        self.file.read_exact_at(&mut part, offset).map_err(|source| Error::io("read", &self.path, source))?;
+        Ok(part)
+    }
+}
+
+fn decode_header(file: &ImageFile) -> Result<Header> {
+    let path = &file.path;
     let damaged = |what| Error::damaged(path, 0, None, what);
-    let (version, header) = Header::decode(map, FORMAT_VERSION).map_err(damaged)?;
-    let newer = Error::NewerFormat { file: path.to_path_buf(), found: version, supported: FORMAT_VERSION };
+    // A newer version's may be as long as this.
+    let block = file.read(0, file.bytes.min(BLOCK_BYTES_MAX as u64))?;
+    let (version, header) = Header::decode(&block, FORMAT_VERSION).map_err(damaged)?;
+    let newer = Error::NewerFormat { file: path.clone(), found: version, supported: FORMAT_VERSION };
     let header = header.ok_or(newer)?;
     let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_image_name);
     if named.is_some_and(|zxid| zxid != header.zxid) {
@@ -223,14 +261,13 @@ fn decode_header(path: &Path, map: &[u8]) -> Result<Header> {
 }
 
 /// The footer and where it begins.
-fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<(Footer, u64)> {
-    let damaged = |offset, what| Error::damaged(path, offset, Some(header.zxid), what);
-    let found = map.len() as u64;
-    let Some(offset) = map.len().checked_sub(FOOTER_BYTES).filter(|&offset| offset >= HEADER_BYTES) else {
+fn decode_footer(file: &ImageFile, header: &Header) -> Result<(Footer, u64)> {
+    let damaged = |offset, what| Error::damaged(&file.path, offset, Some(header.zxid), what);
+    let found = file.bytes;
+    let Some(offset) = found.checked_sub(FOOTER_BYTES as u64).filter(|&offset| offset >= HEADER_BYTES as u64) else {
         return Err(damaged(0, Damage::Length { found, expected: (HEADER_BYTES + FOOTER_BYTES) as u64 }));
     };
-    let (bytes, offset) = (map.get(offset..).unwrap_or_default(), offset as u64);
-    let footer = Footer::decode(bytes).map_err(|what| damaged(offset, what))?;
+    let footer = Footer::decode(&file.read(offset, FOOTER_BYTES as u64)?).map_err(|what| damaged(offset, what))?;
     if footer.file_bytes != found {
         return Err(damaged(offset, Damage::Length { found, expected: footer.file_bytes }));
     }
@@ -241,16 +278,16 @@ fn decode_footer(path: &Path, map: &[u8], header: &Header) -> Result<(Footer, u6
 }
 
 /// The segments; with header, directory and footer they fill the file without a gap.
-fn decode_directory(path: &Path, map: &[u8], footer: &Footer, footer_offset: u64) -> Result<Vec<Segment>> {
+fn decode_directory(file: &ImageFile, footer: &Footer, footer_offset: u64) -> Result<Vec<Segment>> {
     let offset = footer.directory_offset;
-    let damaged = |what| Error::damaged(path, offset, Some(footer.totals.zxid), what);
+    let damaged = |what| Error::damaged(&file.path, offset, Some(footer.totals.zxid), what);
     let entries_bytes = u64::from(footer.segments) * DIRECTORY_ENTRY_BYTES as u64;
     let reaches_footer = offset.checked_add(footer.directory_bytes) == Some(footer_offset);
     if !reaches_footer || footer.directory_bytes != padded(entries_bytes) {
         return Err(damaged(Damage::Field("the directory's place and length")));
     }
-    let directory = bytes_at(map, offset, footer.directory_bytes).map_err(damaged)?;
-    let computed = crc32c::crc32c(directory);
+    let directory = file.read(offset, footer.directory_bytes)?;
+    let computed = crc32c::crc32c(&directory);
     if computed != footer.directory_crc {
         return Err(damaged(Damage::Checksum { found: footer.directory_crc, computed }));
     }
@@ -275,6 +312,6 @@ impl std::fmt::Display for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Footer { totals, file_bytes, .. } = &self.footer;
         let Zxid(zxid) = totals.zxid;
-        write!(f, "{} at 0x{zxid:x}: {} znodes, {file_bytes} bytes", self.path.display(), totals.node_count)
+        write!(f, "{} at 0x{zxid:x}: {} znodes, {file_bytes} bytes", self.file.path.display(), totals.node_count)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Owns the archived types and pins what their bytes depend on: rkyv's features are chosen in the workspace's `Cargo.toml`
 //! (`little_endian`, `pointer_width_32`, `aligned`) and asserted in `header` at compile time. It must never be changed: nothing writes
-//! such records any more. rkyv's derives write unsafe code, which is why this file may hold it; it has none of its own.
+//! such records any more. rkyv's derives write unsafe code, which is why this file may hold it; its own is in [`CheckedRows::get`].
 //! `tests/fixtures/image-v1.bin`, which must be read, would catch a mistake.
 
 #![allow(unsafe_code, reason = "rkyv's derives implement unsafe traits")]
+
+use std::marker::PhantomData;
 
 use proto::acl::{Acl, Perms};
 use proto::stat::EphemeralOwner;
@@ -13,6 +15,7 @@ use proto::{SessionId, StatPersisted, Zxid};
 use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
+use rkyv::util::AlignedVec;
 use rkyv::vec::ArchivedVec;
 use rkyv::{Archive, Portable};
 
@@ -58,13 +61,37 @@ pub(crate) trait Row:
     /// What a reader gets.
     type Record<'a>;
 
-    /// Reads it in place.
+    /// Reads it where it lies.
     fn record(archived: &Self::Archived) -> Self::Record<'_>;
 }
 
-/// Checks the structure of an archive and gives its rows; `None` if it is not one.
-pub(crate) fn access<R: Row>(payload: &[u8]) -> Option<&[R::Archived]> {
-    rkyv::access::<ArchivedVec<R::Archived>, Failure>(payload).ok().map(ArchivedVec::as_slice)
+/// The rows of a segment, in memory of their own and checked there.
+#[derive(Debug)]
+pub(crate) struct CheckedRows<R> {
+    /// `None`: there are none.
+    archive: Option<AlignedVec>,
+    rows: PhantomData<R>,
+}
+
+impl<R: Row> CheckedRows<R> {
+    /// No rows.
+    pub(crate) const fn none() -> CheckedRows<R> {
+        CheckedRows { archive: None, rows: PhantomData }
+    }
+
+    /// Checks the structure of an archive of rows; `None` if it is not one.
+    pub(crate) fn open(archive: AlignedVec) -> Option<CheckedRows<R>> {
+        rkyv::access::<ArchivedVec<R::Archived>, Failure>(&archive).ok()?;
+        Some(CheckedRows { archive: Some(archive), rows: PhantomData })
+    }
+
+    pub(crate) fn get(&self) -> &[R::Archived] {
+        self.archive.as_ref().map_or(&[], |archive| {
+            // SAFETY: `open` has found the structure of an archived `Vec` of these rows in these bytes, which are our own and which
+            // nothing changes; they lie at a multiple of 16 wherever this is moved to, and an archive's pointers are relative.
+            unsafe { rkyv::access_unchecked::<ArchivedVec<R::Archived>>(archive) }.as_slice()
+        })
+    }
 }
 
 /// A znode.

@@ -281,6 +281,13 @@ impl Model {
         let expected = self.children.get(path).unwrap_or(&none);
         let names: Vec<_> = base.children(path).unwrap().map(|child| child.unwrap().name().to_owned()).collect();
         assert!(names.iter().eq(expected), "children of {path}: {names:?} and {expected:?}");
+        let mut visited = Vec::new();
+        let see = |child: &BaseNode<'_>| {
+            self.check_node(child, child.path(), &self.nodes[child.path()]);
+            visited.push(child.name().to_owned());
+        };
+        base.children(path).unwrap().visit(see).unwrap();
+        assert!(visited.iter().eq(expected), "visited children of {path}: {visited:?} and {expected:?}");
         if let Some(middle) = expected.iter().nth(expected.len() / 2) {
             let from: Vec<_> =
                 base.children_from(path, middle).unwrap().map(|child| child.unwrap().name().to_owned()).collect();

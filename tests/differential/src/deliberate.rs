@@ -60,7 +60,8 @@ pub const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         what: "a ping behind other requests",
-        why: "ZooKeeper answers it in its turn, RingKeeper at once: so a long write is no silence; clients tell it by its xid -2",
+        why: "ZooKeeper answers it in its turn, RingKeeper at once: so a long write is no silence; clients tell it by its xid -2. \
+              Behind a listing of 10,000 children and more it waits, as there",
         // It is sent; its place and its header's zxid are not compared.
         is: |_| false,
     },

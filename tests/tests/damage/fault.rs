@@ -8,10 +8,12 @@ use crate::stand::{EXIT_UNREADABLE, PATIENCE, ZNODES, fill, open, path_of, start
 use client::{ConnectOptions, Connection, Operations, four_letter_word};
 use proto::connect::ConnectResponse;
 use proto::request::CreateMode;
-use ringkeeper_tests::{Builder, LoopDisk, Server, until};
+use ringkeeper_tests::{Builder, Core, LoopDisk, Server, until};
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::path::PathBuf;
+
+const EPHEMERALS: usize = 100;
 
 /// A stopped server whose image holds znodes and, behind them in the file, the ephemerals of this session.
 struct Stand {
@@ -23,12 +25,16 @@ struct Stand {
 
 impl Stand {
     fn new(builder: Builder) -> Stand {
+        Stand::of_session(builder, &ConnectOptions::default())
+    }
+
+    fn of_session(builder: Builder, options: &ConnectOptions) -> Stand {
         let mut server = builder.start();
-        let mut conn = Connection::open(server.address(), &ConnectOptions::default()).expect("it serves");
-        let session = conn.handshake(&ConnectOptions::default()).expect("a session");
+        let mut conn = Connection::open(server.address(), options).expect("it serves");
+        let session = conn.handshake(options).expect("a session");
         conn.create("/d", b"", CreateMode::Persistent).expect("created");
         fill(&mut conn, 0..ZNODES);
-        for number in 0..100 {
+        for number in 0..EPHEMERALS {
             // Long names, so that what a start reads of the file's end is far from the first of them.
             let path = format!("/e{number}-{}", "x".repeat(5_000));
             conn.create(&path, b"", CreateMode::Ephemeral).expect("created");
@@ -98,6 +104,33 @@ fn a_file_that_is_cut_short_under_the_server_is_named_and_is_no_bare_crash() {
         std::fs::write(&stand.image, &whole).expect("written");
     }
     drop(start_and_scrub(&stand.builder));
+}
+
+/// Nobody asks for anything. That it is an error and no fault shows that the end was made ready for before it was made: its own look would have
+/// met the mapped page.
+#[test]
+fn what_the_end_of_a_session_will_touch_is_read_in_before_its_time_and_what_cannot_be_read_is_an_error() {
+    let try_with = |core| {
+        // It is looked ahead between one and three seconds before the end.
+        let builder = Server::builder().in_memory().core(core).set("tickTime", "2000");
+        let stand = Stand::of_session(builder, &ConnectOptions { timeout_ms: 12_000, ..ConnectOptions::default() });
+        let whole = std::fs::read(&stand.image).expect("read");
+        let mut server = start_and_scrub(&stand.builder);
+        let file = File::options().write(true).open(&stand.image).expect("opened");
+        file.set_len(stand.image_bytes / 2).expect("cut");
+        // Nobody comes for the session, whose time has begun anew with the start.
+        stand.assert_named(&mut server, "the end of a session", &[READ]);
+        std::fs::write(&stand.image, &whole).expect("written");
+        let server = stand.builder.clone().start();
+        let options = ConnectOptions::renewing(&stand.session);
+        let mut conn = Connection::connect(server.address(), &options).expect("its end was not made");
+        assert_eq!(conn.ephemerals("/").expect("listed").len(), EPHEMERALS);
+    };
+    std::thread::scope(|scope| {
+        for core in Core::BOTH {
+            scope.spawn(move || try_with(core));
+        }
+    });
 }
 
 #[test]

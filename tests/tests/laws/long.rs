@@ -4,11 +4,11 @@ use crate::{connect, create_all, server};
 use client::{AclList, Connection, Operations};
 use proto::OpCode;
 use proto::request::{CreateMode, CreateRequest, MultiOp, PathVersion};
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 /// More than from which on a listing is made beside the shard (`engine::tree::LISTING_LONG`).
 const CHILDREN: usize = 12_000;
+/// Each of a later state than the one before.
 const LISTINGS: usize = 40;
 /// Creates in one multi.
 const IN_MULTI: usize = 500;
@@ -25,18 +25,18 @@ fn create_children(writer: &mut Connection, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// In one txn each: the pair of children of this number comes, and the one before it goes.
-fn write_pairs(writer: &mut Connection, done: &AtomicBool) -> usize {
+/// In one txn each: the pair of children of this number comes, and the one before it goes. Tells each number that was written, until nobody
+/// listens.
+fn write_pairs(writer: &mut Connection, written: &Sender<usize>) {
     let acl = AclList::open();
     let pair = |number: usize| [format!("/d/a{number}"), format!("/d/b{number}")];
     let mut number = 0;
-    while !done.load(Ordering::Relaxed) {
+    while written.send(number).is_ok() {
         let (before, after) = (pair(number), pair(number + 1));
         let deletes = before.iter().map(|path| MultiOp::Delete(PathVersion { path, version: -1 }));
         writer.multi(after.iter().map(|path| create(path, &acl)).chain(deletes).collect()).unwrap();
         number += 1;
     }
-    number
 }
 
 #[test]
@@ -50,31 +50,28 @@ fn a_listing_of_thousands_is_of_one_state_and_so_is_its_stat() {
         server.take_image();
         create_children(&mut writer, CHILDREN / 2..CHILDREN);
         writer.delete("/d/00007", -1).unwrap();
-        let done = AtomicBool::new(false);
+        let (writes, written) = mpsc::channel();
         std::thread::scope(|scope| {
-            let writes = scope.spawn(|| write_pairs(&mut writer, &done));
-            let read = std::panic::catch_unwind(AssertUnwindSafe(|| list(&mut connect(&server))));
-            done.store(true, Ordering::Relaxed);
-            let writes = writes.join().unwrap();
-            let seen = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            assert!(seen > 1, "{LISTINGS} listings have seen {seen} of {writes} states");
+            scope.spawn(move || write_pairs(&mut writer, &writes));
+            list(&mut connect(&server), written);
         });
     }
 }
 
-/// Lists, and counts, which is done by the shard; how many states it has seen.
-fn list(reader: &mut Connection) -> usize {
-    let mut seen = Vec::new();
+/// Lists, and counts, which is done by the shard, each time as soon as there is another state than the last one that it has seen.
+fn list(reader: &mut Connection, written: Receiver<usize>) {
+    let mut seen = None;
     for round in 0..LISTINGS {
+        let number = written.iter().find(|&number| seen.is_none_or(|seen| number > seen)).expect("it is being written");
         let (names, stat) = reader.children2("/d", round % 2 == 0).unwrap();
         assert_eq!(i32::try_from(names.len()), Ok(stat.num_children));
         assert_eq!(names.len(), CHILDREN + 1, "all but one, and a pair");
         let of = |letter: char| names.iter().filter_map(move |name| name.strip_prefix(letter)).collect::<Vec<_>>();
         let (a, b) = (of('a'), of('b'));
         assert_eq!((a.len(), &a), (1, &b), "half of a multi");
-        seen.push(a[0].to_owned());
+        let shown: usize = a[0].parse().unwrap();
+        assert!(shown >= number, "{shown} is shown after {number} was acknowledged");
+        seen = Some(shown);
         assert_eq!(reader.all_children_number("/d").unwrap(), stat.num_children);
     }
-    seen.dedup();
-    seen.len()
 }
