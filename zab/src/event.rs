@@ -49,7 +49,7 @@ pub enum Input<'a> {
     // The quorum port.
     /// The answer to [`Action::Dial`]: the link stands.
     Dialled(LinkId),
-    /// The answer to [`Action::Dial`]: nobody is there. A new [`Action::Dial`] will ask again.
+    /// The answer to [`Action::Dial`]: nobody is there. A new [`Action::Dial`] may ask again.
     NotDialled,
     /// A learner has connected.
     Accepted(LinkId),
@@ -79,18 +79,18 @@ pub enum Input<'a> {
     SnapTaken {
         /// The leader's link.
         link: LinkId,
-        /// The state's zxid, from the stream.
+        /// The state's zxid: the one of the SNAP packet.
         zxid: Zxid,
     },
-    /// [`Action::Cut`] has been done.
+    /// [`Action::Cut`] has been done, durably.
     IsCut {
-        /// What the log ends with.
+        /// What the log ends with. Another zxid than was asked for means that the log never had that one.
         last: Zxid,
     },
-    /// [`Action::Cut`] or [`Action::TakeSnap`] cannot be done: the peer starts anew, and says -1 from now on.
+    /// [`Action::Cut`] cannot be done, or what was recovered has turned out to be damaged: the peer starts anew, and says -1 from now on.
     HistoryLost,
 
-    // The own disk.
+    // The own disk. These are stepped before what waits for them is sent.
     /// The own log is durable up to here.
     Durable(Zxid),
     /// These epochs are durable, and with them everything that was appended before.
@@ -99,7 +99,8 @@ pub enum Input<'a> {
     // The state machine above.
     /// It proposes the txn with the zxid that [`crate::Peer::next_zxid`] told, and appends it to the log itself.
     Propose(Zxid),
-    /// It has forgotten the txns up to here: later ones can still be sent from memory.
+    /// It has forgotten the txns up to here: later ones can still be sent from memory. From a start, a state that was taken, or one that was
+    /// discarded on, that is everything up to the end then, without being said.
     Forgot(Zxid),
     /// The log has been purged: the oldest history that a DIFF from the log can follow on is this.
     Purged(Zxid),
@@ -126,7 +127,8 @@ pub enum Action {
         /// What.
         vote: Vote,
     },
-    /// Connect to this leader's quorum port; [`Input::Dialled`] or [`Input::NotDialled`] answers. An earlier dial that is under way is given up.
+    /// Connect to this leader's quorum port; [`Input::Dialled`] or [`Input::NotDialled`] answers. With the next [`Action::Dial`] or [`Action::Look`]
+    /// it is given up.
     Dial(ServerId),
     /// Send a message.
     Send(LinkId, Message),
@@ -148,11 +150,18 @@ pub enum Action {
         then: Option<Gate>,
     },
     /// Cut the log to end with this, durably, and take back what of the tree is later; answered by [`Input::IsCut`] or [`Input::HistoryLost`].
+    /// Until then nothing more of the leader's link is stepped.
     Cut(Zxid),
-    /// The bytes that follow on the link are a state; [`Input::SnapTaken`] answers. What was is kept until [`Action::Adopt`].
+    /// The bytes that follow on the link are a state; [`Input::SnapTaken`] answers, and until then nothing more of this link is stepped. The
+    /// state begins a log of its own: what is appended from then on follows it. What was is in force until [`Action::Adopt`].
     TakeSnap(LinkId),
-    /// The state that was taken, and the log after it, are this server's from now on. What was before may go.
+    /// The state that was taken, and the log after it, come into force by the same replace of the control file as the epochs of the
+    /// [`Action::WriteEpochs`] that follows. What was is kept: the leader is not established yet, and the next one may want a cut below the state.
     Adopt,
+    /// The state that was to be taken, or was taken and not adopted, and what was appended after it, are nobody's. What was is this server's still.
+    Discard,
+    /// What was kept since [`Action::Adopt`] may go: a quorum has this server's history.
+    Release,
 
     /// Send a learner what it lacks, beside the core; [`Input::Synced`] answers.
     Sync(LinkId, Sync),
@@ -164,13 +173,45 @@ pub enum Action {
     /// The server follows, or observes, on this link: requests may be forwarded. All that was told committed may be shown.
     Follow(LinkId),
     /// There is no leader: clients are not served, what is prepared and not committed has no answer, replies that wait have none.
-    Look,
+    Look(Cause),
 }
 
-/// How a learner gets what it lacks, where that is not in the leader's memory.
+/// Why a server looks for a leader: for the log and the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It has started.
+    Start,
+    /// The leader's link has ended.
+    LinkLost,
+    /// Nobody answers where the leader should be.
+    NotDialled,
+    /// The leader was silent for too long, or did not come to lead in time.
+    Silent,
+    /// The leader sent what it must not send at this place.
+    Protocol(&'static str),
+    /// It has promised a newer epoch than the leader's.
+    OldEpoch,
+    /// It was to lead, and no quorum was in step in time.
+    NotEstablished,
+    /// It was to lead, and a voter has a newer history.
+    Behind,
+    /// A voter has promised a newer epoch than this leader's, and could never follow it.
+    NewerPromise,
+    /// It led, and a quorum is not in step any more.
+    NoQuorum,
+    /// It led, and was asked to leave off.
+    Yielded,
+    /// It led, and the zxids of its epoch are used up.
+    EpochIsOver,
+    /// Its history is not whole.
+    HistoryLost,
+}
+
+/// How a learner gets what it lacks, where that is not in the leader's memory. The caller gives up by closing the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// The whole state, of this zxid at least, all of it committed.
+    /// SNAP and a whole state, of this zxid at least, which is to be that of the packet, too: what is committed, or the base of the own
+    /// history, if that was taken from a leader that was not established and is newer.
     Snap {
         /// At least.
         zxid: Zxid,
@@ -184,7 +225,8 @@ pub enum Sync {
     },
 }
 
-/// A message on the quorum port. A range of txns `(after, to]` is a packet for each.
+/// A message on the quorum port. A range of txns `(after, to]` is a packet for each; what is not said to reach back into other epochs has
+/// all counters in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// FOLLOWERINFO or OBSERVERINFO.
@@ -207,9 +249,8 @@ pub enum Message {
     Diff(Zxid),
     /// TRUNC.
     Trunc(Zxid),
-    /// SNAP; the state follows it, see [`Sync::Snap`].
-    Snap(Zxid),
-    /// PROPOSAL and COMMIT of each txn: what is committed, for a learner that catches up.
+    /// PROPOSAL and COMMIT of each txn, in memory all of them: what is committed, for a learner that catches up. It may reach back into other
+    /// epochs.
     Committed {
         /// What it has.
         after: Zxid,
@@ -241,12 +282,22 @@ pub enum Message {
     NewLeader(Epoch),
     /// UPTODATE.
     UpToDate,
-    /// ACK.
+    /// ACK of the first position of the epoch, which is that of NEWLEADER; then of each proposal in (after, to], which came before NEWLEADER
+    /// and without a commit. A Java leader never commits them otherwise.
+    AckNewLeader {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The last committed one.
+        after: Zxid,
+        /// The last one.
+        to: Zxid,
+    },
+    /// ACK: of a proposal, or, after UPTODATE, of NEWLEADER once more.
     Ack(Zxid),
     /// PING from a leader: its last proposal.
     Ping(Zxid),
-    /// The answer to it; the caller adds the sessions that were touched.
-    Pong(LastZxid),
+    /// The answer to it, with its zxid; the caller adds the sessions that were touched.
+    Pong(Zxid),
 }
 
 /// Why a link was closed: for the log and the counters.
@@ -268,4 +319,6 @@ pub enum LinkEnd {
     Replaced,
     /// A promise to another leader forbids this one.
     OldEpoch,
+    /// There are as many as there may be.
+    TooMany,
 }

@@ -12,6 +12,13 @@
 pub mod election;
 pub mod ensemble;
 mod event;
-pub mod standalone;
+mod history;
+mod leader;
+mod learner;
+mod peer;
+mod server;
 
-pub use event::{Action, Epochs, Gate, Input, LinkEnd, LinkId, Message, Ms, Sync};
+pub use event::{Action, Cause, Epochs, Gate, Input, LinkEnd, LinkId, Message, Ms, Sync};
+pub use history::History;
+pub use peer::{Office, Peer};
+pub use server::{PeerOptions, Positions, Start};

@@ -20,7 +20,7 @@ impl Replica {
         while now.mono_ms >= self.next_container_ms {
             let Some(path) = self.containers.pop_front() else { return };
             self.next_container_ms += pause_ms.max(1);
-            let zxid = self.peer.next_zxid();
+            let zxid = self.next_zxid();
             let origin = Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[] };
             let start = self.current.bytes.len();
             // It may have got a child, or gone, since it was found.

@@ -26,7 +26,7 @@ use requests::ClientRequest;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use zab::standalone::{Input, Peer};
+use zab::{Action, Input, Peer};
 
 /// `hash` shows the digest at each zxid that this divides, as ZooKeeper does, so that servers can be compared.
 const DIGEST_EVERY: u64 = 128;
@@ -151,6 +151,8 @@ enum Pending {
 pub struct Replica {
     options: ReplicaOptions,
     peer: Peer,
+    /// What the peer says is to be done, worked off at once.
+    actions: Vec<Action>,
     prep: Prep,
     sessions: Sessions,
     pending: VecDeque<Pending>,
@@ -178,6 +180,7 @@ impl Replica {
         }
         Replica {
             peer: Peer::standalone(tree.last_zxid()),
+            actions: Vec::new(),
             prep: Prep::new(options.prep.clone(), tree),
             sessions,
             pending: VecDeque::new(),
@@ -258,7 +261,7 @@ impl Replica {
 
     /// The own log is durable up to here.
     pub fn durable(&mut self, zxid: Zxid) {
-        self.peer.step(&Input::Durable(zxid));
+        self.step_peer(Input::Durable(zxid));
         self.log_budget.durable(zxid);
     }
 
@@ -283,7 +286,7 @@ impl Replica {
     pub fn can_apply(&self) -> bool {
         match self.pending.front() {
             None => false,
-            Some(Pending::Txn { zxid, .. }) => *zxid <= self.peer.committed(),
+            Some(Pending::Txn { zxid, .. }) => *zxid <= self.peer.positions().committed,
             Some(_) => true,
         }
     }
@@ -378,8 +381,8 @@ impl Replica {
 
     /// The newest proposal.
     #[must_use]
-    pub const fn proposed(&self) -> Zxid {
-        self.peer.proposed()
+    pub fn proposed(&self) -> Zxid {
+        self.peer.positions().proposed
     }
 
     /// What the txns that are not handed over yet may take in the log.
@@ -400,14 +403,25 @@ impl Replica {
         waiter: Waiter,
         write: impl FnOnce(&mut Prep, &Origin<'_>, &mut Vec<u8>),
     ) {
-        let zxid = self.peer.next_zxid();
+        let zxid = self.next_zxid();
         let start = self.current.bytes.len();
         write(&mut self.prep, &Origin { session, xid, zxid, time_ms: now.wall_ms, ids }, &mut self.current.bytes);
         self.enter(zxid, start, waiter);
     }
 
+    /// The zxid of the next txn.
+    fn next_zxid(&self) -> Zxid {
+        self.peer.next_zxid().expect("an ensemble of one leads for ever")
+    }
+
+    /// An ensemble of one knows no time, and says nothing but what is committed, which is a position that is asked for.
+    fn step_peer(&mut self, input: Input<'_>) {
+        self.peer.step(0, input, &mut self.actions);
+        self.actions.clear();
+    }
+
     fn enter(&mut self, zxid: Zxid, start: usize, waiter: Waiter) {
-        self.peer.step(&Input::Propose { zxid });
+        self.step_peer(Input::Propose(zxid));
         let end = self.current.bytes.len();
         self.current.ends.push((zxid, end));
         self.pending_bytes += end - start;

@@ -1,0 +1,245 @@
+//! Which txns a server has, without the txns: one span of zxids for each epoch.
+//!
+//! Owns what a log and its base hold, and how a learner's history and a leader's fit together ([`History::plan`]). Within an epoch zxids have
+//! no gaps (law 2), and who has (E, n) has everything that its leader had before it; so the newest position that two servers share follows from the
+//! learner's last zxid alone. It must never guess: below its floor it says that a learner takes the whole state. Called with a zxid that
+//! does not follow it panics, for its callers ask first. Its own tests, `tests/scripts/peer/sync-*.txt` and the random driver would catch a mistake.
+
+use proto::{Epoch, LastZxid, Zxid};
+
+/// The txns after a base, as spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The oldest position that something here can follow on. It may be (E, 0), or lie in the first span.
+    floor: Zxid,
+    /// The newest counter of each epoch that has one, oldest epoch first. Never empty: the floor's is the first.
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    epoch: Epoch,
+    last: u32,
+}
+
+/// How a learner's history becomes the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It is the start of the leader's, which has more from this position on, or nothing.
+    Diff {
+        /// The learner's end, as it stands in the leader's history.
+        after: Zxid,
+    },
+    /// It ends with txns that the leader does not have: it has to be cut to this one, which both have.
+    Trunc {
+        /// The newest that both have.
+        to: Zxid,
+    },
+    /// Nothing certain can be said.
+    Snap,
+}
+
+impl History {
+    /// Nothing after `base`, the zxid of a state.
+    #[must_use]
+    pub fn new(base: Zxid) -> History {
+        History { floor: base, spans: vec![Span { epoch: base.epoch(), last: base.counter() }] }
+    }
+
+    /// The end: the last txn, or the base.
+    #[must_use]
+    pub fn last(&self) -> Zxid {
+        let last = self.spans.last().expect("a history has a span");
+        Zxid::new(last.epoch, last.last)
+    }
+
+    /// The oldest position that a DIFF can follow on.
+    #[must_use]
+    pub const fn floor(&self) -> Zxid {
+        self.floor
+    }
+
+    /// Can a txn with this zxid be the next? Its counter is the next one, or the first of a newer epoch.
+    #[must_use]
+    pub fn is_next(&self, zxid: Zxid) -> bool {
+        let last = self.last();
+        if zxid.epoch() == last.epoch() {
+            last.counter().checked_add(1) == Some(zxid.counter())
+        } else {
+            zxid.epoch() > last.epoch() && zxid.counter() == 1
+        }
+    }
+
+    /// Adds a txn.
+    ///
+    /// # Panics
+    /// If it is not the next, see [`History::is_next`].
+    pub fn push(&mut self, zxid: Zxid) {
+        assert!(self.is_next(zxid), "{zxid} does not follow {}", self.last());
+        match self.spans.last_mut() {
+            Some(span) if span.epoch == zxid.epoch() => span.last = zxid.counter(),
+            _ => {
+                if self.spans.len() == SPANS_MAX {
+                    self.spans.remove(0);
+                    let oldest = self.spans.first().map_or(zxid.epoch(), |span| span.epoch);
+                    self.floor = Zxid::new(oldest, 0);
+                }
+                self.spans.push(Span { epoch: zxid.epoch(), last: zxid.counter() });
+            }
+        }
+    }
+
+    /// The txn that follows on the position `zxid` of this history.
+    #[must_use]
+    pub fn after(&self, zxid: Zxid) -> Option<Zxid> {
+        let span = self.spans.iter().find(|span| Zxid::new(span.epoch, span.last) > zxid)?;
+        Some(if span.epoch == zxid.epoch() { zxid.next() } else { Zxid::new(span.epoch, 1) })
+    }
+
+    /// Forgets what comes after `to`, which is a position of this history.
+    ///
+    /// # Panics
+    /// If it lies below the floor.
+    pub fn cut(&mut self, to: Zxid) {
+        assert!(to >= self.floor, "a cut to {to} below {}", self.floor);
+        let position = self.newest_at(to).expect("it is above the floor");
+        self.spans.retain(|span| span.epoch <= position.epoch());
+        if let Some(span) = self.spans.last_mut() {
+            span.last = position.counter();
+        }
+    }
+
+    /// The log before `floor` is not there any more.
+    pub fn raise_floor(&mut self, floor: Zxid) {
+        let Some(position) = self.newest_at(floor) else { return };
+        self.floor = position;
+        self.spans.retain(|span| span.epoch >= position.epoch());
+    }
+
+    /// The newest position here that is not after `zxid`; none if that is below the floor.
+    #[must_use]
+    pub fn newest_at(&self, zxid: Zxid) -> Option<Zxid> {
+        let span = self.spans.iter().rev().find(|span| span.epoch <= zxid.epoch())?;
+        let counter = if span.epoch == zxid.epoch() { span.last.min(zxid.counter()) } else { span.last };
+        Some(Zxid::new(span.epoch, counter)).filter(|position| *position >= self.floor)
+    }
+
+    /// How the history of a learner that ends with `last` becomes this one.
+    ///
+    /// A position without a txn, (E, 0), is where the epochs before E end. A cut is asked for only within the learner's last epoch and to a
+    /// txn that it must have: a Java learner's log is cut at a record, and one that is not there costs it the record after it, or its life.
+    #[must_use]
+    pub fn plan(&self, last: LastZxid) -> Plan {
+        let Some(last) = last.zxid() else { return Plan::Snap };
+        let Some(shared) = self.newest_at(last) else { return Plan::Snap };
+        if shared == last || last.counter() == 0 {
+            Plan::Diff { after: shared }
+        } else if shared.epoch() == last.epoch() && shared.counter() > 0 {
+            Plan::Trunc { to: shared }
+        } else {
+            Plan::Snap
+        }
+    }
+}
+
+/// Epochs that are kept. With more the oldest go, and the floor rises: a log of that many elections is purged long before.
+const SPANS_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn z(epoch: u32, counter: u32) -> Zxid {
+        Zxid::new(Epoch(epoch), counter)
+    }
+
+    /// (1, 4) to (1, 6), (2, 1) to (2, 3), (4, 1).
+    fn history() -> History {
+        let mut history = History::new(z(1, 4));
+        for zxid in [z(1, 5), z(1, 6), z(2, 1), z(2, 2), z(2, 3), z(4, 1)] {
+            history.push(zxid);
+        }
+        history
+    }
+
+    fn plan(last: Zxid) -> Plan {
+        history().plan(last.into())
+    }
+
+    #[test]
+    fn a_learner_in_the_history_gets_what_follows() {
+        for last in [z(1, 4), z(1, 6), z(2, 2), z(2, 3), z(4, 1)] {
+            assert_eq!(plan(last), Plan::Diff { after: last });
+        }
+    }
+
+    #[test]
+    fn a_learner_with_more_of_an_epoch_is_cut_to_the_last_shared_one() {
+        assert_eq!(plan(z(1, 9)), Plan::Trunc { to: z(1, 6) });
+        assert_eq!(plan(z(2, 4)), Plan::Trunc { to: z(2, 3) });
+        assert_eq!(plan(z(4, 2)), Plan::Trunc { to: z(4, 1) });
+    }
+
+    #[test]
+    fn a_position_without_a_txn_is_the_end_of_the_epochs_before() {
+        assert_eq!(plan(z(2, 0)), Plan::Diff { after: z(2, 0) });
+        assert_eq!(plan(z(3, 0)), Plan::Diff { after: z(2, 3) });
+        assert_eq!(plan(z(7, 0)), Plan::Diff { after: z(4, 1) });
+        let from_java = History::new(z(3, 0));
+        assert_eq!(from_java.plan(z(3, 0).into()), Plan::Diff { after: z(3, 0) });
+        // It has txns of an epoch of which this one knows the start alone.
+        assert_eq!(from_java.plan(z(3, 2).into()), Plan::Snap);
+    }
+
+    #[test]
+    fn below_the_floor_or_across_an_epoch_only_the_state_is_certain() {
+        assert_eq!(plan(z(1, 3)), Plan::Snap);
+        assert_eq!(plan(z(0, 0)), Plan::Snap);
+        assert_eq!(plan(z(3, 1)), Plan::Snap);
+        assert_eq!(history().plan(LastZxid::NONE), Plan::Snap);
+        let mut purged = history();
+        purged.raise_floor(z(2, 2));
+        assert_eq!(purged.plan(z(2, 1).into()), Plan::Snap);
+        assert_eq!(purged.plan(z(2, 2).into()), Plan::Diff { after: z(2, 2) });
+        assert_eq!(purged.floor(), z(2, 2));
+    }
+
+    #[test]
+    fn what_follows_and_what_does_not() {
+        let history = history();
+        assert!(history.is_next(z(4, 2)) && history.is_next(z(5, 1)));
+        assert!(
+            !history.is_next(z(4, 1))
+                && !history.is_next(z(4, 3))
+                && !history.is_next(z(5, 2))
+                && !history.is_next(z(5, 0))
+        );
+        assert_eq!(history.after(z(1, 4)), Some(z(1, 5)));
+        assert_eq!(history.after(z(1, 6)), Some(z(2, 1)));
+        assert_eq!(history.after(z(2, 3)), Some(z(4, 1)));
+        assert_eq!(history.after(z(4, 1)), None);
+    }
+
+    #[test]
+    fn after_a_cut_the_history_ends_there() {
+        let mut history = history();
+        history.cut(z(2, 2));
+        assert_eq!(history.last(), z(2, 2));
+        history.push(z(2, 3));
+        history.cut(z(2, 0));
+        assert_eq!(history.last(), z(2, 0));
+        assert!(history.is_next(z(2, 1)));
+    }
+
+    #[test]
+    fn of_very_many_epochs_the_oldest_go() {
+        let mut history = History::new(Zxid::ZERO);
+        for epoch in 1..=u32::try_from(SPANS_MAX).unwrap() + 10 {
+            history.push(z(epoch, 1));
+        }
+        assert_eq!(history.spans.len(), SPANS_MAX);
+        assert_eq!(history.floor(), z(11, 0));
+        assert_eq!(history.plan(z(10, 1).into()), Plan::Snap);
+        assert_eq!(history.plan(z(11, 0).into()), Plan::Diff { after: z(11, 0) });
+    }
+}

@@ -1,0 +1,264 @@
+//! What a server has and knows, whoever leads.
+//!
+//! Owns the epochs on disk, the history, the positions durable and committed, and what of its disk is under way. It must never know of links.
+//! The roles ([`crate::leader`], [`crate::learner`]) change it; what is asserted here is the caller's order of inputs.
+
+use crate::election::{Election, ElectionOptions};
+use crate::ensemble::Ensemble;
+use crate::event::{Action, Epochs, Gate, Ms};
+use crate::history::History;
+use proto::{Epoch, LastZxid, ServerId, Zxid};
+
+/// Settings of a peer.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// This server.
+    pub me: ServerId,
+    /// ZooKeeper's tick, in ms.
+    pub tick_ms: Ms,
+    /// Ticks until a learner has to be in step, and a leader established.
+    pub init_limit: i64,
+    /// Ticks of silence, or without an ACK that is due, after which the other is given up.
+    pub sync_limit: i64,
+    /// For how long a leader that does not answer is dialled, in ms: it may not listen yet.
+    pub dial_ms_max: Ms,
+    /// Learners that a leader serves at the most; further ones are turned away.
+    pub learners_max: usize,
+    /// Links that are kept while it is not known who leads; of more the oldest is closed.
+    pub held_max: usize,
+    /// For how long, in ms.
+    pub held_ms_max: Ms,
+    /// Of the election.
+    pub election: ElectionOptions,
+}
+
+impl PeerOptions {
+    /// ZooKeeper's defaults, for this server.
+    #[must_use]
+    pub fn new(me: ServerId) -> PeerOptions {
+        PeerOptions {
+            me,
+            tick_ms: 2_000,
+            init_limit: 10,
+            sync_limit: 5,
+            dial_ms_max: 5_000,
+            learners_max: 1_000,
+            held_max: 64,
+            held_ms_max: 2_000,
+            election: ElectionOptions::default(),
+        }
+    }
+
+    /// Time to get in step, in ms.
+    pub(crate) const fn init_ms(&self) -> Ms {
+        self.init_limit * self.tick_ms
+    }
+
+    /// Silence that is borne, in ms.
+    pub(crate) const fn sync_ms(&self) -> Ms {
+        self.sync_limit * self.tick_ms
+    }
+}
+
+/// What recovery has found.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The epochs of the control file.
+    pub epochs: Epochs,
+    /// What log and base hold, all of it durable.
+    pub history: History,
+    /// Up to here it is known to be committed: what the base holds, unless it came from elsewhere.
+    pub committed: Zxid,
+    /// Is that all that this server ever had (law 10)? If not, it counts for nobody until it has taken a whole state.
+    pub is_whole: bool,
+}
+
+/// How far a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// The last txn in the log, or a leader's (epoch, 0) before its first.
+    pub proposed: Zxid,
+    /// The log is durable up to here.
+    pub durable: Zxid,
+    /// A quorum has everything up to here.
+    pub committed: Zxid,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub options: PeerOptions,
+    pub ensemble: Ensemble,
+    pub election: Election,
+    /// Those on disk.
+    pub epochs: Epochs,
+    /// Those that are on their way there.
+    pub writing: Option<Writing>,
+    /// What the log is being cut to.
+    pub cutting: Option<Zxid>,
+    pub history: History,
+    /// Later txns are in memory.
+    pub forgot: Zxid,
+    pub durable: Zxid,
+    /// The last txn that is known to be committed.
+    pub committed: Zxid,
+    pub is_whole: bool,
+    /// What is in force while a state is taken, and until it is adopted.
+    pub former: Option<Former>,
+    /// The newest epoch that any server has said to have promised.
+    pub promised_elsewhere: Epoch,
+}
+
+/// Epochs on their way to the disk.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    epochs: Epochs,
+    /// The end of the log before them.
+    after: Zxid,
+    /// Does a state come into force with them?
+    adopts: bool,
+}
+
+/// A history that a state is about to take the place of.
+#[derive(Debug)]
+pub(crate) struct Former {
+    history: History,
+    durable: Zxid,
+}
+
+impl Server {
+    pub(crate) fn new(options: PeerOptions, ensemble: Ensemble, start: Start) -> Server {
+        let Start { epochs, history, committed, is_whole } = start;
+        let last = history.last();
+        assert!(committed <= last, "{committed} is committed, and the history ends with {last}");
+        let accepted = epochs.accepted.max(epochs.current);
+        Server {
+            election: Election::new(options.me, options.election),
+            options,
+            ensemble,
+            epochs: Epochs { accepted, ..epochs },
+            writing: None,
+            cutting: None,
+            history,
+            forgot: last,
+            durable: last,
+            committed,
+            is_whole,
+            former: None,
+            promised_elsewhere: Epoch::default(),
+        }
+    }
+
+    pub(crate) const fn me(&self) -> ServerId {
+        self.options.me
+    }
+
+    pub(crate) fn last(&self) -> Zxid {
+        self.history.last()
+    }
+
+    /// The end of the history, as others are told (law 10).
+    pub(crate) fn last_said(&self) -> LastZxid {
+        if self.is_whole { self.last().into() } else { LastZxid::NONE }
+    }
+
+    /// Is everything on disk that was said to be written?
+    pub(crate) fn is_drained(&self) -> bool {
+        self.writing.is_none() && self.cutting.is_none() && self.durable >= self.last()
+    }
+
+    pub(crate) fn write_epochs(&mut self, epochs: Epochs, then: Option<Gate>, out: &mut Vec<Action>) {
+        assert!(self.writing.is_none(), "{:?} are being written", self.writing);
+        assert!(epochs.accepted >= epochs.current, "{epochs:?}");
+        self.writing = Some(Writing { epochs, after: self.last(), adopts: false });
+        out.push(Action::WriteEpochs { epochs, then });
+    }
+
+    /// Writes the epochs of a leader whose history has been taken over, and with them its state, if it has sent one.
+    pub(crate) fn take_over(&mut self, current: Epoch, then: Gate, out: &mut Vec<Action>) {
+        let adopts = self.former.is_some();
+        if adopts {
+            out.push(Action::Adopt);
+        }
+        self.write_epochs(Epochs { current, ..self.epochs }, Some(then), out);
+        if let Some(writing) = &mut self.writing {
+            writing.adopts = adopts;
+        }
+    }
+
+    /// Appends a txn that came from a leader.
+    pub(crate) fn append(&mut self, zxid: Zxid, then: Option<Gate>, out: &mut Vec<Action>) {
+        self.history.push(zxid);
+        out.push(Action::Append { zxid, then });
+    }
+
+    pub(crate) fn commit(&mut self, zxid: Zxid, out: &mut Vec<Action>) {
+        if zxid > self.committed {
+            self.committed = zxid;
+            out.push(Action::Commit(zxid));
+        }
+    }
+
+    pub(crate) fn durable(&mut self, zxid: Zxid) {
+        assert!(zxid <= self.last(), "{zxid} is durable, only {} is proposed", self.last());
+        self.durable = self.durable.max(zxid);
+    }
+
+    pub(crate) fn epochs_durable(&mut self, epochs: Epochs) {
+        let written = self.writing.take().filter(|written| written.epochs == epochs);
+        let Writing { after, adopts, .. } = written.expect("the epochs that are durable are those that were written");
+        self.epochs = epochs;
+        // The log makes its queue durable in order.
+        self.durable = self.durable.max(after);
+        if adopts {
+            self.former = None;
+            self.is_whole = true;
+        }
+    }
+
+    pub(crate) fn cut(&mut self, to: Zxid, out: &mut Vec<Action>) {
+        assert!(self.is_drained(), "a cut while the log is written");
+        self.cutting = Some(to);
+        out.push(Action::Cut(to));
+    }
+
+    /// The cut is done, and the log ends with `last`. Says whether that is what was asked for: a position without a txn has no record.
+    pub(crate) fn is_cut(&mut self, last: Zxid) -> bool {
+        let to = self.cutting.take().expect("it is cut because it was to be");
+        if to < self.history.floor() {
+            // An older state has been fallen back on. What came before it is not known here.
+            self.history = History::new(to);
+        } else {
+            self.history.cut(to);
+        }
+        self.durable = self.last();
+        self.forgot = self.forgot.min(self.last());
+        last == to || (to.counter() == 0 && last < to)
+    }
+
+    /// A state is about to be taken.
+    pub(crate) fn keep_former(&mut self) {
+        let former = Former { history: self.history.clone(), durable: self.durable };
+        assert!(self.former.replace(former).is_none(), "two states at once");
+    }
+
+    /// The state is here.
+    pub(crate) fn begin_with(&mut self, base: Zxid) {
+        self.history = History::new(base);
+        self.durable = base;
+        self.forgot = base;
+    }
+
+    /// The state, and what was appended after it, have come to nothing.
+    pub(crate) fn restore_former(&mut self, out: &mut Vec<Action>) {
+        if let Some(Former { history, durable }) = self.former.take() {
+            out.push(Action::Discard);
+            self.history = history;
+            self.durable = durable;
+            self.forgot = self.last();
+        }
+    }
+}
+
+/// Epochs from here on are no epochs: as the high half of a zxid they make a Java server's negative.
+pub(crate) const EPOCH_END: Epoch = Epoch(i32::MAX.cast_unsigned());
