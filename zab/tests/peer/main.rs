@@ -1,0 +1,13 @@
+//! Peers together: scripts with recorded output, and a seeded driver that breaks what it can.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that goes wrong is to stop"
+)]
+
+mod disk;
+mod random;
+mod script;
+mod wire;
+mod world;

@@ -1,0 +1,305 @@
+//! A driver that delivers, delays, loses and crashes by a seed, then lets everything heal.
+//!
+//! The laws are checked by [`World`] after every step. `PEER_SEED=n` replays one seed with its trace, `PEER_SEEDS=n` runs that many.
+
+use crate::disk::Disk;
+use crate::world::World;
+use proto::{ServerId, Zxid};
+use ringkeeper_zab::{Input, Ms, Peer};
+
+/// Seeds of a run in CI.
+const SEEDS: u64 = 1_500;
+/// Events of a seed before the faults stop.
+const EVENTS: u32 = 5_000;
+/// Deadlines that may pass until all is well again.
+const DEADLINES_MAX: u32 = 2_000;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        let len = u64::try_from(from.len()).unwrap();
+        (len > 0).then(|| from[usize::try_from(self.below(len)).unwrap()].clone())
+    }
+
+    fn up_to(&mut self, most: usize) -> usize {
+        usize::try_from(self.below(u64::try_from(most).unwrap() + 1)).unwrap()
+    }
+}
+
+/// What of a run was seen to happen, so that a driver that tests nothing shows.
+#[derive(Debug, Default)]
+struct Seen {
+    led: u32,
+    committed: usize,
+    crashes: u32,
+}
+
+struct Driver {
+    world: World,
+    random: Random,
+    /// How often faults come.
+    faults: u64,
+    crashes: u32,
+}
+
+impl Driver {
+    fn new(seed: u64, traces: bool) -> Driver {
+        let mut random = Random(seed);
+        let voters = i64::try_from(random.below(3)).unwrap() + 3;
+        let observers = i64::try_from(random.below(2)).unwrap();
+        let ids: Vec<i64> = (1..=voters + observers).collect();
+        let text: Vec<String> = ids
+            .iter()
+            .map(|id| {
+                format!("server.{id}=127.0.0.{id}:2888:3888:{}", if *id > voters { "observer" } else { "participant" })
+            })
+            .collect();
+        let mut world = World::new(&text.join("\n"), &ids);
+        world.traces = traces;
+        world.options.tick_ms = 100;
+        world.options.dial_ms_max = 300;
+        world.options.held_ms_max = 600;
+        world.options.held_max = 8;
+        for id in world.ids.clone() {
+            world.add(id, Disk::default());
+        }
+        for id in world.ids.clone() {
+            world.start(id);
+        }
+        let faults = [0, 10, 30, 60][random.up_to(3)];
+        Driver { world, random, faults, crashes: 0 }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..EVENTS {
+            self.event();
+            // Most turns have one step, some have several.
+            let dirty: Vec<_> = self.world.ids.iter().copied().filter(|id| self.world.node(*id).is_dirty).collect();
+            for id in dirty {
+                if self.random.below(4) > 0 {
+                    self.world.flush(id);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self) {
+        let ids = self.world.ids.clone();
+        let id = self.random.pick(&ids).unwrap();
+        match self.random.below(1_000) {
+            0..400 => {
+                if let Some((link, to)) = self.random.pick(&self.world.ways()) {
+                    for _ in 0..=self.random.below(4) {
+                        self.world.deliver(link, to);
+                    }
+                }
+            }
+            400..520 => {
+                let votes: Vec<_> = self.world.votes.keys().copied().collect();
+                if let Some((from, to)) = self.random.pick(&votes) {
+                    self.world.deliver_vote(from, to);
+                }
+            }
+            520..720 => {
+                for _ in 0..=self.random.below(4) {
+                    self.world.write(id);
+                }
+            }
+            720..800 => {
+                let leaders: Vec<_> = ids.iter().copied().filter(|id| self.leads(*id)).collect();
+                if let Some(leader) = self.random.pick(&leaders) {
+                    for _ in 0..=self.random.below(3) {
+                        self.world.propose(leader);
+                    }
+                }
+            }
+            800..840 => {
+                let listens = self.world.node(id).dialling.is_some_and(|leader| self.world.is_up(leader));
+                let listens = listens && self.random.below(10) > 0;
+                self.world.dial(id, listens);
+            }
+            840..870 => {
+                self.world.sync(id);
+            }
+            870..900 => {
+                self.world.take(id);
+            }
+            900..960 => {
+                let ms = Ms::try_from(self.random.below(40)).unwrap();
+                self.world.pass(ms);
+            }
+            960..970 => {
+                self.world.publish(id);
+            }
+            970..980 => {
+                let txns = &self.world.node(id).applied;
+                if let Some(txn) = self.random.pick(txns)
+                    && txn.zxid <= self.world.node(id).disk.current.last()
+                {
+                    self.world.forget(id, txn.zxid);
+                }
+            }
+            _ => {
+                if self.random.below(60) < self.faults {
+                    self.fault(id);
+                }
+            }
+        }
+    }
+
+    fn fault(&mut self, id: ServerId) {
+        let is_up = self.world.is_up(id);
+        match self.random.below(12) {
+            0..4 if is_up => {
+                let under_way = self.world.node(id).disk.queue.len();
+                let kept = self.random.up_to(under_way);
+                let is_noticed = self.random.below(4) > 0;
+                self.world.crash(id, kept, is_noticed);
+                self.crashes += 1;
+                if self.random.below(10) == 0 {
+                    self.damage(id);
+                }
+            }
+            0..6 if !is_up => self.world.start(id),
+            6..8 => {
+                let links: Vec<_> = self.world.links.keys().copied().collect();
+                if let Some(link) = self.random.pick(&links) {
+                    self.world.cut_link(link);
+                }
+            }
+            8 => {
+                let other = self.random.pick(&self.world.ids).unwrap();
+                if other != id {
+                    self.world.parted.insert((id.min(other), id.max(other)));
+                }
+            }
+            9 => self.world.parted.clear(),
+            10 => {
+                let links: Vec<_> = self.world.links.keys().copied().collect();
+                if let Some(link) = self.random.pick(&links) {
+                    let has_room = self.random.below(2) == 0;
+                    for id in [self.world.links[&link].dialer, self.world.links[&link].acceptor] {
+                        self.world.step(id, Input::Room { link, has_room });
+                    }
+                }
+            }
+            11 if self.random.below(3) == 0 => self.world.step(id, Input::Yield),
+            _ => {
+                let votes: Vec<_> = self.world.votes.keys().copied().collect();
+                if let Some(way) = self.random.pick(&votes) {
+                    self.world.votes.remove(&way);
+                }
+            }
+        }
+    }
+
+    /// A server loses its log and base, but not the control file: law 10.
+    fn damage(&mut self, id: ServerId) {
+        let whole = self.world.nodes.iter().filter(|(other, node)| **other != id && !node.disk.is_damaged);
+        let whole: Vec<_> = whole.map(|(id, _)| *id).collect();
+        if self.world.ensemble.is_quorum(whole.into_iter()) {
+            self.world.nodes.get_mut(&id).unwrap().disk.damage();
+        }
+    }
+
+    fn leads(&self, id: ServerId) -> bool {
+        self.world.peer(id).is_some_and(|peer| peer.next_zxid().is_some())
+    }
+
+    /// Faults stop. All must come to serve the same.
+    fn heal(&mut self) {
+        self.world.parted.clear();
+        for id in self.world.ids.clone() {
+            if !self.world.is_up(id) {
+                self.world.start(id);
+            }
+        }
+        for link in self.world.links.keys().copied().collect::<Vec<_>>() {
+            let Some(connection) = self.world.links.get(&link) else { continue };
+            for id in [connection.dialer, connection.acceptor] {
+                self.world.step(id, Input::Room { link, has_room: true });
+            }
+        }
+        for a in self.world.ids.clone() {
+            for b in self.world.ids.clone() {
+                if a != b {
+                    self.world.step(a, Input::Reachable { server: b, is_up: true });
+                }
+            }
+        }
+        for _ in 0..DEADLINES_MAX {
+            self.world.settle();
+            if self.is_well() {
+                return;
+            }
+            let deadlines = self.world.ids.iter().filter_map(|id| self.world.peer(*id)?.deadline());
+            let next = deadlines.min().expect("a server of an ensemble has a deadline");
+            self.world.pass((next - self.world.now).max(1));
+        }
+        let roles: Vec<_> = self.world.ids.iter().map(|id| (id.0, self.world.peer(*id).map(Peer::role))).collect();
+        panic!("they do not come together: {roles:#?}");
+    }
+
+    /// Does everybody serve, and show all that was committed, and one thing more?
+    fn is_well(&mut self) -> bool {
+        let serve = |id: &ServerId| self.world.peer(*id).is_some_and(|peer| peer.role().is_serving);
+        let Some(leader) = self.world.ids.iter().copied().find(|id| self.leads(*id)) else { return false };
+        if !self.world.ids.iter().all(serve) {
+            return false;
+        }
+        self.world.propose(leader);
+        self.world.settle();
+        let all = self.world.node(leader).txns.clone();
+        let shown = |id: &ServerId| self.world.node(*id).applied == all && self.world.node(*id).txns == all;
+        self.world.ids.iter().all(shown) && self.world.truth == all
+    }
+}
+
+fn run(seed: u64, traces: bool) -> Seen {
+    let mut driver = Driver::new(seed, traces);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        driver.run();
+        driver.heal();
+    }));
+    if let Err(panic) = outcome {
+        eprintln!("{}", driver.world.trace.join("\n"));
+        eprintln!(
+            "seed {seed} of {} servers: PEER_SEED={seed} cargo test -p ringkeeper-zab --test peer",
+            driver.world.ids.len()
+        );
+        std::panic::resume_unwind(panic);
+    }
+    let last = driver.world.truth.last().map_or(Zxid::ZERO, |txn| txn.zxid);
+    Seen { led: last.epoch().0, committed: driver.world.truth.len(), crashes: driver.crashes }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+#[test]
+fn whatever_fails_nothing_committed_is_lost_and_all_come_together_again() {
+    if let Some(seed) = number("PEER_SEED") {
+        println!("{:?}", run(seed, true));
+        return;
+    }
+    let mut total = Seen::default();
+    for seed in 1..=number("PEER_SEEDS").unwrap_or(SEEDS) {
+        let seen = run(seed, false);
+        total.led += seen.led;
+        total.committed += seen.committed;
+        total.crashes += seen.crashes;
+    }
+    println!("{total:?}");
+    assert!(total.led > 3_000 && total.committed > 100_000 && total.crashes > 5_000, "{total:?}");
+}

@@ -1,0 +1,304 @@
+//! Runs `tests/scripts/peer/*.txt`: what happens to an ensemble, a line each, and indented below it what its servers then do.
+//!
+//! Record anew with `RINGKEEPER_BLESS=1 cargo test -p ringkeeper-zab`, and read the difference. After each line everything happens that can without
+//! time passing, except what is held. A script's lines:
+//!
+//! | line | what |
+//! |---|---|
+//! | `ensemble 1 2 3 o4` | the voters and observers |
+//! | `limits learners_max=2 held_max=1` | settings that are not ZooKeeper's defaults |
+//! | `disk 1 epochs=2/1 base=1.2 log=1.3..1.5,2.1 damaged` | what is on a server's disk before it starts: accepted and current epoch, log, a history that is not whole |
+//! | `start 1 2`, `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
+//! | `fake 3 leads 1 1.5`, `fake 2 agrees` | a server that the script plays, and its vote |
+//! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two |
+//! | `dial 2>1` | it opens a link |
+//! | `propose 1 3` | three txns |
+//! | `wait 2000` | time passes, in ms |
+//! | `hold 1>2`, `free 1>2` | packets from 1 to 2 stay on their way |
+//! | `hold 1`, `free 1`, `write 1 2` | server 1's disk does nothing, does everything, does two ops |
+//! | `cut 1 2`, `part 1 2`, `join` | the network ends the links between both; lets nothing through; heals |
+//! | `room 1 2 no` | the link has no room at server 1 |
+//! | `forget 1 1.5`, `publish 1` | 1 has the txns up to 1.5 not in memory any more; makes an image of what it shows, in place of the log |
+//! | `lose 1`, `yield 1` | it finds its history damaged; it is to leave off leading |
+//! | `shown 1 2` | says what these show |
+//!
+//! Below: what each server does (PINGs and votes left out), and where its office or its positions have changed, those: proposed, durable, committed.
+
+use crate::disk::{Disk, Generation};
+use crate::wire::{Packet, Txn, at};
+use crate::world::{Fake, World};
+use proto::{Epoch, LastZxid, ServerId, Zxid};
+use ringkeeper_zab::{Epochs, Input, LinkId, Ms, Peer};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+#[test]
+fn every_script_does_what_was_recorded() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/peer");
+    let mut paths: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no scripts in {}", directory.display());
+    let mut wrong = Vec::new();
+    for path in paths {
+        println!("{}", path.display());
+        let recorded = std::fs::read_to_string(&path).unwrap();
+        let done = run(&recorded);
+        if std::env::var_os("RINGKEEPER_BLESS").is_some() {
+            std::fs::write(&path, &done).unwrap();
+        } else if done != recorded {
+            wrong.push(format!("{}:\n{}", path.display(), difference(&recorded, &done)));
+        }
+    }
+    assert!(wrong.is_empty(), "not what was recorded (RINGKEEPER_BLESS=1 records anew):\n{}", wrong.join("\n"));
+}
+
+/// The script with what is done now in the place of what was recorded.
+fn run(script: &str) -> String {
+    let mut stage = Stage { world: World::new("", &[]), standing: BTreeMap::new() };
+    let mut done = String::new();
+    for line in script.lines().filter(|line| !line.starts_with("  ")) {
+        done += line;
+        done.push('\n');
+        if !line.is_empty() && !line.starts_with('#') {
+            for said in stage.line(line) {
+                done += &format!("  {said}\n");
+            }
+        }
+    }
+    done
+}
+
+fn difference(recorded: &str, done: &str) -> String {
+    let same = recorded.lines().zip(done.lines()).take_while(|(a, b)| a == b).count();
+    let rest = |text: &str| text.lines().skip(same.saturating_sub(3)).take(12).collect::<Vec<_>>().join("\n");
+    format!("line {}\nrecorded:\n{}\ndone:\n{}\n", same + 1, rest(recorded), rest(done))
+}
+
+struct Stage {
+    world: World,
+    /// What was last said of each server.
+    standing: BTreeMap<ServerId, String>,
+}
+
+impl Stage {
+    /// Does what the line says, and tells what comes of it.
+    fn line(&mut self, line: &str) -> Vec<String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words: Vec<&str> = rest.split(' ').filter(|word| !word.is_empty()).collect();
+        if word == "shown" {
+            return words.iter().map(|id| self.shown(server(id))).collect();
+        }
+        self.act(word, rest, &words);
+        self.world.settle();
+        let mut said = std::mem::take(&mut self.world.trace);
+        for id in self.world.ids.clone() {
+            let standing = self.stands(id);
+            if self.standing.insert(id, standing.clone()).is_none_or(|before| before != standing) {
+                said.push(format!("{}: = {standing}", id.0));
+            }
+        }
+        said
+    }
+
+    fn act(&mut self, word: &str, rest: &str, words: &[&str]) {
+        let count = |at: usize| words.get(at).map_or(1, |word| word.parse::<usize>().unwrap());
+        match (word, words) {
+            ("ensemble", members) => self.ensemble(members),
+            ("limits", limits) => limits.iter().for_each(|limit| self.limit(limit)),
+            ("disk", [id, what @ ..]) => self.disk(server(id), what),
+            ("start", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
+            ("crash", [id, ..]) => self.world.crash(server(id), if words.len() > 1 { count(1) } else { 0 }, true),
+            ("fake", [id, "agrees"]) => drop(self.world.fakes.insert(server(id), Fake::Agrees)),
+            ("fake", [id, "leads", epoch, last]) => {
+                let epoch = Epoch(epoch.parse().unwrap());
+                self.world.fakes.insert(server(id), Fake::Leads(epoch, zxid(last)));
+            }
+            ("say", [way, ..]) => {
+                let (from, to) = ends(way);
+                let Some(link) = self.links(from, to).pop() else {
+                    return self.world.say(|| format!("no link from {} to {}", from.0, to.0));
+                };
+                for packet in rest[way.len()..].split(';') {
+                    self.world.post(from, link, parse_packet(from, packet.trim()));
+                }
+            }
+            ("dial", [way]) => {
+                let (from, to) = ends(way);
+                self.world.connect(from, to);
+            }
+            ("propose", [id, ..]) => {
+                for _ in 0..count(1) {
+                    assert!(self.world.propose(server(id)), "{id} does not lead");
+                }
+            }
+            ("wait", [ms]) => self.wait(ms.parse().unwrap()),
+            ("hold", [what]) if what.contains('>') => drop(self.world.held_ways.insert(ends(what))),
+            ("free", [what]) if what.contains('>') => drop(self.world.held_ways.remove(&ends(what))),
+            ("hold", [id]) => drop(self.world.held_disks.insert(server(id))),
+            ("free", [id]) => drop(self.world.held_disks.remove(&server(id))),
+            ("write", [id, ..]) => {
+                for _ in 0..count(1) {
+                    assert!(self.world.write(server(id)), "nothing is under way to {id}'s disk");
+                }
+            }
+            ("cut", [a, b]) => {
+                for link in self.links(server(a), server(b)) {
+                    self.world.cut_link(link);
+                }
+            }
+            ("part", [a, b]) => {
+                let (a, b) = (server(a), server(b));
+                self.world.parted.insert((a.min(b), a.max(b)));
+            }
+            ("join", []) => self.world.parted.clear(),
+            ("room", [a, b, has_room]) => {
+                for link in self.links(server(a), server(b)) {
+                    self.world.step(server(a), Input::Room { link, has_room: *has_room == "yes" });
+                }
+            }
+            ("forget", [id, to]) => self.world.forget(server(id), zxid(to)),
+            ("publish", [id]) => assert!(self.world.publish(server(id)), "{id} has nothing to publish"),
+            ("lose", [id]) => {
+                self.world.nodes.get_mut(&server(id)).unwrap().disk.is_damaged = true;
+                self.world.step(server(id), Input::HistoryLost);
+            }
+            ("yield", [id]) => self.world.step(server(id), Input::Yield),
+            _ => panic!("{word} {rest}"),
+        }
+    }
+
+    fn ensemble(&mut self, members: &[&str]) {
+        let ids: Vec<i64> = members.iter().map(|id| id.trim_start_matches('o').parse().unwrap()).collect();
+        let lines = members.iter().zip(&ids).map(|(member, id)| {
+            let role = if member.starts_with('o') { "observer" } else { "participant" };
+            format!("server.{id}=127.0.0.{id}:2888:3888:{role}")
+        });
+        self.world = World::new(&lines.collect::<Vec<_>>().join("\n"), &ids);
+        self.world.traces = true;
+        self.standing.clear();
+        for id in self.world.ids.clone() {
+            self.world.add(id, Disk::default());
+            self.standing.insert(id, self.stands(id));
+        }
+    }
+
+    fn limit(&mut self, limit: &str) {
+        let (name, value) = limit.split_once('=').unwrap();
+        let value: usize = value.parse().unwrap();
+        match name {
+            "learners_max" => self.world.options.learners_max = value,
+            "held_max" => self.world.options.held_max = value,
+            _ => panic!("{limit}"),
+        }
+    }
+
+    fn disk(&mut self, id: ServerId, what: &[&str]) {
+        let mut disk = Disk::default();
+        for word in what {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("epochs", epochs) => {
+                    let (accepted, current) = epochs.split_once('/').unwrap();
+                    let epoch = |text: &str| Epoch(text.parse().unwrap());
+                    disk.epochs = Epochs { accepted: epoch(accepted), current: epoch(current) };
+                }
+                ("base", base) => disk.current.base = zxid(base),
+                ("log", log) => disk.current.log = txns(log),
+                ("damaged", _) => disk.is_damaged = true,
+                _ => panic!("disk {word}"),
+            }
+        }
+        let Generation { base, state, log } = &mut disk.current;
+        *state = log.iter().copied().filter(|txn| txn.zxid <= *base).collect();
+        log.retain(|txn| txn.zxid > *base);
+        self.world.add(id, disk);
+    }
+
+    /// Time passes, with everything that falls due in it.
+    fn wait(&mut self, ms: Ms) {
+        let end = self.world.now + ms;
+        loop {
+            self.world.settle();
+            let deadlines = self.world.ids.iter().filter_map(|id| self.world.peer(*id)?.deadline());
+            let next = deadlines.min().unwrap_or(end).max(self.world.now + 1).min(end);
+            self.world.pass(next - self.world.now);
+            if next == end {
+                return;
+            }
+        }
+    }
+
+    fn links(&self, a: ServerId, b: ServerId) -> Vec<LinkId> {
+        let between = |c: &crate::world::Connection| [(a, b), (b, a)].contains(&(c.dialer, c.acceptor));
+        self.world.links.iter().filter(|(_, c)| between(c)).map(|(link, _)| *link).collect()
+    }
+
+    fn stands(&self, id: ServerId) -> String {
+        let Some(peer) = self.world.peer(id) else { return "does not run".to_owned() };
+        let office = peer.role();
+        let epoch = office.epoch.map_or(String::new(), |epoch| format!(" epoch {}", epoch.0));
+        let serves = if office.is_serving { ", serves" } else { "" };
+        let leader =
+            office.leader.filter(|leader| *leader != id).map_or(String::new(), |leader| format!(" {}", leader.0));
+        let positions = Peer::positions(peer);
+        let [proposed, durable, committed] = [positions.proposed, positions.durable, positions.committed].map(at);
+        format!("{:?}{leader}{epoch}{serves}; {proposed} {durable} {committed}", office.state)
+    }
+
+    fn shown(&self, id: ServerId) -> String {
+        let zxids: Vec<String> = self.world.node(id).applied.iter().map(|txn| at(txn.zxid)).collect();
+        format!("{}: shows {}", id.0, zxids.join(" "))
+    }
+}
+
+fn server(text: &str) -> ServerId {
+    ServerId(text.parse().unwrap_or_else(|_| panic!("{text} is no server")))
+}
+
+/// `3>1`.
+fn ends(text: &str) -> (ServerId, ServerId) {
+    let (from, to) = text.split_once('>').unwrap_or_else(|| panic!("{text} is no way"));
+    (server(from), server(to))
+}
+
+/// `1.5`.
+fn zxid(text: &str) -> Zxid {
+    let (epoch, counter) = text.split_once('.').unwrap_or_else(|| panic!("{text} is no zxid"));
+    Zxid::new(Epoch(epoch.parse().unwrap()), counter.parse().unwrap())
+}
+
+/// `1.3..1.5,2.1`.
+fn txns(text: &str) -> Vec<Txn> {
+    let ranges = text.split(',').flat_map(|range| {
+        let (first, last) = range.split_once("..").unwrap_or((range, range));
+        let (first, last) = (zxid(first), zxid(last));
+        (first.0..=last.0).map(Zxid)
+    });
+    ranges.map(|zxid| Txn { zxid, value: zxid.0 }).collect()
+}
+
+fn parse_packet(from: ServerId, text: &str) -> Packet {
+    let words: Vec<&str> = text.split(' ').collect();
+    let epoch = |text: &str| Epoch(text.parse().unwrap());
+    let txn = |text: &str| Txn { zxid: zxid(text), value: zxid(text).0 };
+    match words[..] {
+        ["LEADERINFO", of] => Packet::LeaderInfo(epoch(of)),
+        ["DIFF", to] => Packet::Diff(zxid(to)),
+        ["TRUNC", to] => Packet::Trunc(zxid(to)),
+        ["SNAP", of, state] => Packet::Snap(zxid(of), txns(state)),
+        ["PROPOSAL", of] => Packet::Proposal(txn(of)),
+        ["COMMIT", of] => Packet::Commit(zxid(of)),
+        ["INFORM", of] => Packet::Inform(txn(of)),
+        ["NEWLEADER", of] => Packet::NewLeader(epoch(of)),
+        ["UPTODATE"] => Packet::UpToDate,
+        ["PING", of] => Packet::Ping(zxid(of)),
+        ["FOLLOWERINFO", accepted] => Packet::Info { server: from, observer: false, accepted: epoch(accepted) },
+        ["OBSERVERINFO", accepted] => Packet::Info { server: from, observer: true, accepted: epoch(accepted) },
+        ["ACKEPOCH", last, current] => {
+            let last = if last == "-1" { LastZxid::NONE } else { zxid(last).into() };
+            Packet::AckEpoch { last, current: (current != "-1").then(|| epoch(current)) }
+        }
+        ["ACK", of] => Packet::Ack(zxid(of)),
+        ["PONG", of] => Packet::Pong(zxid(of)),
+        _ => panic!("{text} is no packet"),
+    }
+}
