@@ -1,0 +1,172 @@
+//! Which writes of unknown outcome took place, where no log tells.
+//!
+//! Owns the search: replay; where an answer does not fit, one of the open writes that touch the same znodes may have taken place before it, at
+//! a zxid that nothing else has. Each is tried, and the replay goes on from there. The search gives up after [`REPLAYS_MAX`] replays and then
+//! reports what did not fit without any of them, saying so.
+
+use super::timeline::{Facts, Mismatch, Step, Timeline, paths_of};
+use crate::history::{At, Op, SessionId, Zxid};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Replays that a search may take: a history of thousands of lines is replayed in milliseconds.
+const REPLAYS_MAX: u32 = 2_000;
+/// Free zxids of one gap that are tried for a write, beside those that the answer itself names.
+const GAP_MAX: u64 = 16;
+
+/// A write of unknown outcome.
+struct Open {
+    step: Step,
+    /// Its zxid is above this one,
+    above: Zxid,
+    /// and below this one.
+    below: Zxid,
+    paths: Vec<String>,
+}
+
+struct Search<'f, 'h> {
+    facts: &'f Facts<'h>,
+    open: Vec<Open>,
+    replays: u32,
+}
+
+/// The timeline that explains everything.
+pub(super) fn explain(facts: &Facts<'_>) -> Result<Timeline, Mismatch> {
+    let first = match facts.replay(&BTreeMap::new()) {
+        Ok(timeline) => return Ok(timeline),
+        Err(mismatch) => mismatch,
+    };
+    let open = if facts.has_log { Vec::new() } else { open_writes(facts) };
+    if open.is_empty() {
+        return Err(first);
+    }
+    let mut search = Search { facts, open, replays: 0 };
+    if let Some(timeline) = search.repair(&first, &mut BTreeMap::new(), &mut BTreeSet::new()) {
+        return Ok(timeline);
+    }
+    let tried = if search.replays >= REPLAYS_MAX { "no explanation was found in" } else { "nothing explains it in" };
+    let message = format!(
+        "{}; {tried} {} tries with {} writes of unknown outcome",
+        first.message,
+        search.replays,
+        search.open.len()
+    );
+    Err(Mismatch { message, ..first })
+}
+
+impl Search<'_, '_> {
+    /// Places one more open write so that this fits, and what follows too.
+    fn repair(
+        &mut self,
+        wrong: &Mismatch,
+        placed: &mut BTreeMap<Zxid, Step>,
+        used: &mut BTreeSet<usize>,
+    ) -> Option<Timeline> {
+        let concerns = |open: &Open| open.paths.iter().any(|path| wrong.paths.iter().any(|other| related(path, other)));
+        let candidates: Vec<usize> = (0..self.open.len())
+            .filter(|number| !used.contains(number) && self.open.get(*number).is_some_and(concerns))
+            .collect();
+        for number in candidates {
+            for zxid in self.free_for(number, wrong, placed) {
+                if self.replays >= REPLAYS_MAX {
+                    return None;
+                }
+                self.replays += 1;
+                placed.insert(zxid, self.open.get(number)?.step);
+                used.insert(number);
+                match self.facts.replay(placed) {
+                    Ok(timeline) => return Some(timeline),
+                    // What makes something earlier wrong does not help.
+                    Err(next) if (next.zxid, !next.is_write) < (wrong.zxid, !wrong.is_write) => {}
+                    Err(next) => {
+                        if let Some(timeline) = self.repair(&next, placed, used) {
+                            return Some(timeline);
+                        }
+                    }
+                }
+                placed.remove(&zxid);
+                used.remove(&number);
+            }
+        }
+        None
+    }
+
+    /// Zxids that nothing else has, at which the open write may have taken place before what is wrong. The likely ones first.
+    fn free_for(&self, number: usize, wrong: &Mismatch, placed: &BTreeMap<Zxid, Step>) -> Vec<Zxid> {
+        let Some(open) = self.open.get(number) else { return Vec::new() };
+        let last = if wrong.is_write { Zxid(wrong.zxid.0 - 1) } else { wrong.zxid };
+        let last = last.min(Zxid(open.below.0 - 1));
+        let is_free = |zxid: &Zxid| {
+            *zxid > open.above
+                && *zxid <= last
+                && zxid.counter() > 0
+                && !self.facts.steps.contains_key(zxid)
+                && !self.facts.others.contains(zxid)
+                && !placed.contains_key(zxid)
+        };
+        let mut free: Vec<Zxid> = wrong.hints.iter().copied().filter(is_free).collect();
+        // After each txn that is known, and after the bound.
+        let known = self.facts.steps.range(open.above..).map(|(zxid, _)| *zxid).take_while(|zxid| *zxid <= last);
+        for begin in [open.above].into_iter().chain(known) {
+            free.extend(
+                (1..=GAP_MAX).map(|step| Zxid(begin.0 + step)).take_while(|zxid| *zxid <= last).filter(is_free),
+            );
+        }
+        let mut seen = BTreeSet::new();
+        free.retain(|zxid| seen.insert(*zxid));
+        free
+    }
+}
+
+/// Is one of the paths above the other, or its beginning (the name of a sequential one)?
+fn related(one: &str, other: &str) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn open_writes(facts: &Facts<'_>) -> Vec<Open> {
+    let calls = &facts.calls.all;
+    let mut open = Vec::new();
+    let mut ended: BTreeSet<SessionId> = BTreeSet::new();
+    for (number, (call, seen)) in calls.iter().zip(&facts.seen).enumerate() {
+        if matches!(call.op, Op::Close) && call.txn().is_some() {
+            ended.insert(call.session);
+        }
+        if !call.is_open() {
+            continue;
+        }
+        let own = |call_asked: At, is_later: bool| {
+            let same = calls
+                .iter()
+                .filter(move |other| other.session == call.session && (other.asked > call_asked) == is_later);
+            same.filter_map(super::Call::txn)
+        };
+        let above = own(call.asked, false).max().unwrap_or_default().max(*seen);
+        let below = own(call.asked, true).min().unwrap_or(Zxid(u64::MAX));
+        let paths = match call.op {
+            Op::Close => ephemerals_of(facts, call.session),
+            op => paths_of(op),
+        };
+        open.push(Open { step: Step::Call(number), above, below, paths });
+    }
+    // Any session may have expired after the last that was heard of it.
+    let sessions: BTreeSet<SessionId> = calls.iter().map(|call| call.session).collect();
+    for session in sessions.difference(&ended) {
+        let heard = calls.iter().filter(|call| call.session == *session).filter_map(|call| Some(call.reply?.zxid));
+        let paths = ephemerals_of(facts, *session);
+        let above = heard.max().unwrap_or_default();
+        open.push(Open { step: Step::End(*session, None), above, below: Zxid(u64::MAX), paths });
+    }
+    open
+}
+
+fn ephemerals_of(facts: &Facts<'_>, session: SessionId) -> Vec<String> {
+    fn created(op: &Op, paths: &mut Vec<String>) {
+        match op {
+            Op::Create { path, ephemeral: true, .. } => paths.push(path.clone()),
+            Op::Multi { ops } => ops.iter().for_each(|op| created(op, paths)),
+            _ => {}
+        }
+    }
+    let mut paths = Vec::new();
+    facts.calls.all.iter().filter(|call| call.session == session).for_each(|call| created(call.op, &mut paths));
+    paths
+}
