@@ -3,8 +3,10 @@
 //! - [`history`]: what happened, as text that a program in any language can write.
 //! - [`check`]: what must be true of it.
 //! - [`world`]: time, chance, network and disks, all drawn from one seed.
+//! - [`standalone`]: one server in that world.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod history;
+pub mod standalone;
 pub mod world;

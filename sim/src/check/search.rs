@@ -1,7 +1,8 @@
 //! Which writes of unknown outcome took place, where no log tells.
 //!
 //! Owns the search: replay; where an answer does not fit, one of the open writes that touch the same znodes may have taken place before it, at
-//! a zxid that nothing else has. Each is tried, and the replay goes on from there. The search gives up after [`REPLAYS_MAX`] replays and then
+//! a zxid that nothing else has. Each is tried, in the order in which they would have happened (so that each has an effect by itself), and the replay goes on
+//! from there. The search gives up after [`REPLAYS_MAX`] replays and then
 //! reports what did not fit without any of them, saying so.
 
 use super::timeline::{Facts, Mismatch, Step, Timeline, paths_of};
@@ -9,7 +10,7 @@ use crate::history::{At, Op, SessionId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Replays that a search may take: a history of thousands of lines is replayed in milliseconds.
-const REPLAYS_MAX: u32 = 2_000;
+const REPLAYS_MAX: u32 = 10_000;
 /// Free zxids of one gap that are tried for a write, beside those that the answer itself names.
 const GAP_MAX: u64 = 16;
 
@@ -61,33 +62,43 @@ impl Search<'_, '_> {
         placed: &mut BTreeMap<Zxid, Step>,
         used: &mut BTreeSet<usize>,
     ) -> Option<Timeline> {
-        let concerns = |open: &Open| open.paths.iter().any(|path| wrong.paths.iter().any(|other| related(path, other)));
-        let candidates: Vec<usize> = (0..self.open.len())
-            .filter(|number| !used.contains(number) && self.open.get(*number).is_some_and(concerns))
-            .collect();
-        for number in candidates {
-            for zxid in self.free_for(number, wrong, placed) {
-                if self.replays >= REPLAYS_MAX {
-                    return None;
-                }
-                self.replays += 1;
-                placed.insert(zxid, self.open.get(number)?.step);
-                used.insert(number);
-                match self.facts.replay(placed) {
-                    Ok(timeline) => return Some(timeline),
-                    // What makes something earlier wrong does not help.
-                    Err(next) if (next.zxid, !next.is_write) < (wrong.zxid, !wrong.is_write) => {}
-                    Err(next) => {
-                        if let Some(timeline) = self.repair(&next, placed, used) {
-                            return Some(timeline);
-                        }
+        for (number, zxid) in self.candidates(wrong, placed, used) {
+            if self.replays >= REPLAYS_MAX {
+                return None;
+            }
+            self.replays += 1;
+            placed.insert(zxid, self.open.get(number)?.step);
+            used.insert(number);
+            match self.facts.replay(placed) {
+                Ok(timeline) => return Some(timeline),
+                // What makes something earlier wrong, or does nothing, does not help.
+                Err(next) if (next.zxid, !next.is_write) < (wrong.zxid, !wrong.is_write) => {}
+                Err(next) => {
+                    if let Some(timeline) = self.repair(&next, placed, used) {
+                        return Some(timeline);
                     }
                 }
-                placed.remove(&zxid);
-                used.remove(&number);
             }
+            placed.remove(&zxid);
+            used.remove(&number);
         }
         None
+    }
+
+    /// The open writes that concern the same znodes, with the zxids that they may have had. Those that the answer itself names come first.
+    fn candidates(
+        &self,
+        wrong: &Mismatch,
+        placed: &BTreeMap<Zxid, Step>,
+        used: &BTreeSet<usize>,
+    ) -> Vec<(usize, Zxid)> {
+        let concerns = |open: &Open| open.paths.iter().any(|path| wrong.paths.iter().any(|other| related(path, other)));
+        let mut all: Vec<(usize, Zxid)> = (0..self.open.len())
+            .filter(|number| !used.contains(number) && self.open.get(*number).is_some_and(concerns))
+            .flat_map(|number| self.free_for(number, wrong, placed).into_iter().map(move |zxid| (number, zxid)))
+            .collect();
+        all.sort_by_key(|(_, zxid)| !wrong.hints.contains(zxid));
+        all
     }
 
     /// Zxids that nothing else has, at which the open write may have taken place before what is wrong. The likely ones first.

@@ -83,6 +83,12 @@ impl Timeline {
 }
 
 impl Mismatch {
+    /// What was placed there does nothing.
+    fn useless(zxid: Zxid) -> Mismatch {
+        let (lines, paths, hints) = (Vec::new(), Vec::new(), Vec::new());
+        Mismatch { message: String::new(), lines, zxid, is_write: true, paths, hints, is_final: false }
+    }
+
     pub(super) fn violation(self, checker: &'static str) -> Violation {
         Violation::new(checker, self.message, &self.lines)
     }
@@ -164,6 +170,9 @@ impl<'h> Facts<'h> {
             match step {
                 Step::Call(number) => replay.write(zxid, number, &mut timeline)?,
                 Step::End(session, at) => {
+                    if !self.has_log && replay.model.ephemerals_of(session).is_empty() {
+                        return Err(Mismatch::useless(zxid));
+                    }
                     replay.model.end_session(Origin { session, zxid, at });
                     timeline.ends.insert(session, (zxid, at));
                 }
@@ -191,7 +200,10 @@ impl Replay<'_, '_> {
         if matches!(call.op, Op::Close) {
             timeline.ends.insert(call.session, (zxid, Some(call.asked)));
         }
-        let Some(reply) = call.reply else { return Ok(()) };
+        let Some(reply) = call.reply else {
+            // Of what the search has placed, only what has an effect explains anything.
+            return if outcome.is_err() && !self.facts.has_log { Err(Mismatch::useless(zxid)) } else { Ok(()) };
+        };
         let wrong = match &outcome {
             Ok(expected) if reply.err.0 == 0 => difference(expected, reply.answer, call.op),
             Ok(_) => Some(format!("{}, and nothing stands against it", reply.err)),

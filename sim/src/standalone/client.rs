@@ -215,7 +215,8 @@ impl Client {
         }
         self.phase = Phase::Greeting;
         self.heard_at = ctx.now;
-        let (session_id, password) = self.session.map_or_else(Default::default, |(session, password)| (session.0, password));
+        let (session_id, password) =
+            self.session.map_or_else(Default::default, |(session, password)| (session.0, password));
         let greeting = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: proto::Zxid(self.seen.0),
@@ -278,7 +279,11 @@ impl Client {
         }
         self.session = Some((session, answer.password));
         self.phase = Phase::Ready;
-        ctx.tell(Event::Connected { client: self.id, session, server: Some(crate::history::ServerId(u64::from(SERVER.0))) });
+        ctx.tell(Event::Connected {
+            client: self.id,
+            session,
+            server: Some(crate::history::ServerId(u64::from(SERVER.0))),
+        });
         if !self.watches.is_empty() {
             let of = |watched: Watched| {
                 self.watches.iter().filter(|(of, _)| *of == watched).map(|(_, path)| path.clone()).collect()
@@ -375,6 +380,36 @@ fn whole_frame(input: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::try_from(i32::from_be_bytes(*prefix)).ok()?)
 }
 
+/// All whole frames, each with its length.
+pub(super) fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(frame) = whole_frame(bytes) {
+        let (whole, rest) = bytes.split_at(4 + frame.len());
+        all.push(whole.to_vec());
+        bytes = rest;
+    }
+    all
+}
+
+/// The xid of a reply, given with its length. A handshake's answer has none.
+pub(super) fn xid_of(frame: &[u8]) -> Option<proto::Xid> {
+    let header = ReplyHeader::read(&mut Reader::new(frame.get(4..)?)).ok()?;
+    Some(header.xid).filter(|_| !is_greeting(frame))
+}
+
+/// Raises the zxid in a reply's header by one: a planted bug.
+pub(super) fn raise_header(frame: &mut [u8]) {
+    let is_reply = xid_of(frame).is_some_and(|xid| xid.0 > 0);
+    if let Some(last) = frame.get_mut(15).filter(|_| is_reply) {
+        *last = last.wrapping_add(1);
+    }
+}
+
+/// A handshake's answer: protocol version 0, and 37 bytes.
+fn is_greeting(frame: &[u8]) -> bool {
+    frame.len() == 41 && frame.get(4..8) == Some(&[0; 4])
+}
+
 fn told_by(reply: &Reply<'_>) -> Answer {
     let text = |data: &Option<&[u8]>| String::from_utf8_lossy(data.unwrap_or_default()).into_owned();
     let names = |names: &jute::StrVec<'_>| Some(names.iter().map(str::to_owned).collect());
@@ -421,7 +456,9 @@ pub(super) const fn stat_of(stat: &proto::Stat) -> Stat {
 fn encode(xid: i32, op: &Op) -> (OpCode, Vec<u8>) {
     let acl = AclList::open();
     let [data, exist, child] = match op {
-        Op::SetWatches { data, exist, child, .. } => [data, exist, child].map(|paths| PathList::new(paths.iter().map(String::as_str))),
+        Op::SetWatches { data, exist, child, .. } => {
+            [data, exist, child].map(|paths| PathList::new(paths.iter().map(String::as_str)))
+        }
         _ => [const { Vec::new() }; 3].map(|none: Vec<&str>| PathList::new(none.into_iter())),
     };
     let request = match op {
@@ -434,7 +471,9 @@ fn encode(xid: i32, op: &Op) -> (OpCode, Vec<u8>) {
         }
         Op::Delete { path, version } => Request::Delete(PathVersion { path, version: *version }),
         Op::Check { path, version } => Request::Check(PathVersion { path, version: *version }),
-        Op::Multi { ops } => Request::Multi(MultiRequest { ops: ops.iter().filter_map(|op| part(xid, op, &acl)).collect() }),
+        Op::Multi { ops } => {
+            Request::Multi(MultiRequest { ops: ops.iter().filter_map(|op| part(xid, op, &acl)).collect() })
+        }
         Op::Get { path, watch } => Request::GetData(ReadRequest { path, watch: *watch }),
         Op::Exists { path, watch } => Request::Exists(ReadRequest { path, watch: *watch }),
         Op::Children { path, watch } => Request::GetChildren2(ReadRequest { path, watch: *watch }),

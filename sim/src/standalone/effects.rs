@@ -48,17 +48,11 @@ impl TxnNote {
             Txn::Error(_) => TxnKind::Failed,
             _ => TxnKind::Change,
         };
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         let header = &record.header;
-        TxnNote {
-            zxid: header.zxid,
-            session: SessionId(header.session.0),
-            xid: Xid(header.xid.0.into()),
-            kind,
-            hash,
-        }
+        TxnNote { zxid: header.zxid, session: SessionId(header.session.0), xid: Xid(header.xid.0.into()), kind, hash }
     }
 }
 

@@ -56,6 +56,12 @@ impl MachineDisk {
         MachineDisk { log: SimDisk::new(), chance, pace }
     }
 
+    /// Another disk with the same files, all of them durable.
+    #[must_use]
+    pub fn copy_of(other: &MachineDisk, chance: Chance) -> MachineDisk {
+        MachineDisk { log: other.log.deep_clone(), chance, pace: other.pace }
+    }
+
     /// The disk as the log sees it.
     #[must_use]
     pub fn log(&self) -> SimDisk {
@@ -80,6 +86,12 @@ impl MachineDisk {
     /// One of the next so many steps fails with EIO.
     pub fn fail_within(&mut self, steps: u64) {
         self.log.fail_at(self.log.steps() + self.chance.between(1, steps), EIO);
+    }
+
+    /// No step will fail that was to.
+    pub fn disarm(&mut self) {
+        self.log.freeze_at(u64::MAX);
+        self.log.fail_at(u64::MAX, EIO);
     }
 
     /// Has the power failed at a step?
