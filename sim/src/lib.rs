@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+mod clients;
 pub mod history;
 pub mod standalone;
 pub mod world;

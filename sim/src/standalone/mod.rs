@@ -6,20 +6,19 @@
 //!
 //! What it lacks: images and the control file (see [`crate::world::disk`]), and the turn loop of `server` itself, of which [`server`] is a copy in form.
 
-mod client;
 mod effects;
 mod faults;
 mod server;
 
 use crate::check::{self, Violation};
+use crate::clients::{self, CLIENT_PORT, Client, Ctx};
 use crate::history::{ClientId, Event, FinalNode, History, ServerId, SessionId, Zxid};
 use crate::world::chance::Chance;
 use crate::world::disk::{DiskPace, MachineDisk};
-use crate::world::network::{Host, NetEvent, Network, NetworkOptions, Port, Side};
+use crate::world::network::{Host, NetEvent, Network, NetworkOptions, Side};
 use crate::world::schedule::Schedule;
 use crate::world::time::{Clock, Micros, Time};
 use crate::world::trace::Trace;
-use client::Client;
 use effects::Effect;
 use engine::replica::Now;
 use engine::tree::Tree;
@@ -29,8 +28,6 @@ use std::collections::BTreeSet;
 
 /// The server's machine.
 const SERVER: Host = Host(0);
-/// Its port for clients.
-const CLIENT_PORT: Port = Port(2181);
 /// In the history.
 const SERVER_ID: ServerId = ServerId(0);
 /// How long clients may take after the last fault until they have their answers: the longest half-open connection, a session's timeout, and a few dials.
@@ -140,25 +137,6 @@ struct Standalone {
     told: Zxid,
 }
 
-/// What a client may touch.
-struct Ctx<'w> {
-    now: Time,
-    chance: &'w mut Chance,
-    network: &'w mut Network,
-    history: &'w mut History,
-    wrong: &'w mut Vec<String>,
-}
-
-impl Ctx<'_> {
-    fn tell(&mut self, event: Event) {
-        self.history.push(self.now.0, event);
-    }
-
-    fn wrong(&mut self, what: &str) {
-        self.wrong.push(format!("at {}: {what}", self.now));
-    }
-}
-
 impl Standalone {
     fn new(seed: u64, options: RunOptions) -> Standalone {
         let stream = |name: &str| Chance::stream(seed, name);
@@ -176,7 +154,9 @@ impl Standalone {
             life: 0,
             woken: BTreeSet::new(),
             asleep: Vec::new(),
-            clients: (1..=options.clients).map(|number| Client::new(ClientId(number), Host(100 + number))).collect(),
+            clients: (1..=options.clients)
+                .map(|number| Client::new(ClientId(number), Host(100 + number), &[(SERVER_ID, SERVER)]))
+                .collect(),
             faults: Faults::new(stream("faults")),
             asks: true,
             history: History::new(),
@@ -431,7 +411,7 @@ impl Standalone {
     /// What a planted bug makes of what leaves.
     fn bug_in_output(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         let Some(bug) = self.options.bug.filter(|_| self.chance.percent(10)) else { return bytes };
-        let mut frames = client::frames(&bytes);
+        let mut frames = clients::frames(&bytes);
         match bug {
             Bug::AckBeforeDurable => {}
             Bug::RepliesOvertake => {
@@ -439,8 +419,8 @@ impl Standalone {
                     std::mem::swap(one, other);
                 }
             }
-            Bug::EventsLost => frames.retain(|frame| client::xid_of(frame) != Some(proto::Xid::NOTIFICATION)),
-            Bug::HeaderAhead => frames.iter_mut().for_each(|frame| client::raise_header(frame)),
+            Bug::EventsLost => frames.retain(|frame| clients::xid_of(frame) != Some(proto::Xid::NOTIFICATION)),
+            Bug::HeaderAhead => frames.iter_mut().for_each(|frame| clients::raise_header(frame)),
         }
         frames.concat()
     }
@@ -500,7 +480,7 @@ fn final_state(tree: &Tree) -> (Zxid, Vec<FinalNode>, Vec<SessionId>) {
         .map(|node| FinalNode {
             path: node.path().to_owned(),
             data: String::from_utf8_lossy(&node.data().unwrap_or_default()).into_owned(),
-            stat: client::stat_of(&node.stat()),
+            stat: clients::stat_of(&node.stat()),
         })
         .collect();
     nodes.sort_by(|one, other| one.path.cmp(&other.path));

@@ -1,22 +1,28 @@
-//! A client: it asks at random, keeps its session over lost connections, renews its watches, and writes all of it into the history.
+//! Simulated clients: they ask at random, keep their session over lost connections and from server to server, renew their watches, and write
+//! all of it into the history.
 //!
-//! Owns one session at a time, and what a client library owns: xids, the newest zxid seen, the watches. It never looks at the server.
+//! Owns one session at a time, and what a client library owns: xids, the newest zxid seen, the watches. It never looks into a server. Any driver of a
+//! cluster can use it: it dials one of the machines that it was told of, and speaks the client protocol.
 
-use super::{CLIENT_PORT, Ctx, SERVER};
-use crate::history::{Answer, ClientId, Code, Event, Op, PartAnswer, SessionId, Stat, Told, Xid, Zxid};
-use crate::world::network::{ConnId, Host, Side};
+use crate::history::{Answer, ClientId, Code, Event, History, Op, ServerId, SessionId, Told, Xid, Zxid};
+use crate::world::chance::Chance;
+use crate::world::network::{ConnId, Host, Network, Port, Side};
 use crate::world::time::{Micros, Time};
-use client::{AclList, PathList, encode_request};
+use client::encode_request;
 use proto::connect::{ConnectRequest, ConnectResponse, Password};
-use proto::reply::{OpResult, Reply, ReplyHeader};
-use proto::request::{
-    CreateMode, CreateRequest, MultiOp, MultiRequest, PathVersion, ReadRequest, Request, SetDataRequest,
-    SetWatchesRequest,
-};
+use proto::reply::{Reply, ReplyHeader};
+use proto::request::Request;
 use proto::watch::{EventType, NO_ZXID, WatcherEvent};
 use proto::{OpCode, Reader, jute};
 use std::collections::{BTreeSet, VecDeque};
+use wire::{encode, told_by, whole_frame};
 
+mod wire;
+
+pub(crate) use wire::{frames, raise_header, stat_of, xid_of};
+
+/// The port on which servers listen for clients.
+pub(crate) const CLIENT_PORT: Port = Port(2181);
 /// Requests that a client sends before it has answers.
 const IN_FLIGHT_MAX: usize = 8;
 /// The session timeout that it asks for, ms.
@@ -24,9 +30,12 @@ const TIMEOUT_MS: i32 = 4_000;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     id: ClientId,
     host: Host,
+    servers: Vec<(ServerId, Host)>,
+    /// The server that it has dialled.
+    server: ServerId,
     phase: Phase,
     conn: Option<ConnId>,
     session: Option<(SessionId, Password)>,
@@ -58,11 +67,34 @@ enum Watched {
     Child,
 }
 
+/// What a client may touch.
+pub(crate) struct Ctx<'w> {
+    pub(crate) now: Time,
+    pub(crate) chance: &'w mut Chance,
+    pub(crate) network: &'w mut Network,
+    pub(crate) history: &'w mut History,
+    /// What is wrong and no checker of the history would see.
+    pub(crate) wrong: &'w mut Vec<String>,
+}
+
+impl Ctx<'_> {
+    fn tell(&mut self, event: Event) {
+        self.history.push(self.now.0, event);
+    }
+
+    fn wrong(&mut self, what: &str) {
+        self.wrong.push(format!("at {}: {what}", self.now));
+    }
+}
+
 impl Client {
-    pub(super) const fn new(id: ClientId, host: Host) -> Client {
+    /// A client on this machine, and the servers that it may connect to.
+    pub(crate) fn new(id: ClientId, host: Host, servers: &[(ServerId, Host)]) -> Client {
         Client {
             id,
             host,
+            servers: servers.to_vec(),
+            server: ServerId(0),
             phase: Phase::Apart,
             conn: None,
             session: None,
@@ -79,29 +111,32 @@ impl Client {
     }
 
     /// The machine it is on.
-    pub(super) const fn host(&self) -> Host {
+    pub(crate) const fn host(&self) -> Host {
         self.host
     }
 
     /// Replies so far.
-    pub(super) const fn replies(&self) -> u64 {
+    pub(crate) const fn replies(&self) -> u64 {
         self.replies
     }
 
     /// Is everything answered that it has asked?
-    pub(super) fn is_content(&self) -> bool {
+    pub(crate) fn is_content(&self) -> bool {
         self.phase == Phase::Ready && self.waiting.is_empty()
     }
 
     // ---- what it does by itself -----------------------------------------------------------------------------------------
 
     /// Looks at what there is to do; `asks`: may it ask for more? Returns when it wants to look again.
-    pub(super) fn look(&mut self, ctx: &mut Ctx<'_>, asks: bool) -> Micros {
+    pub(crate) fn look(&mut self, ctx: &mut Ctx<'_>, asks: bool) -> Micros {
         match self.phase {
             Phase::Apart => {
-                self.conn = Some(ctx.network.dial(ctx.now, self.host, SERVER, CLIENT_PORT));
-                self.phase = Phase::Dialling;
-                self.heard_at = ctx.now;
+                if let Some((server, host)) = ctx.chance.pick(&self.servers).copied() {
+                    self.server = server;
+                    self.conn = Some(ctx.network.dial(ctx.now, self.host, host, CLIENT_PORT));
+                    self.phase = Phase::Dialling;
+                    self.heard_at = ctx.now;
+                }
             }
             Phase::Dialling | Phase::Greeting => self.gives_up_if_silent(ctx),
             Phase::Ready => {
@@ -209,7 +244,7 @@ impl Client {
 
     // ---- what it hears --------------------------------------------------------------------------------------------------
 
-    pub(super) fn connected(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+    pub(crate) fn connected(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
         if self.conn != Some(conn) || self.phase != Phase::Dialling {
             return ctx.network.close(ctx.now, conn, Side::Dialler);
         }
@@ -230,20 +265,20 @@ impl Client {
         self.send(ctx, &frame);
     }
 
-    pub(super) fn not_connected(&mut self, conn: ConnId) {
+    pub(crate) fn not_connected(&mut self, conn: ConnId) {
         if self.conn == Some(conn) {
             self.conn = None;
             self.phase = Phase::Apart;
         }
     }
 
-    pub(super) fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+    pub(crate) fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
         if self.conn == Some(conn) {
             self.lose(ctx);
         }
     }
 
-    pub(super) fn arrived(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, bytes: &[u8]) {
+    pub(crate) fn arrived(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, bytes: &[u8]) {
         if self.conn != Some(conn) {
             return;
         }
@@ -279,11 +314,7 @@ impl Client {
         }
         self.session = Some((session, answer.password));
         self.phase = Phase::Ready;
-        ctx.tell(Event::Connected {
-            client: self.id,
-            session,
-            server: Some(crate::history::ServerId(u64::from(SERVER.0))),
-        });
+        ctx.tell(Event::Connected { client: self.id, session, server: Some(self.server) });
         if !self.watches.is_empty() {
             let of = |watched: Watched| {
                 self.watches.iter().filter(|(of, _)| *of == watched).map(|(_, path)| path.clone()).collect()
@@ -372,150 +403,4 @@ impl Micros {
     const fn third(self) -> Micros {
         Micros(self.0 / 3)
     }
-}
-
-/// The first whole frame, without its length.
-fn whole_frame(input: &[u8]) -> Option<&[u8]> {
-    let (prefix, rest) = input.split_first_chunk::<4>()?;
-    rest.get(..usize::try_from(i32::from_be_bytes(*prefix)).ok()?)
-}
-
-/// All whole frames, each with its length.
-pub(super) fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    while let Some(frame) = whole_frame(bytes) {
-        let (whole, rest) = bytes.split_at(4 + frame.len());
-        all.push(whole.to_vec());
-        bytes = rest;
-    }
-    all
-}
-
-/// The xid of a reply, given with its length. A handshake's answer has none.
-pub(super) fn xid_of(frame: &[u8]) -> Option<proto::Xid> {
-    let header = ReplyHeader::read(&mut Reader::new(frame.get(4..)?)).ok()?;
-    Some(header.xid).filter(|_| !is_greeting(frame))
-}
-
-/// Raises the zxid in a reply's header by one: a planted bug.
-pub(super) fn raise_header(frame: &mut [u8]) {
-    let is_reply = xid_of(frame).is_some_and(|xid| xid.0 > 0);
-    if let Some(last) = frame.get_mut(15).filter(|_| is_reply) {
-        *last = last.wrapping_add(1);
-    }
-}
-
-/// A handshake's answer: protocol version 0, and 37 bytes.
-fn is_greeting(frame: &[u8]) -> bool {
-    frame.len() == 41 && frame.get(4..8) == Some(&[0; 4])
-}
-
-fn told_by(reply: &Reply<'_>) -> Answer {
-    let text = |data: &Option<&[u8]>| String::from_utf8_lossy(data.unwrap_or_default()).into_owned();
-    let names = |names: &jute::StrVec<'_>| Some(names.iter().map(str::to_owned).collect());
-    let mut answer = Answer::default();
-    match reply {
-        Reply::Path(path) => answer.path = Some((*path).to_owned()),
-        Reply::PathStat(path, stat) => (answer.path, answer.stat) = (Some((*path).to_owned()), Some(stat_of(stat))),
-        Reply::Stat(stat) => answer.stat = Some(stat_of(stat)),
-        Reply::DataStat(data, stat) => (answer.data, answer.stat) = (Some(text(data)), Some(stat_of(stat))),
-        Reply::Strings(all) => answer.names = names(all),
-        Reply::StringsStat(all, stat) => (answer.names, answer.stat) = (names(all), Some(stat_of(stat))),
-        Reply::Multi(results) => answer.results = Some(results.iter().map(part_of).collect()),
-        _ => {}
-    }
-    answer
-}
-
-fn part_of(result: &OpResult<'_>) -> PartAnswer {
-    match result {
-        OpResult::Create(path) => PartAnswer { path: Some((*path).to_owned()), ..PartAnswer::default() },
-        OpResult::Create2(_, path, stat) => {
-            PartAnswer { path: Some((*path).to_owned()), stat: Some(stat_of(stat)), ..PartAnswer::default() }
-        }
-        OpResult::SetData(stat) => PartAnswer { stat: Some(stat_of(stat)), ..PartAnswer::default() },
-        OpResult::Error(err) => PartAnswer { err: Code(*err), ..PartAnswer::default() },
-        _ => PartAnswer::default(),
-    }
-}
-
-/// A Stat in a history's words.
-pub(super) const fn stat_of(stat: &proto::Stat) -> Stat {
-    Stat {
-        czxid: Zxid(stat.czxid.0),
-        mzxid: Zxid(stat.mzxid.0),
-        pzxid: Zxid(stat.pzxid.0),
-        version: stat.version,
-        cversion: stat.cversion,
-        owner: SessionId(stat.ephemeral_owner.0),
-        children: stat.num_children,
-    }
-}
-
-/// The request as a frame, and the code by which its reply is read.
-fn encode(xid: i32, op: &Op) -> (OpCode, Vec<u8>) {
-    let acl = AclList::open();
-    let [data, exist, child] = match op {
-        Op::SetWatches { data, exist, child, .. } => {
-            [data, exist, child].map(|paths| PathList::new(paths.iter().map(String::as_str)))
-        }
-        _ => [const { Vec::new() }; 3].map(|none: Vec<&str>| PathList::new(none.into_iter())),
-    };
-    let request = match op {
-        Op::Create { .. } => {
-            let (code, create) = create_of(xid, op, &acl);
-            Request::Create(code, create)
-        }
-        Op::Set { path, data, version } => {
-            Request::SetData(SetDataRequest { path, data: Some(data.as_bytes()), version: *version })
-        }
-        Op::Delete { path, version } => Request::Delete(PathVersion { path, version: *version }),
-        Op::Check { path, version } => Request::Check(PathVersion { path, version: *version }),
-        Op::Multi { ops } => {
-            Request::Multi(MultiRequest { ops: ops.iter().filter_map(|op| part(xid, op, &acl)).collect() })
-        }
-        Op::Get { path, watch } => Request::GetData(ReadRequest { path, watch: *watch }),
-        Op::Exists { path, watch } => Request::Exists(ReadRequest { path, watch: *watch }),
-        Op::Children { path, watch } => Request::GetChildren2(ReadRequest { path, watch: *watch }),
-        Op::Sync { path } => Request::Sync(path),
-        Op::SetWatches { relative, .. } => Request::SetWatches(SetWatchesRequest {
-            relative_zxid: proto::Zxid(relative.0),
-            data: data.as_vec(),
-            exist: exist.as_vec(),
-            child: child.as_vec(),
-            persistent: jute::StrVec::EMPTY,
-            persistent_recursive: jute::StrVec::EMPTY,
-        }),
-        Op::Close => Request::CloseSession,
-    };
-    let mut frame = Vec::new();
-    encode_request(&mut frame, proto::Xid(xid), &request);
-    (request.op(), frame)
-}
-
-fn create_of<'a>(xid: i32, op: &'a Op, acl: &'a AclList) -> (OpCode, CreateRequest<'a>) {
-    let Op::Create { path, data, ephemeral, sequential } = op else { unreachable!("only creates are asked for") };
-    let mode = match (ephemeral, sequential) {
-        (false, false) => CreateMode::Persistent,
-        (true, false) => CreateMode::Ephemeral,
-        (false, true) => CreateMode::PersistentSequential,
-        (true, true) => CreateMode::EphemeralSequential,
-    };
-    let code = if xid % 3 == 0 { OpCode::Create } else { OpCode::Create2 };
-    (code, CreateRequest { path, data: Some(data.as_bytes()), acl: acl.as_vec(), flags: mode as i32, ttl_ms: None })
-}
-
-fn part<'a>(xid: i32, op: &'a Op, acl: &'a AclList) -> Option<MultiOp<'a>> {
-    Some(match op {
-        Op::Create { .. } => {
-            let (code, create) = create_of(xid, op, acl);
-            MultiOp::Create(code, create)
-        }
-        Op::Set { path, data, version } => {
-            MultiOp::SetData(SetDataRequest { path, data: Some(data.as_bytes()), version: *version })
-        }
-        Op::Delete { path, version } => MultiOp::Delete(PathVersion { path, version: *version }),
-        Op::Check { path, version } => MultiOp::Check(PathVersion { path, version: *version }),
-        _ => return None,
-    })
 }
