@@ -9,7 +9,8 @@ use super::timeline::{Facts, Mismatch, Step, Timeline, paths_of};
 use crate::history::{At, Op, SessionId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Replays that a search may take: a history of thousands of lines is replayed in milliseconds.
+/// Replays that a search may take: a history of thousands of lines is replayed in milliseconds. Where connections are lost all the time and no log is
+/// recorded, that is not always enough.
 const REPLAYS_MAX: u32 = 10_000;
 /// Free zxids of one gap that are tried for a write, beside those that the answer itself names.
 const GAP_MAX: u64 = 16;
@@ -115,9 +116,19 @@ impl Search<'_, '_> {
                 && !placed.contains_key(zxid)
         };
         let mut free: Vec<Zxid> = wrong.hints.iter().copied().filter(is_free).collect();
-        // After each txn that is known, and after the bound.
-        let known = self.facts.steps.range(open.above..).map(|(zxid, _)| *zxid).take_while(|zxid| *zxid <= last);
-        for begin in [open.above].into_iter().chain(known) {
+        // After the bound, before the first txn of each epoch that is known, and after each.
+        let mut begins = vec![open.above];
+        let mut epoch = None;
+        for zxid in self.facts.steps.range(open.above..).map(|(zxid, _)| *zxid) {
+            if epoch.replace(zxid.epoch()) != Some(zxid.epoch()) {
+                begins.push(Zxid(zxid.0 - zxid.counter().min(GAP_MAX + 1)));
+            }
+            if zxid > last {
+                break;
+            }
+            begins.push(zxid);
+        }
+        for begin in begins {
             free.extend(
                 (1..=GAP_MAX).map(|step| Zxid(begin.0 + step)).take_while(|zxid| *zxid <= last).filter(is_free),
             );
@@ -150,7 +161,11 @@ fn open_writes(facts: &Facts<'_>) -> Vec<Open> {
                 .filter(move |other| other.session == call.session && (other.asked > call_asked) == is_later);
             same.filter_map(super::Call::txn)
         };
-        let above = own(call.asked, false).max().unwrap_or_default().max(*seen);
+        let mut above = own(call.asked, false).max().unwrap_or_default().max(*seen);
+        if matches!(call.op, Op::Close) {
+            // Nothing of the session is answered after its end.
+            above = above.max(heard_of(facts, call.session));
+        }
         let below = own(call.asked, true).min().unwrap_or(Zxid(u64::MAX));
         let paths = match call.op {
             Op::Close => ephemerals_of(facts, call.session),
@@ -161,12 +176,17 @@ fn open_writes(facts: &Facts<'_>) -> Vec<Open> {
     // Any session may have expired after the last that was heard of it.
     let sessions: BTreeSet<SessionId> = calls.iter().map(|call| call.session).collect();
     for session in sessions.difference(&ended) {
-        let heard = calls.iter().filter(|call| call.session == *session).filter_map(|call| Some(call.reply?.zxid));
         let paths = ephemerals_of(facts, *session);
-        let above = heard.max().unwrap_or_default();
+        let above = heard_of(facts, *session);
         open.push(Open { step: Step::End(*session, None), above, below: Zxid(u64::MAX), paths });
     }
     open
+}
+
+/// The newest zxid in a session's replies.
+fn heard_of(facts: &Facts<'_>, session: SessionId) -> Zxid {
+    let replies = facts.calls.answered().filter(|(call, _)| call.session == session);
+    replies.map(|(_, reply)| reply.zxid).max().unwrap_or_default()
 }
 
 fn ephemerals_of(facts: &Facts<'_>, session: SessionId) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Histories written by hand.
 #![allow(dead_code, reason = "not every test binary uses all of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::wrong_self_convention, reason = "tests")]
 
 pub(crate) mod reference;
 

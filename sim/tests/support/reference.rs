@@ -256,11 +256,13 @@ impl Reference {
         }
         match &op {
             Op::Get { path, watch: true } if server.model.get(path).is_some() => {
-                drop(conn.watches.insert((false, path.clone())))
+                conn.watches.insert((false, path.clone()));
             }
-            Op::Exists { path, watch: true } => drop(conn.watches.insert((false, path.clone()))),
+            Op::Exists { path, watch: true } => {
+                conn.watches.insert((false, path.clone()));
+            }
             Op::Children { path, watch: true } if server.model.get(path).is_some() => {
-                drop(conn.watches.insert((true, path.clone())))
+                conn.watches.insert((true, path.clone()));
             }
             Op::SetWatches { relative, data, exist, child } => {
                 let stat = |path: &String| server.model.get(path).map(|node| node.stat());
@@ -268,7 +270,9 @@ impl Reference {
                     Some(told) => conn
                         .to_client
                         .push_back((Event::Watch { client: id, told, path: path.clone(), zxid: None }, None)),
-                    None => drop(conn.watches.insert((is_child, path.clone()))),
+                    None => {
+                        conn.watches.insert((is_child, path.clone()));
+                    }
                 };
                 for path in data {
                     let told = stat(path)
@@ -374,10 +378,10 @@ impl Reference {
                 client.seen = client.seen.max(*zxid);
                 match op.unwrap() {
                     Op::Get { path, watch: true } if *err == Code::OK => {
-                        drop(client.watches.insert((Table::Data, path)))
+                        client.watches.insert((Table::Data, path));
                     }
                     Op::Children { path, watch: true } if *err == Code::OK => {
-                        drop(client.watches.insert((Table::Child, path)))
+                        client.watches.insert((Table::Child, path));
                     }
                     Op::Exists { path, watch: true } => {
                         let table = if *err == Code::OK { Table::Data } else { Table::Exist };
