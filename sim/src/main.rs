@@ -171,8 +171,13 @@ fn check_files(files: &[PathBuf]) -> Result<bool, String> {
     for violation in &violations {
         println!("{}", violation.in_full(&history));
     }
+    let undecided = check::undecided(&history);
+    for what in &undecided {
+        println!("{what}");
+    }
     if violations.is_empty() {
-        println!("{} lines: right", history.len());
+        let as_far = if undecided.is_empty() { "" } else { ", as far as it is decided" };
+        println!("{} lines: right{as_far}", history.len());
     }
     Ok(violations.is_empty())
 }

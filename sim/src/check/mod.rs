@@ -38,6 +38,7 @@ pub mod zxids;
 pub use calls::{Call, Calls, Replied};
 
 use crate::history::{At, History};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is wrong with a history.
@@ -104,8 +105,29 @@ pub const ALL: &[(&str, Checker)] = &[
     (watches::EVENTS, watches::events),
 ];
 
-/// What all checkers find: at most one violation each.
+/// What all checkers find: at most one violation each. A history without `applied` lines may be right as far as can be told: ask [`undecided`]
+/// too.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     ALL.iter().filter_map(|(_, checker)| checker(history).err()).collect()
+}
+
+/// What was not decided, and why: histories without `applied` lines in which writes have no reply. Empty: everything was.
+#[must_use]
+pub fn undecided(history: &History) -> Vec<String> {
+    // What is no history at all, the checkers tell.
+    let Ok(facts) = timeline::Facts::of(history, writes::EXPLAINED) else { return Vec::new() };
+    if let search::Explanation::NotDecided(why) = search::explain(&facts) {
+        let checkers = [writes::EXPLAINED, writes::NONE_LOST, watches::EVENTS].join(", ");
+        return vec![format!("{checkers}: not decided without the log: {why}")];
+    }
+    let in_doubt: BTreeSet<String> = search::in_doubt(&facts).into_iter().collect();
+    if in_doubt.is_empty() {
+        return Vec::new();
+    }
+    let paths = Vec::from_iter(in_doubt).join(", ");
+    vec![format!(
+        "{}: not decided without the log: what writes of unknown outcome may have done to {paths}",
+        watches::EVENTS
+    )]
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns the search: replay; where an answer does not fit, one of the open writes that touch the same znodes may have taken place before it, at
 //! a zxid that nothing else has. Each is tried, in the order in which they would have happened (so that each has an effect by itself), and the replay goes on
-//! from there. The search gives up after [`REPLAYS_MAX`] replays and then
-//! reports what did not fit without any of them, saying so.
+//! from there. It is quick and may miss an explanation. So where it finds none it proves nothing: something is wrong only if no open write can
+//! have taken place at all, or if every combination of them has been replayed ([`Search::is_refuted`]). Else it is not decided without the log.
 
 use super::timeline::{Facts, Mismatch, Step, Timeline, paths_of};
 use crate::history::{At, Op, SessionId, Zxid};
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const REPLAYS_MAX: u32 = 10_000;
 /// Free zxids of one gap that are tried for a write, beside those that the answer itself names.
 const GAP_MAX: u64 = 16;
+/// Combinations of open writes that are replayed, all of them, before something is called wrong.
+const REFUTED_MAX: u64 = 2_000;
 
 /// A write of unknown outcome.
 struct Open {
@@ -31,28 +33,41 @@ struct Search<'f, 'h> {
     replays: u32,
 }
 
-/// The timeline that explains everything.
-pub(super) fn explain(facts: &Facts<'_>) -> Result<Timeline, Mismatch> {
+/// What the search comes to.
+pub(super) enum Explanation {
+    /// This explains everything.
+    Found(Timeline),
+    /// Nothing can explain this.
+    Impossible(Mismatch),
+    /// Writes of unknown outcome may explain what does not fit without them, and may not: it would take the log to tell.
+    NotDecided(String),
+}
+
+/// Looks for a timeline that explains everything.
+pub(super) fn explain(facts: &Facts<'_>) -> Explanation {
     let first = match facts.replay(&BTreeMap::new()) {
-        Ok(timeline) => return Ok(timeline),
+        Ok(timeline) => return Explanation::Found(timeline),
         Err(mismatch) => mismatch,
     };
-    let open = if facts.has_log { Vec::new() } else { open_writes(facts) };
+    let open = open_writes(facts);
     if open.is_empty() {
-        return Err(first);
+        return Explanation::Impossible(first);
     }
     let mut search = Search { facts, open, replays: 0 };
     if let Some(timeline) = search.repair(&first, &mut BTreeMap::new(), &mut BTreeSet::new()) {
-        return Ok(timeline);
+        return Explanation::Found(timeline);
     }
-    let tried = if search.replays >= REPLAYS_MAX { "no explanation was found in" } else { "nothing explains it in" };
-    let message = format!(
-        "{}; {tried} {} tries with {} writes of unknown outcome",
-        first.message,
-        search.replays,
-        search.open.len()
-    );
-    Err(Mismatch { message, ..first })
+    let tries = format!("{} tries with {} writes of unknown outcome", search.replays, search.open.len());
+    if search.is_refuted(first.zxid) || search.is_refuted(facts.last()) {
+        let message = format!("{}; nothing explains it in {tries}", first.message);
+        return Explanation::Impossible(Mismatch { message, ..first });
+    }
+    Explanation::NotDecided(format!("{}; no explanation was found in {tries}", first.message))
+}
+
+/// The znodes that writes of unknown outcome may have changed, where no log tells.
+pub(super) fn in_doubt(facts: &Facts<'_>) -> Vec<String> {
+    open_writes(facts).into_iter().flat_map(|open| open.paths).collect()
 }
 
 impl Search<'_, '_> {
@@ -86,6 +101,50 @@ impl Search<'_, '_> {
         None
     }
 
+    /// Does everything fail that the open writes can have come to, up to this zxid, none of them left out? False if there are too many ways. (What
+    /// does nothing where it is placed fails, and the same without it is tried too.)
+    fn is_refuted(&self, until: Zxid) -> bool {
+        let mut choices: Vec<(Step, Vec<Zxid>)> = Vec::new();
+        let mut ways = 1_u64;
+        for open in &self.open {
+            let (begin, last) = (open.above.0 + 1, until.0.min(open.below.0 - 1));
+            if begin > last {
+                continue;
+            }
+            if last - begin >= REFUTED_MAX {
+                return false;
+            }
+            let free: Vec<Zxid> = (begin..=last).map(Zxid).filter(|zxid| self.facts.is_free(*zxid)).collect();
+            ways = ways.saturating_mul(free.len() as u64 + 1);
+            choices.push((open.step, free));
+        }
+        ways <= REFUTED_MAX && !self.is_explained(until, &choices, &mut BTreeMap::new())
+    }
+
+    /// Does any combination fit everything up to there?
+    fn is_explained(&self, until: Zxid, choices: &[(Step, Vec<Zxid>)], placed: &mut BTreeMap<Zxid, Step>) -> bool {
+        let Some(((step, free), rest)) = choices.split_first() else {
+            return match self.facts.replay(placed) {
+                Ok(_) => true,
+                Err(next) => next.zxid > until,
+            };
+        };
+        if self.is_explained(until, rest, placed) {
+            return true;
+        }
+        for zxid in free {
+            if placed.contains_key(zxid) {
+                continue;
+            }
+            placed.insert(*zxid, *step);
+            if self.is_explained(until, rest, placed) {
+                return true;
+            }
+            placed.remove(zxid);
+        }
+        false
+    }
+
     /// The open writes that concern the same znodes, with the zxids that they may have had. Those that the answer itself names come first.
     fn candidates(
         &self,
@@ -108,12 +167,7 @@ impl Search<'_, '_> {
         let last = if wrong.is_write { Zxid(wrong.zxid.0 - 1) } else { wrong.zxid };
         let last = last.min(Zxid(open.below.0 - 1));
         let is_free = |zxid: &Zxid| {
-            *zxid > open.above
-                && *zxid <= last
-                && zxid.counter() > 0
-                && !self.facts.steps.contains_key(zxid)
-                && !self.facts.others.contains(zxid)
-                && !placed.contains_key(zxid)
+            *zxid > open.above && *zxid <= last && self.facts.is_free(*zxid) && !placed.contains_key(zxid)
         };
         let mut free: Vec<Zxid> = wrong.hints.iter().copied().filter(is_free).collect();
         // After the bound, before the first txn of each epoch that is known, and after each.
@@ -139,12 +193,16 @@ impl Search<'_, '_> {
     }
 }
 
-/// Is one of the paths above the other, or its beginning (the name of a sequential one)?
-fn related(one: &str, other: &str) -> bool {
+/// May what happens at one of the paths show at the other? Where one of them is above the other, or is its beginning (the name of a sequential one).
+pub(super) fn related(one: &str, other: &str) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
+/// Those that can have changed anything. None where a log tells.
 fn open_writes(facts: &Facts<'_>) -> Vec<Open> {
+    if facts.has_log {
+        return Vec::new();
+    }
     let calls = &facts.calls.all;
     let mut open = Vec::new();
     let mut ended: BTreeSet<SessionId> = BTreeSet::new();
@@ -180,6 +238,7 @@ fn open_writes(facts: &Facts<'_>) -> Vec<Open> {
         let above = heard_of(facts, *session);
         open.push(Open { step: Step::End(*session, None), above, below: Zxid(u64::MAX), paths });
     }
+    open.retain(|open| !open.paths.is_empty());
     open
 }
 

@@ -7,7 +7,8 @@
 //! Reads are compared strictly: law 6 makes a header's zxid exactly the state that the reply shows. (Java's servers may say a later one.)
 
 use super::model::{Change, Model, Origin};
-use super::{Calls, Replied, Violation, search};
+use super::search::{self, Explanation};
+use super::{Calls, Replied, Violation};
 use crate::history::{Answer, At, Event, FinalNode, History, Op, PartAnswer, SessionId, Stat, TxnKind, Xid, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Timeline {
     /// All changes to znodes, in order.
     pub changes: Vec<Change>,
-    /// When each session ended, and the line that tells.
-    pub ends: BTreeMap<SessionId, (Zxid, Option<At>)>,
 }
 
 /// What the replay found wrong.
@@ -67,18 +66,12 @@ pub(super) struct Facts<'h> {
 }
 
 impl Timeline {
-    /// Replays a history.
-    ///
-    /// # Errors
-    /// An answer that no order explains. Its lines are that request, its reply, and what last changed the znode.
-    pub fn of(history: &History, checker: &'static str) -> Result<Timeline, Violation> {
-        let facts = Facts::of(history, checker)?;
-        search::explain(&facts).map_err(|wrong| wrong.violation(checker))
-    }
-
-    /// As [`Timeline::of`], and None where it cannot be had: [`super::writes::explained`] tells of that.
-    pub(super) fn if_any(history: &History) -> Option<Timeline> {
-        Timeline::of(history, "").ok()
+    /// Of a history. None where it cannot be had: [`super::writes::explained`] or [`super::undecided`] tells of that.
+    pub(super) fn if_any(facts: &Facts<'_>) -> Option<Timeline> {
+        match search::explain(facts) {
+            Explanation::Found(timeline) => Some(timeline),
+            Explanation::Impossible(_) | Explanation::NotDecided(_) => None,
+        }
     }
 }
 
@@ -159,22 +152,34 @@ impl<'h> Facts<'h> {
         }
     }
 
+    /// May a txn of which nobody has told have this zxid?
+    pub(super) fn is_free(&self, zxid: Zxid) -> bool {
+        zxid.counter() > 0 && !self.steps.contains_key(&zxid) && !self.others.contains(&zxid)
+    }
+
+    /// The newest state that anything tells of.
+    pub(super) fn last(&self) -> Zxid {
+        let steps = self.steps.last_key_value().map(|(zxid, _)| *zxid);
+        let reads = self.reads.last().map(|(zxid, _)| *zxid);
+        let finals = self.finals.last().map(|(zxid, ..)| *zxid);
+        [steps, reads, finals].into_iter().flatten().max().unwrap_or_default()
+    }
+
     /// Replays, with these writes of unknown outcome at these zxids.
     pub(super) fn replay(&self, placed: &BTreeMap<Zxid, Step>) -> Result<Timeline, Mismatch> {
         let mut steps = self.steps.clone();
         steps.extend(placed);
         let mut replay = Replay { facts: self, model: Model::new(), reads: 0, finals: 0 };
-        let mut timeline = Timeline { changes: Vec::new(), ends: BTreeMap::new() };
+        let mut timeline = Timeline { changes: Vec::new() };
         for (zxid, step) in steps {
             replay.states_before(zxid)?;
             match step {
-                Step::Call(number) => replay.write(zxid, number, &mut timeline)?,
+                Step::Call(number) => replay.write(zxid, number)?,
                 Step::End(session, at) => {
                     if !self.has_log && replay.model.ephemerals_of(session).is_empty() {
                         return Err(Mismatch::useless(zxid));
                     }
                     replay.model.end_session(Origin { session, zxid, at });
-                    timeline.ends.insert(session, (zxid, at));
                 }
             }
             timeline.changes.append(&mut replay.model.take_changes());
@@ -193,13 +198,10 @@ struct Replay<'f, 'h> {
 }
 
 impl Replay<'_, '_> {
-    fn write(&mut self, zxid: Zxid, number: usize, timeline: &mut Timeline) -> Result<(), Mismatch> {
+    fn write(&mut self, zxid: Zxid, number: usize) -> Result<(), Mismatch> {
         let Some(call) = self.facts.calls.all.get(number) else { return Ok(()) };
         let before = self.last_changed(call.op);
         let outcome = self.model.write(call.op, Origin { session: call.session, zxid, at: Some(call.asked) });
-        if matches!(call.op, Op::Close) {
-            timeline.ends.insert(call.session, (zxid, Some(call.asked)));
-        }
         let Some(reply) = call.reply else {
             // Of what the search has placed, only what has an effect explains anything.
             return if outcome.is_err() && !self.facts.has_log { Err(Mismatch::useless(zxid)) } else { Ok(()) };

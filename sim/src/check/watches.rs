@@ -2,11 +2,12 @@
 //! none is made up, also over a lost connection and setWatches.
 //!
 //! Owns the watches that each client has, as its replies and events tell them: a read with a watch registers one as of its header's zxid; it is used
-//! up by the first change after that. One-shot watches only; histories have no others.
+//! up by the first change after that. One-shot watches only; histories have no others. Where a write of unknown outcome touches a znode and no log
+//! tells, the events of that znode are not decided: the explanation that [`super::search`] finds need not be the one that took place.
 
 use super::model::split;
-use super::timeline::Timeline;
-use super::{Calls, Checked, Violation};
+use super::timeline::{Facts, Timeline};
+use super::{Checked, Violation, search};
 use crate::history::{At, ClientId, Code, Event, History, Op, SessionId, Told, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +19,11 @@ pub const EVENTS: &str = "watches::events";
 /// # Errors
 /// The reply that shows too much, with the line that registered the watch and the one that made the change; or the event that nobody waits for.
 pub fn events(history: &History) -> Checked {
-    let calls = Calls::of(history, EVENTS)?;
+    let facts = Facts::of(history, EVENTS)?;
     // Where the answers make no sense, nobody knows what should have been told.
-    let Some(timeline) = Timeline::if_any(history) else { return Ok(()) };
-    let triggers = Triggers::of(&timeline);
-    let replied: BTreeMap<At, &Op> = calls.answered().map(|(call, reply)| (reply.at, call.op)).collect();
+    let Some(timeline) = Timeline::if_any(&facts) else { return Ok(()) };
+    let triggers = Triggers::of(&timeline, search::in_doubt(&facts));
+    let replied: BTreeMap<At, &Op> = facts.calls.answered().map(|(call, reply)| (reply.at, call.op)).collect();
     let mut clients: BTreeMap<ClientId, Watcher> = BTreeMap::new();
     for (at, event) in history.events() {
         let Some(client) = event.client() else { continue };
@@ -111,6 +112,9 @@ impl Watcher {
         if is_right {
             return Ok(());
         }
+        if !triggers.is_known(path) {
+            return Ok(());
+        }
         let message = if registered.is_empty() {
             format!("an event of {path} for which no watch is left")
         } else {
@@ -122,7 +126,7 @@ impl Watcher {
 
     /// Has it been told of everything up to this header's zxid?
     fn is_up_to_date(&self, triggers: &Triggers, zxid: Zxid, at: At) -> Checked {
-        for ((table, path), (since, line)) in &self.live {
+        for ((table, path), (since, line)) in self.live.iter().filter(|((_, path), _)| triggers.is_known(path)) {
             let Some(first) = triggers.first_after(*table, path, *since).filter(|first| first.zxid <= zxid) else {
                 continue;
             };
@@ -158,11 +162,11 @@ impl Watcher {
         zxid: Zxid,
         at: At,
     ) -> Checked {
-        let Some((asked, heard)) = self.catches_up.take() else { return Ok(()) };
+        let Some((asked, mut heard)) = self.catches_up.take() else { return Ok(()) };
         let former = std::mem::take(&mut self.former);
         let data_keys = data.iter().chain(exist).map(|path| (Table::Data, path.clone()));
         for key in data_keys.chain(child.iter().map(|path| (Table::Child, path.clone()))) {
-            let Some((since, line)) = former.get(&key) else { continue };
+            let Some((since, line)) = former.get(&key).filter(|_| triggers.is_known(&key.1)) else { continue };
             if let Some(first) = triggers.first_after(key.0, &key.1, *since).filter(|first| first.zxid <= relative) {
                 let message = format!(
                     "the event of {} at {} is lost: a header said {relative} before it came, and the client asks for what is later",
@@ -190,6 +194,8 @@ impl Watcher {
             let changed = Some(Told::Children).filter(|_| state.pzxid > relative);
             renew(Table::Child, path, if state.exists { changed } else { Some(Told::Deleted) });
         }
+        heard.retain(|(_, path)| triggers.is_known(path));
+        due.retain(|(_, path)| triggers.is_known(path));
         if heard == due {
             return Ok(());
         }
@@ -218,6 +224,8 @@ struct Trigger {
 struct Triggers {
     data: BTreeMap<String, Vec<Trigger>>,
     child: BTreeMap<String, Vec<Trigger>>,
+    /// What may also have changed otherwise.
+    in_doubt: Vec<String>,
 }
 
 /// A znode at some zxid, as setWatches looks at it.
@@ -229,8 +237,8 @@ struct State {
 }
 
 impl Triggers {
-    fn of(timeline: &Timeline) -> Triggers {
-        let mut triggers = Triggers { data: BTreeMap::new(), child: BTreeMap::new() };
+    fn of(timeline: &Timeline, in_doubt: Vec<String>) -> Triggers {
+        let mut triggers = Triggers { data: BTreeMap::new(), child: BTreeMap::new(), in_doubt };
         for change in &timeline.changes {
             let own = Trigger { zxid: change.zxid, told: change.told, at: change.at };
             triggers.data.entry(change.path.clone()).or_default().push(own);
@@ -243,6 +251,11 @@ impl Triggers {
             }
         }
         triggers
+    }
+
+    /// Is it certain what happened to this znode, and when?
+    fn is_known(&self, path: &str) -> bool {
+        !self.in_doubt.iter().any(|other| search::related(path, other))
     }
 
     fn first_after(&self, table: Table, path: &str, since: Zxid) -> Option<Trigger> {

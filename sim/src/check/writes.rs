@@ -1,7 +1,8 @@
 //! Linearizable writes, none lost, and what a sync promises.
 
+use super::search::{self, Explanation};
 use super::timeline::{Facts, shown_by};
-use super::{Calls, Checked, Violation, search};
+use super::{Calls, Checked, Violation};
 use crate::history::{At, Event, History, Op, ServerId, SessionId, Xid, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,14 +43,15 @@ pub fn real_time(history: &History) -> Checked {
 }
 
 /// All writes, one after the other in the order of their zxids, give the answers that were given, and each read shows the state at its header's
-/// zxid. Requests of unknown outcome may have taken place or not, whichever explains the rest.
+/// zxid. Requests of unknown outcome may have taken place or not, whichever explains the rest; where
+/// only the log could tell, [`super::undecided`] says so.
 ///
 /// # Errors
 /// The request and the reply that do not fit, and what last changed the znode.
 pub fn explained(history: &History) -> Checked {
     let facts = Facts::of(history, EXPLAINED)?;
     match search::explain(&facts) {
-        Err(wrong) if !wrong.is_final => Err(wrong.violation(EXPLAINED)),
+        Explanation::Impossible(wrong) if !wrong.is_final => Err(wrong.violation(EXPLAINED)),
         _ => Ok(()),
     }
 }
@@ -64,7 +66,7 @@ pub fn none_lost(history: &History) -> Checked {
     in_the_log(history, &facts.calls)?;
     in_what_starts_and_ends(history)?;
     match search::explain(&facts) {
-        Err(wrong) if wrong.is_final => Err(wrong.violation(NONE_LOST)),
+        Explanation::Impossible(wrong) if wrong.is_final => Err(wrong.violation(NONE_LOST)),
         _ => Ok(()),
     }
 }
