@@ -65,6 +65,14 @@ fn other_data_in_a_read_of_clients_alone_is_refused_or_not_decided() {
 }
 
 #[test]
+fn a_history_says_what_is_not_decided_without_its_log() {
+    let with_open = run(0, CLIENTS_ALONE);
+    let undecided = check::undecided(&with_open);
+    assert!(undecided.iter().all(|what| what.contains("not decided without the log")) && !undecided.is_empty());
+    assert!(check::undecided(&run(0, LOGGED)).is_empty());
+}
+
+#[test]
 fn a_history_reads_back_from_its_text() {
     let history = run(7, LOGGED);
     assert_eq!(History::parse(&history.to_text()).expect("its own text"), history);

@@ -334,6 +334,15 @@ fn watches_of_exists_and_of_children() {
     gone.hears(1, Told::Deleted, "/a", Some(3)).is_refused("watches::events", "no watch is left", &[12]);
 }
 
+#[test]
+fn an_event_of_a_write_of_unknown_outcome_is_right_and_one_before_it_is_still_due() {
+    let open = one_client().watches(1, 2, "/a", 2).connected(2, 20).ask(2, 1, set("/a", "y")).lost(2);
+    // It took place, and nothing shows it but the event.
+    open.hears(1, Told::Changed, "/a", Some(3)).is_right();
+    let told = watched().ask(2, 2, set("/a", "z")).lost(2);
+    told.reads(1, 3, "/a", 3, "y").is_refused("watches::events", "has not come before it", &[5, 7, 12]);
+}
+
 fn set_watches(relative: u64, data: &[&str]) -> Op {
     let data = data.iter().map(|path| (*path).to_owned()).collect();
     Op::SetWatches { relative: z(relative), data, exist: Vec::new(), child: Vec::new() }

@@ -38,7 +38,6 @@ pub mod zxids;
 pub use calls::{Call, Calls, Replied};
 
 use crate::history::{At, History};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is wrong with a history.
@@ -121,13 +120,11 @@ pub fn undecided(history: &History) -> Vec<String> {
         let checkers = [writes::EXPLAINED, writes::NONE_LOST, watches::EVENTS].join(", ");
         return vec![format!("{checkers}: not decided without the log: {why}")];
     }
-    let in_doubt: BTreeSet<String> = search::in_doubt(&facts).into_iter().collect();
+    let in_doubt = search::in_doubt(&facts);
     if in_doubt.is_empty() {
         return Vec::new();
     }
-    let paths = Vec::from_iter(in_doubt).join(", ");
-    vec![format!(
-        "{}: not decided without the log: what writes of unknown outcome may have done to {paths}",
-        watches::EVENTS
-    )]
+    let paths: Vec<String> = in_doubt.iter().map(|(path, after)| format!("{path} after {after}")).collect();
+    let what = "what writes of unknown outcome may have done to";
+    vec![format!("{}: not decided without the log: {what} {}", watches::EVENTS, paths.join(", "))]
 }

@@ -65,9 +65,16 @@ pub(super) fn explain(facts: &Facts<'_>) -> Explanation {
     Explanation::NotDecided(format!("{}; no explanation was found in {tries}", first.message))
 }
 
-/// The znodes that writes of unknown outcome may have changed, where no log tells.
-pub(super) fn in_doubt(facts: &Facts<'_>) -> Vec<String> {
-    open_writes(facts).into_iter().flat_map(|open| open.paths).collect()
+/// The znodes that writes of unknown outcome may have changed, where no log tells, and after which zxid.
+pub(super) fn in_doubt(facts: &Facts<'_>) -> BTreeMap<String, Zxid> {
+    let mut paths: BTreeMap<String, Zxid> = BTreeMap::new();
+    for open in open_writes(facts) {
+        for path in open.paths {
+            let after = paths.entry(path).or_insert(open.above);
+            *after = open.above.min(*after);
+        }
+    }
+    paths
 }
 
 impl Search<'_, '_> {

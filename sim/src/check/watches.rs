@@ -112,7 +112,7 @@ impl Watcher {
         if is_right {
             return Ok(());
         }
-        if !triggers.is_known(path) {
+        if !triggers.is_known(path, zxid.unwrap_or(Zxid(u64::MAX))) {
             return Ok(());
         }
         let message = if registered.is_empty() {
@@ -126,7 +126,7 @@ impl Watcher {
 
     /// Has it been told of everything up to this header's zxid?
     fn is_up_to_date(&self, triggers: &Triggers, zxid: Zxid, at: At) -> Checked {
-        for ((table, path), (since, line)) in self.live.iter().filter(|((_, path), _)| triggers.is_known(path)) {
+        for ((table, path), (since, line)) in self.live.iter().filter(|((_, path), _)| triggers.is_known(path, zxid)) {
             let Some(first) = triggers.first_after(*table, path, *since).filter(|first| first.zxid <= zxid) else {
                 continue;
             };
@@ -166,7 +166,9 @@ impl Watcher {
         let former = std::mem::take(&mut self.former);
         let data_keys = data.iter().chain(exist).map(|path| (Table::Data, path.clone()));
         for key in data_keys.chain(child.iter().map(|path| (Table::Child, path.clone()))) {
-            let Some((since, line)) = former.get(&key).filter(|_| triggers.is_known(&key.1)) else { continue };
+            let Some((since, line)) = former.get(&key).filter(|_| triggers.is_known(&key.1, relative)) else {
+                continue;
+            };
             if let Some(first) = triggers.first_after(key.0, &key.1, *since).filter(|first| first.zxid <= relative) {
                 let message = format!(
                     "the event of {} at {} is lost: a header said {relative} before it came, and the client asks for what is later",
@@ -194,8 +196,8 @@ impl Watcher {
             let changed = Some(Told::Children).filter(|_| state.pzxid > relative);
             renew(Table::Child, path, if state.exists { changed } else { Some(Told::Deleted) });
         }
-        heard.retain(|(_, path)| triggers.is_known(path));
-        due.retain(|(_, path)| triggers.is_known(path));
+        heard.retain(|(_, path)| triggers.is_known(path, zxid));
+        due.retain(|(_, path)| triggers.is_known(path, zxid));
         if heard == due {
             return Ok(());
         }
@@ -224,8 +226,8 @@ struct Trigger {
 struct Triggers {
     data: BTreeMap<String, Vec<Trigger>>,
     child: BTreeMap<String, Vec<Trigger>>,
-    /// What may also have changed otherwise.
-    in_doubt: Vec<String>,
+    /// What may have changed otherwise, and after which zxid.
+    in_doubt: BTreeMap<String, Zxid>,
 }
 
 /// A znode at some zxid, as setWatches looks at it.
@@ -237,7 +239,7 @@ struct State {
 }
 
 impl Triggers {
-    fn of(timeline: &Timeline, in_doubt: Vec<String>) -> Triggers {
+    fn of(timeline: &Timeline, in_doubt: BTreeMap<String, Zxid>) -> Triggers {
         let mut triggers = Triggers { data: BTreeMap::new(), child: BTreeMap::new(), in_doubt };
         for change in &timeline.changes {
             let own = Trigger { zxid: change.zxid, told: change.told, at: change.at };
@@ -253,9 +255,9 @@ impl Triggers {
         triggers
     }
 
-    /// Is it certain what happened to this znode, and when?
-    fn is_known(&self, path: &str) -> bool {
-        !self.in_doubt.iter().any(|other| search::related(path, other))
+    /// Is it certain what happened to this znode up to there, and when?
+    fn is_known(&self, path: &str, until: Zxid) -> bool {
+        !self.in_doubt.iter().any(|(other, after)| *after < until && search::related(path, other))
     }
 
     fn first_after(&self, table: Table, path: &str, since: Zxid) -> Option<Trigger> {
