@@ -1,0 +1,148 @@
+//! Law 7 and the ends of sessions: ephemerals go with their session, exactly then.
+
+use super::timeline::{Facts, shown_by};
+use super::{Calls, Checked, Violation};
+use crate::history::{Answer, At, ClientId, Code, Event, History, Op, SessionId, Stat, TxnKind, Zxid};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The name of [`ephemerals`].
+pub const EPHEMERALS: &str = "sessions::ephemerals";
+/// The name of [`ends`].
+pub const ENDS: &str = "sessions::ends";
+
+/// No reply and no final tree shows an ephemeral at or after the zxid at which its session ended; one whose session lives, and which nobody
+/// asked to delete, is not missed by any read; and a final state has no session that has ended.
+///
+/// # Errors
+/// The end and what shows the ephemeral, or what made it and what misses it.
+pub fn ephemerals(history: &History) -> Checked {
+    let facts = Facts::of(history, EPHEMERALS)?;
+    let ends = ends_of(history, &facts.calls);
+    for (at, event) in history.events() {
+        match event {
+            Event::Reply { zxid, answer, .. } => {
+                let own =
+                    answer.stat.iter().chain(answer.results.iter().flatten().filter_map(|part| part.stat.as_ref()));
+                own.into_iter().try_for_each(|stat| is_alive(&ends, stat, *zxid, at))?;
+            }
+            Event::Final { zxid, nodes, sessions, .. } => {
+                nodes.iter().try_for_each(|node| is_alive(&ends, &node.stat, *zxid, at))?;
+                let Some(sessions) = sessions else { continue };
+                if let Some((session, (end, line))) =
+                    ends.iter().find(|(s, (end, _))| end <= zxid && sessions.contains(s))
+                {
+                    let message = format!("session {session} ended at {end} and is still there at {zxid}");
+                    return Err(Violation::new(EPHEMERALS, message, &[*line, at]));
+                }
+                let is_orphan = |stat: &Stat| stat.owner.0 != 0 && !sessions.contains(&stat.owner);
+                if let Some(node) = nodes.iter().find(|node| is_orphan(&node.stat)) {
+                    let message = format!("{} is of session {}, which is not there", node.path, node.stat.owner);
+                    return Err(Violation::new(EPHEMERALS, message, &[at]));
+                }
+            }
+            _ => {}
+        }
+    }
+    if facts.has_log { none_is_missed(&facts, &ends) } else { Ok(()) }
+}
+
+type Ends = BTreeMap<SessionId, (Zxid, At)>;
+
+/// The ends that are known: closes that were acknowledged, and what the log tells.
+fn ends_of(history: &History, calls: &Calls<'_>) -> Ends {
+    let mut ends = Ends::new();
+    for (call, reply) in calls.answered().filter(|(call, _)| matches!(call.op, Op::Close)) {
+        if let Some(zxid) = call.txn() {
+            ends.insert(call.session, (zxid, reply.at));
+        }
+    }
+    for (at, event) in history.events() {
+        if let Event::Applied { zxid, session, kind: TxnKind::End, .. } = event {
+            ends.entry(*session).or_insert((*zxid, at));
+        }
+    }
+    ends
+}
+
+fn is_alive(ends: &Ends, stat: &Stat, zxid: Zxid, at: At) -> Checked {
+    match ends.get(&stat.owner).filter(|(end, _)| *end <= zxid) {
+        Some((end, line)) => {
+            let message = format!("an ephemeral of session {} is shown at {zxid}; that ended at {end}", stat.owner);
+            Err(Violation::new(EPHEMERALS, message, &[*line, at]))
+        }
+        None => Ok(()),
+    }
+}
+
+fn none_is_missed(facts: &Facts<'_>, ends: &Ends) -> Checked {
+    let calls = &facts.calls;
+    let mut made: BTreeMap<&str, (Zxid, SessionId, At)> = BTreeMap::new();
+    let mut deletable: BTreeSet<&str> = BTreeSet::new();
+    for call in &calls.all {
+        deletes(call.op, &mut deletable);
+        let (Op::Create { ephemeral: true, .. }, Some(zxid), Some(reply)) = (call.op, call.txn(), call.reply) else {
+            continue;
+        };
+        if let (Code::OK, Answer { path: Some(path), .. }) = (reply.err, reply.answer) {
+            made.insert(path, (zxid, call.session, reply.at));
+        }
+    }
+    for (call, reply) in calls.answered() {
+        let (Op::Get { path, .. } | Op::Exists { path, .. }) = call.op else { continue };
+        let Some((zxid, session, line)) = made.get(path.as_str()).filter(|_| !deletable.contains(path.as_str())) else {
+            continue;
+        };
+        let has_ended = ends.get(session).is_some_and(|(end, _)| *end <= reply.zxid);
+        if reply.err == Code::NO_NODE && reply.zxid >= *zxid && !has_ended {
+            let message = format!(
+                "{path} of session {session} is gone at {}; nobody has deleted it, and the session lives",
+                reply.zxid
+            );
+            return Err(Violation::new(EPHEMERALS, message, &[*line, call.asked, reply.at]));
+        }
+    }
+    Ok(())
+}
+
+fn deletes<'h>(op: &'h Op, paths: &mut BTreeSet<&'h str>) {
+    match op {
+        Op::Delete { path, .. } => drop(paths.insert(path)),
+        Op::Multi { ops } => ops.iter().for_each(|op| deletes(op, paths)),
+        _ => {}
+    }
+}
+
+/// Nothing of a session is answered from a state after its end, and a client that is told of its session's end finds that end in the log, if the
+/// log is known. (Where it is not, [`super::search`] never lets a session end before its last reply.)
+///
+/// # Errors
+/// The end and what comes after it; or the word of an end that never was.
+pub fn ends(history: &History) -> Checked {
+    let calls = Calls::of(history, ENDS)?;
+    let has_log = history.events().any(|(_, event)| matches!(event, Event::Applied { .. }));
+    let known = ends_of(history, &calls);
+    let mut sessions: BTreeMap<ClientId, SessionId> = BTreeMap::new();
+    for (at, event) in history.events() {
+        match event {
+            Event::Connected { client, session, .. } => drop(sessions.insert(*client, *session)),
+            Event::Expired { client } => {
+                let Some(session) = sessions.remove(client) else { continue };
+                if has_log && !known.contains_key(&session) {
+                    let message =
+                        format!("client {} is told that session {session} is over; no txn ended it", client.0);
+                    return Err(Violation::new(ENDS, message, &[at]));
+                }
+            }
+            Event::Reply { client, .. } | Event::Watch { client, .. } => {
+                let Some((end, line)) = sessions.get(client).and_then(|session| known.get(session)) else { continue };
+                let zxid = shown_by(event);
+                if zxid > *end {
+                    let message = format!("client {} is shown {zxid} in a session that ended at {end}", client.0);
+                    return Err(Violation::new(ENDS, message, &[*line, at]));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

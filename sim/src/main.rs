@@ -1,0 +1,183 @@
+//! The command line of the simulator: runs seeds, and checks histories that were recorded elsewhere.
+#![forbid(unsafe_code)]
+
+use clap::{Args, Parser, Subcommand};
+use ringkeeper_sim::check;
+use ringkeeper_sim::history::History;
+use ringkeeper_sim::standalone::{self, Bug, Report, RunOptions};
+use ringkeeper_sim::world::time::Micros;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The deterministic simulator of RingKeeper, and its checkers of histories.
+#[derive(Debug, Parser)]
+#[command(name = "sim", version, about, long_about = None, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sim run --seed 7                     one run; it prints what it came to
+  sim run --seed 7 --trace t --history h.jsonl
+                                       the same run, with everything that happened in it
+  sim run --seed 1 --seeds 1000        a thousand seeds; the first that fails is told with the command that replays it
+  sim run --seed 1 --seeds 200 --bug ack-before-durable
+                                       a planted bug: it must be found
+  sim check h.jsonl                    checks a history
+  sim check client-*.jsonl             the histories of several recorders, put in order by at_us
+
+The form of a history stands in sim/src/history/mod.rs. Exit codes: 0 all right, 1 something is wrong, 2 the call or a file is.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run seeds: a standalone server with clients, under faults
+    Run(Run),
+    /// Check a recorded history (JSON lines)
+    Check {
+        /// The files; several are merged by their lines' at_us
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The seed, or the first one
+    #[arg(long)]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Clients
+    #[arg(long, default_value_t = 4)]
+    clients: u32,
+    /// For how long there are faults, in virtual seconds
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// A planted bug
+    #[arg(long)]
+    bug: Option<Bug>,
+    /// Run each seed twice and compare the traces
+    #[arg(long)]
+    twice: bool,
+    /// Write the trace here
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// Write the history here
+    #[arg(long)]
+    history: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(run) => run_seeds(&run),
+        Command::Check { files } => check_files(&files),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_seeds(run: &Run) -> Result<bool, String> {
+    let began = Instant::now();
+    let options = RunOptions {
+        clients: run.clients.max(1),
+        faults_for: Micros::s(run.seconds),
+        with_trace: run.trace.is_some(),
+        bug: run.bug,
+    };
+    let (mut replies, mut starts, mut virtual_time) = (0, 0, Duration::ZERO);
+    for seed in run.seed..run.seed.saturating_add(run.seeds) {
+        let report = standalone::run(seed, options);
+        replies += report.replies;
+        starts += report.starts;
+        virtual_time += Duration::from_micros(report.time.0);
+        write_files(run, &report)?;
+        if run.twice && standalone::run(seed, options).trace_hash != report.trace_hash {
+            println!("seed {seed}: two runs have different traces");
+            return Ok(false);
+        }
+        if !report.violations.is_empty() {
+            tell_of_failure(run, seed, &report);
+            return Ok(false);
+        }
+        if run.seeds == 1 {
+            println!(
+                "seed {seed}: right. {} steps in {} s of virtual time, {} starts, {} replies, {} lines of history, trace {:#018x}",
+                report.steps,
+                report.time,
+                report.starts,
+                report.replies,
+                report.history.len(),
+                report.trace_hash
+            );
+        }
+    }
+    if run.seeds > 1 {
+        let took = began.elapsed();
+        println!(
+            "{} seeds: right. {} starts, {replies} replies, {:.2} simulated hours in {:.1} s",
+            run.seeds,
+            starts,
+            virtual_time.as_secs_f64() / 3_600.0,
+            took.as_secs_f64()
+        );
+    }
+    Ok(true)
+}
+
+fn tell_of_failure(run: &Run, seed: u64, report: &Report) {
+    println!("seed {seed}: wrong");
+    for violation in &report.violations {
+        println!("{}", violation.in_full(&report.history));
+    }
+    let bug = run.bug.map(|bug| format!(" --bug {}", clap_name(bug))).unwrap_or_default();
+    println!(
+        "replay it: cargo run --profile ci -p ringkeeper-sim -- run --seed {seed} --clients {} --seconds {}{bug}",
+        run.clients, run.seconds
+    );
+}
+
+fn clap_name(bug: Bug) -> String {
+    use clap::ValueEnum as _;
+    bug.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn write_files(run: &Run, report: &Report) -> Result<(), String> {
+    let write = |file: &Option<PathBuf>, text: String| match file {
+        Some(file) => std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display())),
+        None => Ok(()),
+    };
+    write(&run.trace, report.trace.iter().map(|line| format!("{line}\n")).collect())?;
+    write(&run.history, report.history.to_text())
+}
+
+fn check_files(files: &[PathBuf]) -> Result<bool, String> {
+    let read = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        History::parse(&text).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let mut all = files.iter().map(read).collect::<Result<Vec<History>, String>>()?;
+    let history = if all.len() == 1 { all.pop().unwrap_or_default() } else { History::merge(all) };
+    let violations = check::check(&history);
+    for violation in &violations {
+        println!("{}", violation.in_full(&history));
+    }
+    let undecided = check::undecided(&history);
+    for what in &undecided {
+        println!("{what}");
+    }
+    if violations.is_empty() {
+        let as_far = if undecided.is_empty() { "" } else { ", as far as it is decided" };
+        println!("{} lines: right{as_far}", history.len());
+    }
+    Ok(violations.is_empty())
+}

@@ -1,0 +1,198 @@
+//! What the simulated network promises, and what it may do.
+
+use ringkeeper_sim::world::chance::Chance;
+use ringkeeper_sim::world::network::{ConnId, Host, NetEvent, Network, NetworkOptions, Pace, Port, Side};
+use ringkeeper_sim::world::time::{Micros, Time};
+
+const A: Host = Host(1);
+const B: Host = Host(2);
+const PORT: Port = Port(2181);
+
+struct Net {
+    network: Network,
+    now: Time,
+    heard: Vec<(Time, NetEvent)>,
+}
+
+impl Net {
+    fn new(seed: u64) -> Net {
+        let options = NetworkOptions { split_percent: 30, ..NetworkOptions::default() };
+        let mut network = Network::new(options, Chance::stream(seed, "network"));
+        network.listen(B, PORT);
+        Net { network, now: Time(0), heard: Vec::new() }
+    }
+
+    /// Lets everything happen up to then.
+    fn run_for(&mut self, time: Micros) {
+        let until = self.now + time;
+        while let Some(at) = self.network.next_at().filter(|at| *at <= until) {
+            let event = self.network.step();
+            self.heard.extend(event.map(|event| (at, event)));
+        }
+        self.now = until;
+    }
+
+    fn connected(seed: u64) -> (Net, ConnId) {
+        let mut net = Net::new(seed);
+        let conn = net.network.dial(net.now, A, B, PORT);
+        net.run_for(Micros::s(1));
+        let events: Vec<NetEvent> = net.take().into_iter().map(|(_, event)| event).collect();
+        assert_eq!(
+            events,
+            [NetEvent::Accepted { conn, at: B, port: PORT, from: A }, NetEvent::Connected { conn, at: A }]
+        );
+        (net, conn)
+    }
+
+    fn take(&mut self) -> Vec<(Time, NetEvent)> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// The bytes that came to a side, and whether it was closed after them.
+    fn came(&mut self, to: Side) -> (Vec<u8>, bool) {
+        let (mut all, mut is_closed) = (Vec::new(), false);
+        for (_, event) in self.take() {
+            match event {
+                NetEvent::Arrived { side, bytes, .. } if side == to => {
+                    assert!(!is_closed, "bytes after the end");
+                    all.extend(bytes);
+                }
+                NetEvent::Closed { side, .. } if side == to => is_closed = true,
+                _ => {}
+            }
+        }
+        (all, is_closed)
+    }
+}
+
+#[test]
+fn bytes_arrive_in_order_and_before_the_close_whatever_the_delays() {
+    for seed in 0..50 {
+        let (mut net, conn) = Net::connected(seed);
+        let sent: Vec<u8> = (0..200).collect();
+        for piece in sent.chunks(7) {
+            net.network.send(net.now, conn, Side::Dialler, piece);
+            net.run_for(Micros(50));
+        }
+        net.network.close(net.now, conn, Side::Dialler);
+        net.run_for(Micros::s(1));
+        assert_eq!(net.came(Side::Acceptor), (sent, true), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_partition_of_one_way_holds_up_that_way_alone_and_heals() {
+    let (mut net, conn) = Net::connected(1);
+    net.network.block(A, B);
+    net.network.send(net.now, conn, Side::Dialler, b"one");
+    net.network.send(net.now, conn, Side::Acceptor, b"other");
+    net.run_for(Micros::s(5));
+    assert_eq!(net.came(Side::Dialler), (b"other".to_vec(), false));
+    net.network.send(net.now, conn, Side::Dialler, b"two");
+    net.network.unblock(net.now, A, B);
+    net.network.send(net.now, conn, Side::Dialler, b"three");
+    net.run_for(Micros::s(20));
+    assert_eq!(net.came(Side::Acceptor), (b"onetwothree".to_vec(), false));
+}
+
+#[test]
+fn a_long_partition_breaks_the_senders_end_and_the_other_notices_only_when_it_sends() {
+    let (mut net, conn) = Net::connected(1);
+    net.network.block(A, B);
+    net.network.send(net.now, conn, Side::Dialler, b"lost");
+    net.run_for(Micros::s(30));
+    let heard: Vec<NetEvent> = net.take().into_iter().map(|(_, event)| event).collect();
+    assert_eq!(heard, [NetEvent::Closed { conn, side: Side::Dialler, at: A }]);
+    net.network.unblock(net.now, A, B);
+    net.run_for(Micros::s(30));
+    // What was sent before may come late; the end is still half open.
+    assert!(!net.came(Side::Acceptor).1);
+    net.network.send(net.now, conn, Side::Acceptor, b"hello?");
+    net.run_for(Micros::s(1));
+    assert!(net.came(Side::Acceptor).1);
+}
+
+#[test]
+fn a_killed_process_is_noticed_and_a_machine_without_power_only_in_time() {
+    let (mut net, conn) = Net::connected(1);
+    net.network.kill(net.now, B);
+    net.run_for(Micros::s(1));
+    assert!(net.came(Side::Dialler).1);
+    let refused = net.network.dial(net.now, A, B, PORT);
+    net.run_for(Micros::s(1));
+    assert_eq!(net.take()[0].1, NetEvent::NotConnected { conn: refused, at: A });
+
+    let (mut net, conn_2) = Net::connected(2);
+    net.network.power_off(net.now, B);
+    net.run_for(Micros::s(60));
+    assert!(net.take().is_empty(), "nobody has said anything");
+    net.network.send(net.now, conn_2, Side::Dialler, b"hello?");
+    net.run_for(Micros::s(1));
+    assert!(net.take().is_empty());
+    net.run_for(Micros::s(30));
+    assert!(net.came(Side::Dialler).1);
+    let _ = conn;
+}
+
+#[test]
+fn a_machine_that_is_back_resets_its_former_connections() {
+    let (mut net, conn) = Net::connected(3);
+    net.network.power_off(net.now, B);
+    net.run_for(Micros::s(2));
+    net.network.power_on(B);
+    net.network.send(net.now, conn, Side::Dialler, b"hello?");
+    net.run_for(Micros::s(1));
+    assert!(net.came(Side::Dialler).1);
+}
+
+#[test]
+fn what_comes_to_a_process_that_stands_still_waits_in_order() {
+    let (mut net, conn) = Net::connected(4);
+    net.network.pause(B);
+    for piece in [b"a", b"b", b"c"] {
+        net.network.send(net.now, conn, Side::Dialler, piece);
+    }
+    net.run_for(Micros::s(3));
+    assert!(net.take().is_empty());
+    let waiting = net.network.resume(B);
+    net.heard.extend(waiting.into_iter().map(|event| (net.now, event)));
+    assert_eq!(net.came(Side::Acceptor).0, b"abc");
+}
+
+#[test]
+fn a_slow_link_takes_its_time() {
+    let (mut net, conn) = Net::connected(5);
+    let pace = Pace { delay_min: Micros::ms(100), delay_max: Micros::ms(100), bytes_per_s: 1_000 };
+    net.network.set_pace(A, B, Some(pace));
+    net.network.send(net.now, conn, Side::Dialler, &[7; 500]);
+    net.network.send(net.now, conn, Side::Dialler, &[7; 500]);
+    net.run_for(Micros::ms(590));
+    let before = net.came(Side::Acceptor).0.len();
+    net.run_for(Micros::ms(600));
+    assert_eq!((before < 500, before + net.came(Side::Acceptor).0.len()), (true, 1_000));
+}
+
+#[test]
+fn posts_may_be_lost_doubled_and_overtaken_and_everything_repeats_with_the_seed() {
+    let run = |seed: u64| {
+        let mut net = Net::new(seed);
+        for number in 0..200_u8 {
+            net.network.post(net.now, A, B, &[number]);
+            net.run_for(Micros(100));
+        }
+        net.run_for(Micros::s(1));
+        net.take()
+    };
+    let heard = run(9);
+    assert_eq!(heard, run(9));
+    assert_ne!(heard, run(10));
+    let numbers: Vec<u8> = heard
+        .iter()
+        .filter_map(|(_, event)| match event {
+            NetEvent::Posted { message, .. } => message.first().copied(),
+            _ => None,
+        })
+        .collect();
+    let distinct: std::collections::BTreeSet<u8> = numbers.iter().copied().collect();
+    assert!(distinct.len() < 200 && numbers.len() > distinct.len() && !numbers.is_sorted());
+}
