@@ -300,8 +300,8 @@ impl Learner {
     }
 
     fn snap(&mut self, server: &mut Server, link: LinkId, zxid: Zxid, out: &mut Vec<Action>) -> Leaves {
-        if zxid < server.committed || zxid.epoch() >= EPOCH_END {
-            return Err(Cause::Protocol("a SNAP older than what is committed"));
+        if zxid.epoch() >= EPOCH_END {
+            return Err(Cause::Protocol("a SNAP of an epoch that cannot be"));
         }
         server.keep_former();
         out.push(Action::TakeSnap(link));
@@ -353,6 +353,10 @@ impl Learner {
         if zxid != Zxid::new(self.epoch, 0) {
             return Err(Cause::Protocol("a NEWLEADER of another epoch"));
         }
+        if self.told < server.committed && server.committed.counter() > 0 {
+            // As with TRUNC. A state that is older is none of it yet: a leader that is not established goes on with the txns after it.
+            return Err(Cause::Protocol("a history without what is committed"));
+        }
         let last = server.last();
         // What is committed with the office's beginning came with a COMMIT. Without one there is only what the leader has proposed itself.
         let after = self.told.max(zxid);
@@ -369,9 +373,12 @@ impl Learner {
     fn up_to_date(&mut self, server: &mut Server, link: LinkId, out: &mut Vec<Action>) {
         self.stage = Stage::UpToDate;
         out.push(Action::Send(link, Message::Ack(Zxid::new(self.epoch, 0))));
-        server.commit(self.told, out);
-        if self.base.is_some() {
-            out.push(Action::Release);
+        if self.base.is_none() {
+            server.commit(self.told, out);
+        } else {
+            // The state may be older than what was shown before: the caller goes on from there.
+            server.committed = server.committed.max(self.told);
+            out.extend([Action::Commit(self.told), Action::Release]);
         }
         server.election.in_office(self.state(), self.leader, self.epoch);
         out.push(Action::Follow(link));
