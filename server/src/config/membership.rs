@@ -61,10 +61,14 @@ impl Resolver<'_> {
     /// The members that the lines name and the ensemble that they make, without members where they make none. What is wrong is reported.
     fn ensemble(&mut self, membership: &Settings, multi_address: bool) -> (BTreeMap<ServerId, Member>, Ensemble) {
         let mut draft = Draft::new(multi_address);
-        let errors_before = self.errors.len();
+        let mut refused = Vec::new();
         for stem in ["server", "weight", "group"] {
+            let errors_before = self.errors.len();
             for (id, text, origin) in membership.family(stem) {
                 self.line(&mut draft, format!("{stem}.{id}"), text, origin);
+            }
+            if self.errors.len() > errors_before {
+                refused.push(stem);
             }
         }
         if let Some(text) = membership.text("version") {
@@ -73,10 +77,8 @@ impl Resolver<'_> {
         }
         let members = draft.members().clone();
         let ensemble = draft.finish().unwrap_or_else(|errors| {
-            // After a line that was refused the others may only seem wrong.
-            if self.errors.len() == errors_before {
-                self.errors.extend(errors.iter().map(|error| refusal(membership, error)));
-            }
+            let errors = errors.iter().filter(|error| !only_seems_wrong(error, &refused));
+            self.errors.extend(errors.map(|error| refusal(membership, error)));
             Ensemble::default()
         });
         (members, ensemble)
@@ -234,6 +236,17 @@ impl Resolver<'_> {
             self.conflict("clientPort", format!("differs from the client address {at} of the own `server.` line"));
         }
         clients.listen = Some(listed_listen);
+    }
+}
+
+/// May it come from a line of the ensemble that was refused, and has been said already?
+fn only_seems_wrong(error: &EnsembleError, refused: &[&str]) -> bool {
+    let is_refused = |stem| refused.contains(&stem);
+    match error {
+        EnsembleError::TwoGroups(_) | EnsembleError::TooMany(_) | EnsembleError::Long(_) => false,
+        EnsembleError::NoGroup(_) => is_refused("group"),
+        EnsembleError::NoWeight(_) => is_refused("weight") || is_refused("server"),
+        EnsembleError::NoVoter | EnsembleError::Line { .. } => is_refused("server"),
     }
 }
 
