@@ -13,6 +13,21 @@ use proto::{Acl, AclVec, OpCode, Stat};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// Can a txn that was made elsewhere be applied as it stands? What prep refuses here, another server's may have let pass; what does not fit the tree shows
+/// only there.
+#[must_use]
+pub fn is_sound(txn: &Txn<'_>) -> bool {
+    match txn {
+        Txn::Create(create) => {
+            let has_ttl = create.op == OpCode::CreateTtl;
+            create.acl.to_vec().is_ok() && (!has_ttl || EphemeralOwner::ttl(create.ttl_ms).is_some())
+        }
+        Txn::SetAcl { acl, .. } => acl.to_vec().is_ok(),
+        Txn::Multi(txns) => txns.iter().all(is_sound),
+        _ => true,
+    }
+}
+
 /// Applies one txn. Changes are appended to `items`; the reply's record, if somebody waits for it, to `reply`. Returns the error
 /// code of the reply's header.
 ///

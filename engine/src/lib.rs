@@ -5,6 +5,7 @@
 //! | [`tree::Tree`] | znodes and sessions: the replicated state | apply, under the tree's lock |
 //! | [`prep`], [`apply`] | a request becomes a validated txn; a txn becomes a change | the consensus core |
 //! | [`tolerant`] | ZooKeeper's own snapshots, which are fuzzy, and the txns after them become a tree | an import |
+//! | [`replay::Replay`] | a log becomes a tree again | a start, and a cut of the log |
 //! | [`replica::Replica`] | the ZAB peer with prep and sessions: ordering | the consensus core |
 //! | [`shard::ShardState`] | connections, session queues, watches, reply order | each shard |
 //!
@@ -18,6 +19,7 @@ pub mod excess;
 pub mod log_room;
 pub mod prep;
 pub mod quota;
+pub mod replay;
 pub mod replica;
 pub mod sasl;
 pub mod session;
@@ -25,3 +27,4 @@ pub mod shard;
 pub mod stream;
 pub mod tolerant;
 pub mod tree;
+pub mod turn;

@@ -1,6 +1,6 @@
 //! Sessions: who owns one, when it expires, its password and its id (`SessionTrackerImpl`, `ExpiryQueue`).
 //!
-//! Owns the connection that each session is attached to (law 4) and the expiry buckets. It reads no clock: the core hands it the time in
+//! Owns who has each session (law 4) and the expiry buckets. It reads no clock: the core hands it the time in
 //! milliseconds of a monotonic clock. Expiry times are rounded up to the next tick, so that a bucket expires at once.
 //!
 //! Nobody expires for the server's own stall. A bucket is due only once every shard has told whom it heard up to that time
@@ -14,15 +14,51 @@ use proto::connect::{PASSWORD_BYTES, Password};
 use proto::{ServerId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use zab::LinkId;
 
 /// ZooKeeper's constant in the seed of passwords: with it any server of the ensemble can tell a session's password.
 const PASSWORD_SEED: i64 = 0xB341_5C00;
 
+/// Who has a session: only its requests are taken (law 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A connection of this server.
+    Here(Attachment),
+    /// A learner, for a connection of its own.
+    Learner(LinkId),
+}
+
+impl Owner {
+    /// The connection, if it is one of this server.
+    #[must_use]
+    pub const fn here(self) -> Option<Attachment> {
+        match self {
+            Owner::Here(attachment) => Some(attachment),
+            Owner::Learner(_) => None,
+        }
+    }
+}
+
+impl From<Attachment> for Owner {
+    fn from(attachment: Attachment) -> Owner {
+        Owner::Here(attachment)
+    }
+}
+
+impl From<LinkId> for Owner {
+    fn from(link: LinkId) -> Owner {
+        Owner::Learner(link)
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     timeout_ms: i64,
+    /// The last word of it.
+    heard_ms: i64,
+    /// The timeout after that, rounded up.
     expires_at_ms: i64,
-    attached: Option<Attachment>,
+    owner: Option<Owner>,
     closing: bool,
 }
 
@@ -54,9 +90,11 @@ pub struct Expiring {
 /// How a session stands when something is asked in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It lives, and this connection has it.
+    /// It lives, and whoever asks has it.
     Owned,
-    /// It lives, but another connection has it now.
+    /// It lives, and nobody has it.
+    Free,
+    /// It lives, but another has it now.
     Moved,
     /// It is closed or closing, or was never there.
     Gone,
@@ -98,19 +136,21 @@ impl Sessions {
     pub fn track(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) {
         let timeout_ms = i64::from(timeout_ms);
         let expires_at_ms = self.round_up(now_ms + timeout_ms);
-        let fresh = Session { timeout_ms, expires_at_ms, attached: None, closing: false };
+        let fresh = Session { timeout_ms, heard_ms: now_ms, expires_at_ms, owner: None, closing: false };
         if let Some(old) = self.sessions.insert(id, fresh) {
             self.leave_bucket(id, old.expires_at_ms);
         }
         self.buckets.entry(expires_at_ms).or_default().insert(id);
     }
 
-    /// The session was heard of at `heard_ms`.
+    /// The session was heard of at `heard_ms`, which may be earlier than what has been told. Its expiry moves, to an earlier time too if its
+    /// timeout is a shorter one now (`ExpiryQueue.update`).
     pub fn touch(&mut self, id: SessionId, heard_ms: i64) {
         let tick_ms = self.tick_ms;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let expires_at_ms = round_up(heard_ms + session.timeout_ms, tick_ms);
-        if session.closing || expires_at_ms <= session.expires_at_ms {
+        session.heard_ms = heard_ms.max(session.heard_ms);
+        let expires_at_ms = round_up(session.heard_ms + session.timeout_ms, tick_ms);
+        if session.closing || expires_at_ms == session.expires_at_ms {
             return;
         }
         let before = std::mem::replace(&mut session.expires_at_ms, expires_at_ms);
@@ -131,40 +171,42 @@ impl Sessions {
         (next_ms <= now_ms && next_ms > self.all_heard_ms()).then_some(next_ms)
     }
 
-    /// A connection that renews the session may ask for another timeout.
+    /// A connection that renews the session may ask for another timeout, which counts from its next word on.
     pub fn set_timeout(&mut self, id: SessionId, timeout_ms: i32) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.timeout_ms = i64::from(timeout_ms);
         }
     }
 
-    /// Attaches a session to a connection. Returns the connection that had it.
-    pub fn attach(&mut self, id: SessionId, to: Attachment) -> Option<Attachment> {
-        self.sessions.get_mut(&id)?.attached.replace(to).filter(|before| *before != to)
+    /// Gives a session to a connection or a learner. Returns who had it.
+    pub fn attach(&mut self, id: SessionId, to: impl Into<Owner>) -> Option<Owner> {
+        let to = to.into();
+        self.sessions.get_mut(&id)?.owner.replace(to).filter(|before| *before != to)
     }
 
     /// The connection is gone; the session lives on until it expires.
-    pub fn detach(&mut self, id: SessionId, from: Attachment) {
+    pub fn detach(&mut self, id: SessionId, from: impl Into<Owner>) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && session.attached == Some(from)
+            && session.owner == Some(from.into())
         {
-            session.attached = None;
+            session.owner = None;
         }
     }
 
-    /// The connection that has the session.
+    /// Who has the session.
     #[must_use]
-    pub fn attached(&self, id: SessionId) -> Option<Attachment> {
-        self.sessions.get(&id)?.attached
+    pub fn owner(&self, id: SessionId) -> Option<Owner> {
+        self.sessions.get(&id)?.owner
     }
 
-    /// How a session stands towards a connection.
+    /// How a session stands towards somebody who asks in its name.
     #[must_use]
-    pub fn standing(&self, id: SessionId, from: Attachment) -> Standing {
+    pub fn standing(&self, id: SessionId, from: impl Into<Owner>) -> Standing {
         match self.sessions.get(&id) {
             None => Standing::Gone,
             Some(session) if session.closing => Standing::Gone,
-            Some(session) if session.attached == Some(from) => Standing::Owned,
+            Some(Session { owner: None, .. }) => Standing::Free,
+            Some(session) if session.owner == Some(from.into()) => Standing::Owned,
             Some(_) => Standing::Moved,
         }
     }
@@ -192,11 +234,19 @@ impl Sessions {
         true
     }
 
-    /// Its end has been applied. Returns the connection that had it.
-    pub fn remove(&mut self, id: SessionId) -> Option<Attachment> {
+    /// Its end has been applied. Returns who had it.
+    pub fn remove(&mut self, id: SessionId) -> Option<Owner> {
         let session = self.sessions.remove(&id)?;
         self.leave_bucket(id, session.expires_at_ms);
-        session.attached
+        session.owner
+    }
+
+    /// Forgets all of them: another server watches over them now. The ids of new ones go on.
+    pub fn clear(&mut self) {
+        self.sessions.clear();
+        self.buckets.clear();
+        self.last_now_ms = None;
+        self.told_soon = None;
     }
 
     /// Those whose time has come by `now_ms` and of whom no shard can have heard since, at most `count_max`. They stay until
@@ -270,6 +320,7 @@ impl Sessions {
         let buckets = std::mem::take(&mut self.buckets);
         self.buckets = buckets.into_iter().map(|(at_ms, ids)| (at_ms + shift_ms, ids)).collect();
         for session in self.sessions.values_mut() {
+            session.heard_ms += shift_ms;
             session.expires_at_ms += shift_ms;
         }
     }
@@ -357,6 +408,22 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_renewed_with_a_shorter_timeout_expires_earlier() {
+        let mut sessions = sessions();
+        sessions.track(SessionId(1), 3_000, 1_000);
+        sessions.touch(SessionId(1), 1_250);
+        sessions.set_timeout(SessionId(1), 400);
+        sessions.touch(SessionId(1), 1_310);
+        assert_eq!(sessions.expiry_summary(), (1, 1));
+        assert_eq!(sessions.next_expiry_ms(), Some(1_800));
+        // What another shard had heard before, and tells only now, takes nothing back.
+        sessions.touch(SessionId(1), 1_200);
+        assert_eq!(sessions.next_expiry_ms(), Some(1_800));
+        assert!(sessions.due(1_799, 10).is_empty());
+        assert_eq!(sessions.due(1_800, 10), [SessionId(1)]);
+    }
+
+    #[test]
     fn who_will_expire_soon_is_told_once_and_again_after_a_word() {
         let mut sessions = sessions();
         for id in [1, 2, 3] {
@@ -381,6 +448,9 @@ mod tests {
         assert!(sessions.due(61_000, 10).is_empty());
         let next = sessions.next_expiry_ms().unwrap();
         assert!(next > 61_000 && next <= 61_600, "{next}");
+        // A word from before the stall that is told only now takes nothing of it back.
+        sessions.touch(SessionId(1), 1_010);
+        assert_eq!(sessions.next_expiry_ms(), Some(next));
         let mut now = 61_000;
         while now < next {
             assert!(sessions.due(now, 10).is_empty());
@@ -416,15 +486,16 @@ mod tests {
         sessions.track(SessionId(1), 250, 1_000);
         assert_eq!(sessions.attach(SessionId(1), connection(1)), None);
         assert_eq!(sessions.standing(SessionId(1), connection(1)), Standing::Owned);
-        assert_eq!(sessions.attach(SessionId(1), connection(2)), Some(connection(1)));
+        assert_eq!(sessions.attach(SessionId(1), connection(2)), Some(connection(1).into()));
         assert_eq!(sessions.standing(SessionId(1), connection(1)), Standing::Moved);
         sessions.detach(SessionId(1), connection(1));
-        assert_eq!(sessions.attached(SessionId(1)), Some(connection(2)));
+        assert_eq!(sessions.owner(SessionId(1)), Some(connection(2).into()));
+        assert_eq!(sessions.standing(SessionId(1), LinkId(2)), Standing::Moved);
         assert!(sessions.set_closing(SessionId(1)));
         assert!(!sessions.set_closing(SessionId(1)));
         assert_eq!(sessions.standing(SessionId(1), connection(2)), Standing::Gone);
         assert!(sessions.due(99_999, 10).is_empty());
-        assert_eq!(sessions.remove(SessionId(1)), Some(connection(2)));
+        assert_eq!(sessions.remove(SessionId(1)), Some(connection(2).into()));
         assert!(sessions.is_empty());
     }
 }

@@ -109,6 +109,9 @@ pub enum StreamItem {
         /// Why, for the log and the counters.
         reason: Refusal,
     },
+    /// Whether clients are served from here on. When they are not any more, all connections are closed, and the tree may go back; until they are,
+    /// handshakes are refused.
+    Serving(bool),
     /// A connection whose session has gone elsewhere: it is closed.
     Detached {
         /// Which.
@@ -127,6 +130,8 @@ pub enum Refusal {
     ZxidAhead,
     /// The server cannot log the new session now (its disk is full, or it is shutting down).
     Unavailable,
+    /// The server has no leader, and leads nobody.
+    NotServing,
 }
 
 /// What one turn of the core has to tell the shards.

@@ -240,8 +240,8 @@ impl TolerantReplay {
     /// # Errors
     /// [`TolerantError::NoAcl`].
     pub fn finish(mut self) -> Result<Replayed, TolerantError> {
-        if let Some(path) = self.without_acl.into_iter().min() {
-            return Err(TolerantError::NoAcl(path.into()));
+        if let Some(path) = self.without_acl.iter().min() {
+            return Err(TolerantError::NoAcl(path.clone().into()));
         }
         if let Some(unequal) = self.ahead {
             self.report.count(Some(unequal));
@@ -254,7 +254,8 @@ impl TolerantReplay {
         for session in self.tree.lost_owners() {
             let paths: Vec<Arc<str>> = self.tree.ephemerals_of(session).map(Arc::from).collect();
             lost_ephemerals += paths.len();
-            paths.iter().for_each(|path| drop(self.tree.delete(path, reached)));
+            // With what lies below them, which no server allows and no checksum has to have covered.
+            paths.iter().for_each(|path| self.remove(path, reached));
         }
         self.tree.recount_quotas();
         Ok(Replayed { tree: self.tree, digests: self.report, lost_ephemerals, doubt })

@@ -327,3 +327,21 @@ fn the_end_of_a_session_with_more_paths_than_a_record_takes_lists_none_and_remov
     assert!(largest.is_some_and(|bytes| bytes < 4 << 20), "no record is as long as the list: {largest:?}");
     assert!(world.h.replay().digest() == world.h.tree.digest(), "the log alone gives the same tree");
 }
+
+#[test]
+fn the_config_znode_shows_the_ensemble_as_zookeeper_does_outside_the_digest() {
+    let mut tree = Tree::new();
+    let digest = tree.digest();
+    let text = "server.1=127.0.77.1:2888:3888:participant\nversion=10000000a";
+    tree.show_ensemble(text, proto::ConfigVersion(0x1_0000_000a), 1_795_319_004_889);
+    let node = tree.get("/zookeeper/config").unwrap();
+    assert_eq!(node.data().as_deref(), Some(text.as_bytes()));
+    // What a real 3.9.5 shows: tests/reference/words-ensemble-3.9.5/leader/config_node.txt.
+    let Stat { czxid, mzxid, ctime, mtime, version, cversion, aversion, data_length, .. } = node.stat();
+    assert_eq!((czxid, mzxid), (Zxid(0), Zxid(0x1_0000_000a)));
+    assert_eq!((ctime, mtime), (0, 1_795_319_004_889));
+    assert_eq!((version, cversion, aversion), (-1, 0, -1));
+    assert_eq!(data_length, i32::try_from(text.len()).unwrap());
+    assert_eq!(**node.acl(), [Acl::world_read()]);
+    assert_eq!(tree.digest(), digest);
+}

@@ -21,6 +21,8 @@ mod places;
 mod protocol;
 #[path = "shard/rig.rs"]
 mod rig;
+#[path = "shard/texts.rs"]
+mod texts;
 #[path = "support/vectors.rs"]
 mod vectors;
 #[path = "shard/walks.rs"]

@@ -1,4 +1,9 @@
 //! Access control lists: permissions for identities, each a scheme and an id.
+//!
+//! Scheme and id are texts as Java reads them ([`crate::java_text`]). Their bytes may be others: what is sent on or logged as it came is read the
+//! same way by the next one, what is compared or kept in the tree is the text.
+
+use std::borrow::Cow;
 
 use crate::jute::{DecodeError, Reader, Result, Writer};
 
@@ -74,23 +79,37 @@ impl Acl {
 }
 
 /// An entry of an ACL in a frame. Scheme and id may be null on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclRef<'a> {
     /// What is allowed.
     pub perms: Perms,
     /// How identities are proved.
-    pub scheme: Option<&'a str>,
+    pub scheme: Option<Cow<'a, str>>,
     /// Who.
-    pub id: Option<&'a str>,
+    pub id: Option<Cow<'a, str>>,
 }
 
 impl<'a> AclRef<'a> {
     /// Reads one.
     ///
     /// # Errors
-    /// As [`Reader::string_or_null`].
+    /// As [`Reader::text_or_null`].
     pub fn read(r: &mut Reader<'a>) -> Result<AclRef<'a>> {
-        Ok(AclRef { perms: Perms(r.int()?), scheme: r.string_or_null()?, id: r.string_or_null()? })
+        Ok(AclRef { perms: Perms(r.int()?), scheme: r.text_or_null()?, id: r.text_or_null()? })
+    }
+
+    /// Moves on behind one. Nothing is allocated for what is not UTF-8.
+    fn skip(r: &mut Reader<'a>) -> Result<()> {
+        r.int()?;
+        r.buffer()?;
+        r.buffer()?;
+        Ok(())
+    }
+
+    /// Whether its texts are other than the bytes that were read.
+    #[must_use]
+    pub const fn is_replaced(&self) -> bool {
+        matches!(self.scheme, Some(Cow::Owned(_))) || matches!(self.id, Some(Cow::Owned(_)))
     }
 
     /// The owned form.
@@ -98,8 +117,8 @@ impl<'a> AclRef<'a> {
     /// # Errors
     /// [`DecodeError::UnexpectedNull`] if scheme or id is null.
     pub fn to_owned(&self) -> Result<Acl> {
-        let scheme = self.scheme.ok_or(DecodeError::UnexpectedNull)?.into();
-        let id = self.id.ok_or(DecodeError::UnexpectedNull)?.into();
+        let scheme = self.scheme.as_deref().ok_or(DecodeError::UnexpectedNull)?.into();
+        let id = self.id.as_deref().ok_or(DecodeError::UnexpectedNull)?.into();
         Ok(Acl { perms: self.perms, scheme, id })
     }
 }
@@ -129,7 +148,7 @@ impl<'a> AclVec<'a> {
         let Some(count) = r.count(Self::ENTRY_BYTES_MIN)? else { return Ok(AclVec::NULL) };
         let start = r.rest();
         for _ in 0..count {
-            AclRef::read(r)?;
+            AclRef::skip(r)?;
         }
         let raw = start.get(..start.len() - r.rest().len()).ok_or(DecodeError::Truncated)?;
         Ok(AclVec { count, raw, null: false })
@@ -153,7 +172,7 @@ impl<'a> AclVec<'a> {
         self.null
     }
 
-    /// The entries' bytes without the count: equal bytes are equal ACLs.
+    /// The entries' bytes without the count: equal bytes are equal ACLs, and so may others be.
     #[must_use]
     pub const fn raw(&self) -> &'a [u8] {
         self.raw

@@ -8,7 +8,7 @@ use crate::connect::{ConnectRequest, ConnectResponse};
 use crate::election::{InitialMessage, Notification, receive_frame};
 use crate::jute::{Reader, Writer};
 use crate::quorum::snap::SnapReader;
-use crate::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket};
+use crate::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumAuthPacket, QuorumPacket};
 use crate::reply::{Reply, ReplyHeader};
 use crate::request::{Request, RequestHeader};
 use crate::txn::{Txn, TxnRecord};
@@ -190,7 +190,7 @@ pub fn snap_stream(data: &[u8]) {
     assert_eq!(again.len(), data.len() - rest.len());
 }
 
-/// An election connection's first message and a frame after it; and the same bytes as a notification alone.
+/// An election connection's first message and a frame after it; and the same bytes as a notification alone, or as an authentication.
 pub fn election(data: &[u8]) {
     if let Ok(Received::Whole(first, len)) = InitialMessage::receive(data) {
         let bytes = encoded(|w| first.write(w));
@@ -200,6 +200,11 @@ pub fn election(data: &[u8]) {
         }
     }
     notification(data);
+    if let Ok(Received::Whole(first, len)) = QuorumAuthPacket::receive(data) {
+        assert_eq!(QuorumAuthPacket::is_next(data), Received::Whole(true, 0));
+        let bytes = encoded(|w| first.write(w));
+        assert_eq!(QuorumAuthPacket::receive(&bytes), Ok(Received::Whole(first, len)));
+    }
 }
 
 fn notification(frame: &[u8]) {

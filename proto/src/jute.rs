@@ -9,13 +9,16 @@
 //!
 //! **Deliberately stricter than Java**, which answers these later or not at all:
 //! - A string must be UTF-8, else the request is refused with MarshallingError. Java decodes it with U+FFFD in place of what it does
-//!   not understand, and goes on with a string that the client did not send: on a path it then fails with BadArguments or NoNode, in an
-//!   ACL's id it is stored. Java also *writes* characters from U+10000 on as two surrogates of three bytes each, which is not UTF-8 and which
-//!   it does not read back itself. Paths cannot hold them; an id of an ACL in a Java server's txn or reply can, and is
-//!   [`DecodeError::NotUtf8`] here.
+//!   not understand, and goes on with a string that the client did not send: a path then fails with BadArguments or NoNode. Scheme and id of an
+//!   ACL are stored, and are read as Java reads them ([`Reader::text_or_null`]). Java also *writes* characters from U+10000 on as two surrogates of three
+//!   bytes each, which is not UTF-8 and which it does not read back itself: such an id in a Java server's txn, snapshot or reply has U+FFFD
+//!   for everybody else. We write UTF-8.
 //! - Lengths are bounded by the frame, not by `jute.maxbuffer`, which bounds the frame itself.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use crate::text::java_text;
 
 /// Why bytes are not the record that was expected. Never carries the bytes themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub enum DecodeError {
     InvalidAddress,
     /// A leader's snapshot that does not end with its signature.
     NoSignature,
+    /// An authentication between servers that goes on with something else.
+    NoAuthPacket,
 }
 
 impl fmt::Display for DecodeError {
@@ -70,6 +75,7 @@ impl fmt::Display for DecodeError {
             DecodeError::UnknownElectionVersion(version) => write!(f, "election protocol version {version} is unknown"),
             DecodeError::InvalidAddress => f.write_str("an address is not host:port"),
             DecodeError::NoSignature => f.write_str("the snapshot's signature is missing"),
+            DecodeError::NoAuthPacket => f.write_str("an authentication packet lacks its magic number"),
         }
     }
 }
@@ -180,6 +186,14 @@ impl<'a> Reader<'a> {
             None => Ok(None),
             Some(bytes) => std::str::from_utf8(bytes).map(Some).map_err(|_| DecodeError::NotUtf8),
         }
+    }
+
+    /// A string with U+FFFD in place of what is not UTF-8, as Java reads it; `None` for null.
+    ///
+    /// # Errors
+    /// As [`Reader::buffer`].
+    pub fn text_or_null(&mut self) -> Result<Option<Cow<'a, str>>> {
+        Ok(self.buffer()?.map(java_text))
     }
 
     /// A string that cannot be null.

@@ -23,6 +23,7 @@ pub mod quorum;
 pub mod reply;
 pub mod request;
 pub mod stat;
+mod text;
 pub mod txn;
 pub mod watch;
 
@@ -33,3 +34,4 @@ pub use ids::{ConfigVersion, Epoch, LastZxid, ServerId, SessionId, Xid, Zxid};
 pub use jute::{DecodeError, Reader, Writer};
 pub use opcode::OpCode;
 pub use stat::{Stat, StatPersisted};
+pub use text::java_text;

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 use crate::config::ResolvedConfig;
+use crate::consensus;
+use crate::four_letter::ensemble::EnsembleView;
 use crate::four_letter::{self, WordError, Words};
 use crate::hub::Hub;
 use crate::limits::{LimitKind, Limits, Told};
@@ -86,7 +88,23 @@ impl Answers {
     }
 
     fn words(&self, caller: Option<SocketAddr>) -> Words<'_> {
-        Words { hub: &self.hub, config: &self.config, limits: &self.limits, client_port: self.client_port, caller }
+        Words {
+            hub: &self.hub,
+            config: &self.config,
+            limits: &self.limits,
+            client_port: self.client_port,
+            ensemble: self.ensemble_view(),
+            caller,
+        }
+    }
+
+    /// What this server does in its ensemble, if it is a member of one. A core that does not answer counts as one that does not serve.
+    fn ensemble_view(&self) -> Option<EnsembleView> {
+        let ensemble = &self.config.ensemble()?.ensemble;
+        let (ensemble, now_ms) = (ensemble.clone(), consensus::now(&self.hub).mono_ms);
+        let voters = ensemble.voters().count();
+        let view = self.hub.ask_core(move |core| EnsembleView::of(core, &ensemble, now_ms));
+        Some(view.unwrap_or_else(|_no_answer| EnsembleView::of_nobody(voters)))
     }
 
     fn answer_short(&self, mut socket: TcpStream, word: [u8; 4], argument: &[u8]) {

@@ -9,16 +9,20 @@ use crate::cold::ColdReads;
 use crate::config::{Listen, ResolvedConfig, RingConfig};
 use crate::consensus::{self, Core, LogPort};
 use crate::control::Control;
+use crate::election::{self, ElectionPort, ElectionPortOptions};
 use crate::hub::{CoreBell, Failure, Hub};
-use crate::image::{ImageRule, ImageStarter, ImageThread};
+use crate::image::{ImageRequest, ImageRule, ImageStarter, ImageThread};
 use crate::limits::Limits;
+use crate::links::{LinkOptions, ListenError, Reactor, own_addresses};
 use crate::log::LogThread;
 use crate::log_writer::LogWriter;
 use crate::long::LongReads;
 use crate::mailbox::Desk;
+use crate::member::{MemberSettings, NotYet};
 use crate::memory;
+use crate::peers::{Peers, PeersParts};
 use crate::preflight::{self, cpu::CpuBudget, memory::MemoryBudget};
-use crate::recovery::{self, Recovered, RecoveryError};
+use crate::recovery::{self, LOG_DIR, Recovered, RecoveryError};
 use crate::rt::{self, Backend, Parker, ShardConfig, ShardHandle, spawn_pinned, spawn_shard};
 use crate::scrub;
 use crate::shard::{Aides, HostedCore, ShardHandler};
@@ -27,21 +31,35 @@ use engine::prep::PrepOptions;
 use engine::replica::{Replica, ReplicaOptions};
 use engine::shard::{ShardOptions, ShardState};
 use engine::stream::ShardId;
+use engine::turn::wire::Wire;
+use engine::turn::{self, LinkLimits, LinkTable};
+use proto::election::InitialVersion;
+use snapshot::control::ControlFile;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use wal::UringDisk;
+use zab::{Peer, Start};
 
 /// Why a server did not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The configuration asks for what is not there yet.
     #[error(transparent)]
-    Ensemble(#[from] crate::config::EnsemblesComeLater),
+    NotYet(#[from] NotYet),
+    /// The quorum port.
+    #[error(transparent)]
+    QuorumPort(#[from] ListenError),
+    /// The election port.
+    #[error(transparent)]
+    ElectionPort(#[from] election::StartError),
+    /// The kernel gives no descriptor.
+    #[error("no eventfd: {0}; raise ulimit -n")]
+    Eventfd(std::io::Error),
     /// No port.
     #[error(
         "the configuration names no clientPort: set it, or end this server's own `server.` line (the one that <dataDir>/myid names) in ;2181"
@@ -90,7 +108,7 @@ impl Server {
     /// # Errors
     /// [`BootError`]: what stood in the way.
     pub fn start(config: ResolvedConfig) -> Result<Server, BootError> {
-        config.require_standalone()?;
+        let member = MemberSettings::new(&config)?;
         let listen = config.clients.listen.ok_or(BootError::NoClientPort)?;
         let cpus = CpuBudget::probe();
         let shard_count = cpus.shards(config.ring.shards);
@@ -101,30 +119,48 @@ impl Server {
         }
         let recovered = recovery::recover(&config)?;
         let places = Places::new(&cpus, &config.ring, shard_count);
-        Server::start_threads(Arc::new(config), listen, shard_count, &places, recovered, ready)
+        Server::start_threads(Arc::new(config), member, listen, shard_count, &places, recovered, ready)
     }
 
     fn start_threads(
         config: Arc<ResolvedConfig>,
+        member: Option<MemberSettings>,
         listen: Listen,
         shard_count: u32,
         places: &Places,
         recovered: Recovered,
         ready: preflight::Ready,
     ) -> Result<Server, BootError> {
-        let Recovered { tree, log, control, replayed, took } = recovered;
-        let (core_parker, log_parker) = (Parker::new(Duration::ZERO), Parker::new(Duration::ZERO));
+        let Recovered { mut tree, log, control, start, replayed, took } = recovered;
+        if let Some(MemberSettings { ensemble, .. }) = &member {
+            tree.show_ensemble(&ensemble.to_text(), ensemble.version(), wall_ms());
+        }
+        let log_parker = Parker::new(Duration::ZERO);
+        let core_parker = match member {
+            Some(_) => Parker::with_eventfd(Duration::ZERO).map_err(BootError::Eventfd)?,
+            None => Parker::new(Duration::ZERO),
+        };
         let position = tree.last_zxid();
         let count = usize::try_from(shard_count).unwrap_or(1);
         let hosted = places.core_in_shard;
         let core_bell = if hosted { CoreBell::Shard(HOST) } else { CoreBell::Thread(core_parker.bell()) };
         let hub = Arc::new(Hub::new(tree, count, core_bell, log_parker.bell()));
         hub.measured.recovered(&took, replayed.txns);
-        let replica = Replica::new(replica_options(&config), &hub.read_tree(), consensus::now(&hub));
         let (starter, image_work, built) = ImageStarter::new(ImageRule::new(&config.storage), replayed);
         let image_request = starter.request(Arc::clone(&hub));
 
-        let writer = Box::new(LogWriter::new(Arc::clone(&hub), log, config.storage.fsync_warning));
+        let control = ControlFile::new(&config.storage.data_dir, control);
+        let (options, now) = (replica_options(&config), consensus::now(&hub));
+        let (turn, peers) = match member {
+            None => (turn::Core::alone(Replica::new(options, &hub.read_tree(), now)), None),
+            Some(member) => {
+                let beside = (image_request.clone(), control.clone());
+                let (turn, peers) = member_parts(&hub, &config, member, start, options, beside)?;
+                (turn, Some(Box::new(peers)))
+            }
+        };
+        let writer = LogWriter::new(Arc::clone(&hub), log, control.clone(), config.storage.fsync_warning);
+        let writer = Box::new(writer);
         let desk = hosted.then(|| Arc::new(Desk::default()));
         let log = LogThread::new(Arc::clone(&hub), writer, log_parker, desk.clone());
         let log = spawn_pinned("rk-log", places.log(), move || log.run())?;
@@ -133,7 +169,8 @@ impl Server {
         for reader in readers {
             spawn_pinned("rk-cold", None, move || reader.run())?;
         }
-        let core = Core::new(Arc::clone(&hub), replica, port, starter, cold_reads.clone(), hosted.then_some(HOST));
+        let host = hosted.then_some(HOST);
+        let core = Core::new(Arc::clone(&hub), turn, port, starter, cold_reads.clone(), host, peers);
         let (core, guest) = if hosted {
             let (back, core_back) = mpsc::sync_channel(1);
             (CoreHandle::Shard(core_back), Some(HostedCore { core, back }))
@@ -142,7 +179,7 @@ impl Server {
         };
         let retain = config.storage.autopurge.and_then(|purge| usize::try_from(purge.retain).ok());
         let data_dir = config.storage.data_dir.clone();
-        let images = ImageThread::new(Arc::clone(&hub), data_dir.clone(), control, retain, image_work, built);
+        let images = ImageThread::new(Arc::clone(&hub), control, retain, image_work, built);
         let images = images.keeping_below(config.ring.image_bytes_per_second_max);
         let images = spawn_pinned("rk-image", None, move || images.run())?;
 
@@ -315,6 +352,58 @@ impl ShardStarts<'_> {
     }
 }
 
+/// The core of a member of an ensemble, and its network. Nothing is said to another server before the core's first turn.
+fn member_parts(
+    hub: &Arc<Hub>,
+    config: &ResolvedConfig,
+    member: MemberSettings,
+    start: Start,
+    options: ReplicaOptions,
+    (images, control): (ImageRequest, ControlFile),
+) -> Result<(turn::Core, Peers), BootError> {
+    let MemberSettings { me, ensemble, peer, .. } = member;
+    let own = ensemble.member(me).ok_or(election::StartError::NotAMember(me))?;
+    let reactor = Reactor::new(&LinkOptions {
+        listen: own_addresses(own, member.listens_everywhere),
+        dial_time_max: member.election.connect_timeout,
+        close_time_max: LINK_CLOSE_MAX,
+    })?;
+    let port = ElectionPortOptions {
+        listen_on_all_ips: member.listens_everywhere,
+        connect_timeout: member.election.connect_timeout,
+        bind_retries: member.election.bind_attempts_max.map_or(0, NonZeroU32::get),
+        tcp_keep_alive: member.election.keep_alive,
+        initial_version: if member.has_many_addresses { InitialVersion::V2 } else { InitialVersion::V1 },
+        ..ElectionPortOptions::new(me)
+    };
+    let bell = Arc::clone(hub);
+    let election = ElectionPort::start(port, &ensemble, move || bell.ring_core())?;
+    let text: Arc<str> = ensemble.to_text().into();
+    let wire = Wire::new(me, ensemble.version(), text);
+    let peer = Peer::new(peer, ensemble.clone(), start);
+    let replica = Replica::in_ensemble(options, peer, &hub.read_tree(), consensus::now(hub));
+    let links = LinkTable::new(LinkLimits::default());
+    let parts = PeersParts {
+        reactor,
+        election,
+        ensemble,
+        log_dir: config.storage.data_log_dir.join(LOG_DIR),
+        data_dir: config.storage.data_dir.clone(),
+        images,
+        control,
+    };
+    Ok((turn::Core::member(replica, links, wire), Peers::new(Arc::clone(hub), parts)))
+}
+
+/// The wall clock, ms since 1970.
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How long a link that was closed may take to send what is unsent.
+const LINK_CLOSE_MAX: Duration = Duration::from_secs(5);
+
 /// How often in a tick a shard tells the core who was heard of. A session's timeout is at least two ticks.
 const TICK_PARTS: u64 = 4;
 const TICK_MIN: Duration = Duration::from_millis(5);
@@ -329,6 +418,7 @@ fn shard_options(config: &ResolvedConfig, limits: &Limits, number: usize) -> Sha
         handshake_us_max: u64::try_from(config.clients.sessionless_timeout.as_micros()).unwrap_or(u64::MAX),
         auth: Arc::clone(&config.auth),
         throttle: Arc::clone(&limits.throttle),
+        is_serving: config.ensemble().is_none(),
         ..ShardOptions::default()
     }
 }

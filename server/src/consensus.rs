@@ -1,8 +1,8 @@
 //! The consensus core: it alone orders requests and changes the tree.
 //!
-//! Owns the [`Replica`]. A turn: take requests from the shards in turn and prepare their txns; hand those to the log; hear how far that is
-//! durable; apply what is committed and push it to the shards, under the tree's lock; look at the clocks; start an image if it is time.
-//! It never waits for the disk, and never takes the tree's lock without room in every shard's stream.
+//! Owns the turn loop's state ([`engine::turn::Core`], where what a turn does is told) and is its host: here its effects meet the hub's queues, the tree's lock, the
+//! image thread, and the network of an ensemble's member ([`Peers`]). It never waits for the disk, and never takes the tree's lock without room in every
+//! shard's stream.
 //!
 //! It has a thread of its own ([`Core::run`]), or, where there is one processor, it takes its turns within those of the first shard, and
 //! starts the log's groups itself ([`LogPort::Hosted`], `docs/decisions/002`): then a write is handed over between threads nowhere.
@@ -10,26 +10,34 @@
 
 use crate::cold::ColdReads;
 use crate::excess_log::ExcessLog;
-use crate::hub::{Hub, QUEUE_BATCHES};
+use crate::hub::Hub;
 use crate::image::ImageStarter;
 use crate::log_writer::{LogWriter, Pumped};
 use crate::mailbox::Desk;
 use crate::measured::micros;
+use crate::peers::Peers;
 use crate::rt::{Doorbell, Parker};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
 use engine::log_room::LogRoom;
-use engine::replica::{Now, Replica};
+use engine::replica::{ForwardBatch, Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use engine::tree::Tree;
-use proto::Zxid;
+use engine::turn::{
+    self, ElectionEvent, Host, LinkTable, LogDone, LogItem, Note, Shown, SyncProgress, Taken, TreeLock,
+};
+use proto::{ServerId, Zxid};
+use snapshot::control::Spans;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use wal::Disk;
+use zab::election::Vote;
+use zab::{History, LinkId, Sync};
 
-/// Txns and replies that one hold of the tree's lock applies at the most.
-const APPLY_MAX: usize = 1_024;
 /// While stopping: how long the core waits for the log to make the last txns durable.
 const STOP_ROUNDS_MAX: u32 = 100;
 
@@ -52,19 +60,8 @@ pub enum LogPort<D: Disk> {
 /// See the module.
 #[derive(Debug)]
 pub struct Core<D: Disk> {
-    hub: Arc<Hub>,
-    replica: Replica,
-    log: LogPort<D>,
-    images: ImageStarter,
-    /// Reads in what the ends of sessions will touch.
-    cold_reads: ColdReads,
-    /// The shard within whose turns it takes its own: that one needs no ring.
-    host: Option<usize>,
-    excess_log: ExcessLog,
-    /// Txns that the tree does not show yet: the last of a batch, how many they are, and when they went to the log.
-    on_their_way: VecDeque<(Zxid, u64, Instant)>,
-    first_shard: usize,
-    next_tick_ms: i64,
+    turn: turn::Core,
+    host: HubHost<D>,
 }
 
 /// What a turn of the core came to.
@@ -77,104 +74,254 @@ pub enum Turn {
 }
 
 impl<D: Disk> Core<D> {
-    /// The core over a recovered replica. `host`: the shard that will call [`Core::turn`] in its own turns, if one does.
+    /// The core over a recovered server. `host`: the shard that will call [`Core::turn`] in its own turns, if one does. `peers`: the network of a member of an
+    /// ensemble.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
-        replica: Replica,
+        turn: turn::Core,
         log: LogPort<D>,
         images: ImageStarter,
         cold_reads: ColdReads,
         host: Option<usize>,
+        peers: Option<Box<Peers>>,
     ) -> Core<D> {
+        let on_their_way = VecDeque::new();
         Core {
-            hub,
-            replica,
-            log,
-            images,
-            cold_reads,
-            host,
-            excess_log: ExcessLog::default(),
-            on_their_way: VecDeque::new(),
-            first_shard: 0,
-            next_tick_ms: 0,
+            turn,
+            host: HubHost {
+                hub,
+                log,
+                images,
+                cold_reads,
+                host,
+                excess_log: ExcessLog::default(),
+                on_their_way,
+                to_ring: Vec::new(),
+                peers,
+            },
         }
     }
 
     /// The host runs and has this bell. Where the kernel cannot ring it, the log stays with its thread.
     pub fn use_bell(&mut self, bell: Doorbell) {
-        match &mut self.log {
+        match &mut self.host.log {
             LogPort::Hosted { bell: place, .. } if bell.notify_fd().is_some() => *place = Some(bell),
-            LogPort::Hosted { .. } => self.release_log(),
+            LogPort::Hosted { .. } => self.host.release_log(),
             LogPort::Thread => {}
         }
     }
 
     /// Runs until the hub stops, and until what was proposed by then is applied or the log does not come after.
     pub fn run(mut self, mut parker: Parker) {
-        let mut stop_rounds = 0;
+        let (mut stop_rounds, fd) = (0, self.network_fd());
         loop {
             let Turn::Idle(wait) = self.turn() else { continue };
-            if !self.hub.is_stopping() {
-                parker.wait(Some(wait));
+            if !self.host.hub.is_stopping() {
+                match &fd {
+                    Some(fd) => parker.wait_or_readable(fd.as_fd(), Some(wait)),
+                    None => parker.wait(Some(wait)),
+                };
                 continue;
             }
             self.release_log();
             stop_rounds += 1;
             // What was proposed may become durable still, and its replies leave; then it is over.
-            if self.replica.pending_len() == 0 || stop_rounds > STOP_ROUNDS_MAX {
+            if self.turn.is_idle() || stop_rounds > STOP_ROUNDS_MAX {
                 return;
             }
             parker.wait(Some(Duration::from_millis(10)));
         }
     }
 
+    /// Gives the log back to its thread, for good: the core that hosted it is about to end or to move to another thread.
+    pub fn release_log(&mut self) {
+        self.host.release_log();
+    }
+
+    /// What becomes readable when something comes from another member of the ensemble: then a turn is due.
+    #[must_use]
+    pub fn network_fd(&self) -> Option<Arc<OwnedFd>> {
+        self.host.peers.as_ref().map(|peers| peers.fd())
+    }
+
     /// Does all that is at hand, once. Never waits.
     pub fn turn(&mut self) -> Turn {
-        let stats = &self.hub.core_stats;
+        let hub = Arc::clone(&self.host.hub);
+        let stats = &hub.core_stats;
         stats::add(&stats.core_beats, 1);
         stats::set(&stats.core_idle, 0);
-        let now = now(&self.hub);
-        self.replica.set_memory_short(self.hub.memory.is_short());
-        let mut progress = self.take_requests(now);
-        for noted in self.replica.take_excesses() {
-            self.excess_log.note(&noted, Instant::now());
+        let replica = self.turn.replica_mut();
+        replica.set_memory_short(hub.memory.is_short());
+        let mut progress = self.turn.turn(&mut self.host, &*hub);
+        for noted in self.turn.replica_mut().take_excesses() {
+            self.host.excess_log.note(&noted, Instant::now());
         }
-        progress |= self.hand_to_log();
-        progress |= self.pump_log();
-        progress |= self.hear_from_log();
-        progress |= self.apply();
+        self.host.tell_of_log_space(self.turn.replica());
         // As many as wait now: quick askers must not keep the core from its work.
-        for _ in 0..self.hub.core_questions.len() {
-            let Some(question) = self.hub.core_questions.pop() else { break };
-            question.put(&mut self.replica);
+        for _ in 0..hub.core_questions.len() {
+            let Some(question) = hub.core_questions.pop() else { break };
+            question.put(self.turn.replica_mut());
             progress = true;
         }
-        if self.images.wants_tree() {
-            self.images.consider(&mut self.hub.tree.write().unwrap_or_else(PoisonError::into_inner), &self.hub.memory);
+        if self.host.images.wants_tree() {
+            let mut tree = hub.tree.write().unwrap_or_else(PoisonError::into_inner);
+            if self.turn.may_freeze(&self.host, tree.last_zxid()) {
+                self.host.consider_image(&mut tree, self.turn.replica());
+            }
         }
         self.publish();
         if progress {
             return Turn::Progress;
         }
-        stats::set(&self.hub.core_stats.core_idle, 1);
-        let until_tick = u64::try_from(self.next_tick_ms - now.mono_ms).map_or(Duration::ZERO, Duration::from_millis);
-        let wait = match &self.log {
-            LogPort::Hosted { writer: Some(writer), .. } => until_tick.min(writer.next_look().unwrap_or(WAIT_MAX)),
-            LogPort::Hosted { writer: None, .. } | LogPort::Thread => until_tick,
+        stats::set(&stats.core_idle, 1);
+        let until_next = u64::try_from(self.turn.next_turn_ms() - now(&hub).mono_ms);
+        let until_next = until_next.map_or(Duration::ZERO, Duration::from_millis);
+        let wait = match &self.host.log {
+            LogPort::Hosted { writer: Some(writer), .. } => until_next.min(writer.next_look().unwrap_or(WAIT_MAX)),
+            LogPort::Hosted { writer: None, .. } | LogPort::Thread => until_next,
         };
+        let of_network = self.host.peers.as_ref().and_then(|peers| peers.next_look(self.turn.links()));
+        let wait = of_network.map_or(wait, |of_network| wait.min(of_network));
         Turn::Idle(wait.clamp(Duration::from_millis(1), WAIT_MAX))
     }
 
-    /// Gives the log back to its thread, for good: the core that hosted it is about to end or to move to another thread.
-    pub fn release_log(&mut self) {
-        if let LogPort::Hosted { desk, writer, .. } = std::mem::replace(&mut self.log, LogPort::Thread) {
-            if let Some(mut writer) = writer {
-                // A failure shows again at the thread's first call.
-                let _failed = writer.settle();
-                desk.give_to_thread(writer);
+    fn publish(&self) {
+        let stats = &self.host.hub.core_stats;
+        let replica = self.turn.replica();
+        stats::set(&stats.outstanding, replica.pending_len() as u64);
+        stats::set(&stats.sessions, replica.sessions().len() as u64);
+        stats::set(&stats.sessions_expired, replica.expired_count());
+    }
+}
+
+/// What the turn loop needs, over the hub.
+#[derive(Debug)]
+struct HubHost<D: Disk> {
+    hub: Arc<Hub>,
+    log: LogPort<D>,
+    images: ImageStarter,
+    /// Reads in what the ends of sessions will touch.
+    cold_reads: ColdReads,
+    /// The shard within whose turns the core takes its own: that one needs no ring.
+    host: Option<usize>,
+    excess_log: ExcessLog,
+    /// Txns that the tree does not show yet: the last of a batch, how many they are, and when they went to the log.
+    on_their_way: VecDeque<(Zxid, u64, Instant)>,
+    /// Shards that are to be rung for what was pushed to them.
+    to_ring: Vec<bool>,
+    peers: Option<Box<Peers>>,
+}
+
+impl TreeLock for Hub {
+    fn read(&self) -> impl Deref<Target = Tree> {
+        self.read_tree()
+    }
+
+    fn write(&self) -> impl DerefMut<Target = Tree> {
+        self.tree.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Disk> Host for HubHost<D> {
+    fn now(&self) -> Now {
+        now(&self.hub)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.hub.is_stopping()
+    }
+
+    fn shards(&self) -> usize {
+        self.hub.shards.len()
+    }
+
+    fn next_forwards(&mut self, shard: usize) -> Option<ForwardBatch> {
+        self.hub.shards.get(shard)?.inbox.pop()
+    }
+
+    fn took_forwards(&mut self, shard: usize) {
+        if let Some(link) = self.hub.shards.get(shard)
+            && link.inbox.made_room()
+            && self.host != Some(shard)
+        {
+            link.ring();
+        }
+    }
+
+    fn took_requests(&mut self, requests: u64) {
+        self.hub.measured.core_waiting.add(requests, 1);
+        stats::add(&self.hub.measured.requests, requests);
+    }
+
+    fn has_room_everywhere(&mut self) -> bool {
+        // The first full one rings when it has room, and then the next is asked: each was rung when it was half full.
+        self.hub.shards.iter().all(|link| link.stream.has_room_or_asks())
+    }
+
+    fn show(&mut self, tree: &mut Tree, shown: &Shown<'_>) {
+        let Shown { applied, batch, replica, may_freeze } = *shown;
+        let hub = Arc::clone(&self.hub);
+        stats::add(&hub.core_stats.txns_applied, applied);
+        while let Some((_, txns, since)) = self.on_their_way.pop_front_if(|(last, ..)| *last <= batch.zxid) {
+            hub.measured.propagation_us.add(micros(since.elapsed()), txns);
+        }
+        let has_changes = batch.items.iter().any(|item| matches!(item, StreamItem::Change(_)));
+        self.to_ring = hub.shards.iter().map(|link| link.stream.push(Arc::clone(batch), has_changes)).collect();
+        if may_freeze {
+            self.consider_image(tree, replica);
+        }
+    }
+
+    fn shown(&mut self, batch: &StreamBatch) {
+        for item in &batch.items {
+            match shard_of(item) {
+                To::Nobody => {}
+                To::Shard(shard) => {
+                    if let Some(ring) = self.to_ring.get_mut(shard) {
+                        *ring = true;
+                    }
+                }
+                To::All => self.to_ring.fill(true),
             }
-            desk.close();
+        }
+        for (number, (link, ring)) in self.hub.shards.iter().zip(&self.to_ring).enumerate() {
+            if *ring && self.host != Some(number) {
+                link.ring();
+            }
+        }
+    }
+
+    fn ask_whom_they_heard(&mut self, until_ms: i64) {
+        let until_us = u64::try_from(until_ms).unwrap_or(0) * 1_000;
+        for (number, link) in self.hub.shards.iter().enumerate() {
+            if link.ask_heard_until(until_us) && self.host != Some(number) {
+                link.ring();
+            }
+        }
+    }
+
+    /// The ends of sessions touch their ephemerals, which may lie in the image and not be in memory.
+    fn ticked(&mut self, tree: &Tree, replica: &mut Replica, now: Now) {
+        if tree.base().is_some() {
+            self.cold_reads.ask_for_ends(|| replica.soon_to_expire(now));
+        }
+    }
+
+    fn log_has_room(&self) -> bool {
+        self.hub.log_queue.has_room()
+    }
+
+    fn push_log(&mut self, item: LogItem) {
+        let since = Instant::now();
+        if let LogItem::Txns(batch) = &item {
+            self.images.appended(batch);
+            if let Some(last) = batch.last() {
+                self.on_their_way.push_back((last, batch.len() as u64, since));
+            }
+        }
+        self.hub.hand_to_log(item, since);
+        if !matches!(self.log, LogPort::Hosted { writer: Some(_), .. }) {
             self.hub.ring_log();
         }
     }
@@ -202,19 +349,135 @@ impl<D: Disk> Core<D> {
         }
     }
 
-    fn hear_from_log(&mut self) -> bool {
-        let durable = Zxid(self.hub.log_queue.durable());
+    fn next_log_done(&mut self) -> Option<LogDone> {
+        self.hub.log_done.pop()
+    }
+
+    fn log_durable(&self) -> Zxid {
+        Zxid(self.hub.log_queue.durable())
+    }
+
+    fn log_begins_after(&self) -> Zxid {
+        Zxid(self.hub.log_begins_after.load(Ordering::Acquire))
+    }
+
+    fn log_room(&self) -> LogRoom {
         let (bytes, is_full) = self.hub.log_queue.room();
-        let before = self.replica.can_apply();
-        self.replica.durable(durable);
-        self.replica.log_room(LogRoom { bytes, is_full });
-        self.tell_of_log_space();
-        self.replica.can_apply() && !before
+        LogRoom { bytes, is_full }
+    }
+
+    fn read_links(&mut self, links: &mut LinkTable) -> bool {
+        self.peers.as_mut().is_some_and(|peers| peers.read_links(links))
+    }
+
+    fn write_links(&mut self, links: &mut LinkTable) {
+        if let Some(peers) = &mut self.peers {
+            peers.write_links(links);
+        }
+    }
+
+    fn dial(&mut self, server: ServerId) {
+        if let Some(peers) = &mut self.peers {
+            peers.dial(server);
+        }
+    }
+
+    fn give_up_dial(&mut self) {
+        if let Some(peers) = &mut self.peers {
+            peers.give_up_dial();
+        }
+    }
+
+    fn next_election_event(&mut self) -> Option<ElectionEvent> {
+        self.peers.as_mut()?.next_election_event()
+    }
+
+    fn vote(&mut self, to: ServerId, vote: Vote) {
+        if let Some(peers) = &mut self.peers {
+            peers.vote(to, vote);
+        }
+    }
+
+    fn start_sync(&mut self, link: LinkId, sync: Sync) {
+        if let Some(peers) = &mut self.peers {
+            peers.start_sync(link, sync);
+        }
+    }
+
+    fn next_sync(&mut self, link: LinkId, out: &mut Vec<u8>) -> SyncProgress {
+        self.peers.as_mut().map_or(SyncProgress::Failed, |peers| peers.next_sync(link, out))
+    }
+
+    fn end_sync(&mut self, link: LinkId) {
+        if let Some(peers) = &mut self.peers {
+            peers.end_sync(link);
+        }
+    }
+
+    fn start_taking(&mut self, zxid: Zxid) {
+        if let Some(peers) = &mut self.peers {
+            peers.start_taking(zxid);
+        }
+    }
+
+    fn feed(&mut self, input: &mut Vec<u8>) {
+        if let Some(peers) = &mut self.peers {
+            peers.feed(input);
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.wants_more())
+    }
+
+    fn taken(&mut self) -> Option<Result<Taken, ()>> {
+        self.peers.as_mut()?.taken()
+    }
+
+    fn stop_taking(&mut self) {
+        if let Some(peers) = &mut self.peers {
+            peers.stop_taking();
+        }
+    }
+
+    fn begin_era(&mut self) {
+        self.images.forget();
+    }
+
+    fn drop_tree(&mut self, former: Tree) {
+        self.on_their_way.clear();
+        if let Some(peers) = &mut self.peers {
+            peers.drop_tree(former);
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        if let Some(peers) = &mut self.peers {
+            peers.note(&note);
+        }
+    }
+}
+
+impl<D: Disk> HubHost<D> {
+    fn release_log(&mut self) {
+        if let LogPort::Hosted { desk, writer, .. } = std::mem::replace(&mut self.log, LogPort::Thread) {
+            if let Some(mut writer) = writer {
+                // A failure shows again at the thread's first call.
+                let _failed = writer.settle();
+                desk.give_to_thread(writer);
+            }
+            desk.close();
+            self.hub.ring_log();
+        }
+    }
+
+    fn consider_image(&mut self, tree: &mut Tree, replica: &Replica) {
+        self.images.consider(tree, &self.hub.memory, |zxid| spans_up_to(replica.peer().history(), zxid));
     }
 
     /// A word to the operator when the log's space begins to matter, and one when that ends.
-    fn tell_of_log_space(&self) {
-        let refuses = self.replica.log_budget().refuses_writes();
+    fn tell_of_log_space(&self, replica: &Replica) {
+        let refuses = replica.log_budget().refuses_writes();
         let was = &self.hub.core_stats.log_refuses_writes;
         if (stats::get(was) == 1) == refuses {
             return;
@@ -222,133 +485,25 @@ impl<D: Disk> Core<D> {
         stats::set(was, u64::from(refuses));
         if refuses {
             tracing::error!(
-                left_bytes = self.replica.log_budget().room().bytes,
+                left_bytes = replica.log_budget().room().bytes,
                 "the disk of the log is full: writes are refused with SystemError and no session expires, until there is space for the \
                  next segment. Reads go on, nothing acknowledged is lost. Make room in dataLogDir; no restart is needed"
             );
         } else {
-            let refused = self.replica.excess_counts().no_log_space;
+            let refused = replica.excess_counts().no_log_space;
             tracing::info!(refused, "the log has its next segment: writes are taken again, and sessions expire");
         }
     }
+}
 
-    /// Takes at most one queue's worth from each shard, starting with another one each time.
-    fn take_requests(&mut self, now: Now) -> bool {
-        let hub = Arc::clone(&self.hub);
-        let (mut progress, mut requests) = (false, 0);
-        let tree = hub.read_tree();
-        let count = hub.shards.len();
-        self.first_shard = (self.first_shard + 1) % count.max(1);
-        for offset in 0..count {
-            let number = (self.first_shard + offset) % count;
-            let Some(link) = hub.shards.get(number) else { continue };
-            let mut any = false;
-            for _ in 0..QUEUE_BATCHES {
-                if self.replica.is_full() || !hub.log_queue.has_room() {
-                    break;
-                }
-                let Some(batch) = link.inbox.pop() else { break };
-                self.replica.receive(now, &tree, &batch);
-                requests += batch.requests();
-                any = true;
-            }
-            if any && link.inbox.made_room() && self.host != Some(number) {
-                link.ring();
-            }
-            progress |= any;
-        }
-        if requests > 0 {
-            hub.measured.core_waiting.add(requests, 1);
-            stats::add(&hub.measured.requests, requests);
-        }
-        if now.mono_ms >= self.next_tick_ms && !hub.is_stopping() {
-            self.replica.tick(now, &tree);
-            self.bring_in_what_ends_soon(now, &tree);
-            self.next_tick_ms = self.replica.next_tick_ms(now);
-            self.ask_whom_they_heard(now);
-        }
-        progress
+/// What is known of a history up to exactly `zxid`.
+fn spans_up_to(history: &History, zxid: Zxid) -> Option<Spans> {
+    let mut history = history.clone();
+    if history.newest_at(zxid) != Some(zxid) {
+        return None;
     }
-
-    /// The ends of sessions touch their ephemerals, which may lie in the image and not be in memory.
-    fn bring_in_what_ends_soon(&mut self, now: Now, tree: &Tree) {
-        if tree.base().is_some() {
-            self.cold_reads.ask_for_ends(|| self.replica.soon_to_expire(now));
-        }
-    }
-
-    /// Sessions are due, but a shard may have heard of them and not told yet.
-    fn ask_whom_they_heard(&self, now: Now) {
-        let Some(until_ms) = self.replica.sessions().waits_to_hear(now.mono_ms) else { return };
-        let until_us = u64::try_from(until_ms).unwrap_or(0) * 1_000;
-        for (number, link) in self.hub.shards.iter().enumerate() {
-            if link.ask_heard_until(until_us) && self.host != Some(number) {
-                link.ring();
-            }
-        }
-    }
-
-    fn hand_to_log(&mut self) -> bool {
-        if !self.hub.log_queue.has_room() {
-            return false;
-        }
-        let Some(batch) = self.replica.take_appends() else { return false };
-        self.images.appended(&batch);
-        let since = Instant::now();
-        if let Some((last, _)) = batch.iter().last() {
-            self.on_their_way.push_back((last, batch.len() as u64, since));
-        }
-        self.hub.hand_to_log(batch, since);
-        if !matches!(self.log, LogPort::Hosted { writer: Some(_), .. }) {
-            self.hub.ring_log();
-        }
-        true
-    }
-
-    fn apply(&mut self) -> bool {
-        if !self.replica.can_apply() || !self.has_room_everywhere() {
-            return false;
-        }
-        let hub = Arc::clone(&self.hub);
-        let mut batch = StreamBatch::default();
-        let mut tree = hub.tree.write().unwrap_or_else(PoisonError::into_inner);
-        let before = tree.last_zxid();
-        self.replica.apply(&mut tree, &mut batch, APPLY_MAX);
-        let applied = tree.last_zxid();
-        stats::add(&hub.core_stats.txns_applied, applied.0 - before.0);
-        while let Some((_, txns, since)) = self.on_their_way.pop_front_if(|(last, ..)| *last <= applied) {
-            hub.measured.propagation_us.add(micros(since.elapsed()), txns);
-        }
-        let has_changes = batch.items.iter().any(|item| matches!(item, StreamItem::Change(_)));
-        let batch = Arc::new(batch);
-        let mut to_ring: Vec<bool> =
-            hub.shards.iter().map(|link| link.stream.push(Arc::clone(&batch), has_changes)).collect();
-        self.images.consider(&mut tree, &self.hub.memory);
-        drop(tree);
-        for item in &batch.items {
-            if let Some(ring) = shard_of(item).and_then(|shard| to_ring.get_mut(shard)) {
-                *ring = true;
-            }
-        }
-        for (number, (link, ring)) in hub.shards.iter().zip(to_ring).enumerate() {
-            if ring && self.host != Some(number) {
-                link.ring();
-            }
-        }
-        true
-    }
-
-    fn has_room_everywhere(&self) -> bool {
-        // The first full one rings when it has room, and then the next is asked: each was rung when it was half full.
-        self.hub.shards.iter().all(|link| link.stream.has_room_or_asks())
-    }
-
-    fn publish(&self) {
-        let stats = &self.hub.core_stats;
-        stats::set(&stats.outstanding, self.replica.pending_len() as u64);
-        stats::set(&stats.sessions, self.replica.sessions().len() as u64);
-        stats::set(&stats.sessions_expired, self.replica.expired_count());
-    }
+    history.cut(zxid);
+    Spans::new(history.floor(), history.spans())
 }
 
 /// The time that the replica gets.
@@ -361,12 +516,20 @@ pub fn now(hub: &Hub) -> Now {
     }
 }
 
-/// The shard that an item is for; changes are for all.
-fn shard_of(item: &StreamItem) -> Option<usize> {
+/// Whom an item of the stream is for.
+enum To {
+    /// Whoever comes by: changes are for the watches of all shards, and those that have one were rung for it.
+    Nobody,
+    Shard(usize),
+    All,
+}
+
+fn shard_of(item: &StreamItem) -> To {
     let to = match item {
-        StreamItem::Change(_) => return None,
+        StreamItem::Change(_) => return To::Nobody,
+        StreamItem::Serving(_) => return To::All,
         StreamItem::Reply { to, .. } | StreamItem::Connected { to, .. } | StreamItem::Refused { to, .. } => to,
         StreamItem::Detached { from, .. } => from,
     };
-    Some(usize::from(to.shard.0))
+    To::Shard(usize::from(to.shard.0))
 }

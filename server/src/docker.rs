@@ -382,13 +382,13 @@ mod tests {
         assert_eq!((config.sessions.tick_ms, config.storage.autopurge), (2_000, None));
         assert_eq!(config.storage.data_log_dir, home.path().join("datalog"));
         assert_eq!(config.server_id(), proto::ServerId(1));
-        assert!(config.require_standalone().is_ok() && config.storage.autocreate);
+        assert!(config.ensemble().is_none() && config.storage.autocreate);
         let other = [("ZOO_MY_ID", "7"), (SERVERS, "server.7=localhost:2888:3888;[::1]:2281"), (NO_AUTOCREATE, "1")];
         let config = try_load(home.path(), &other).expect("usable").config;
         assert_eq!(config.clients.listen, Some(Listen::At("[::1]:2281".parse().expect("an address"))));
         assert!(config.server_id() == proto::ServerId(7) && !config.storage.autocreate);
         let three = [(SERVERS, "server.1=a:1:2;3 server.2=b:1:2;3 server.3=c:1:2;3")];
-        assert!(try_load(home.path(), &three).expect("usable").config.require_standalone().is_err());
+        assert!(try_load(home.path(), &three).expect("usable").config.ensemble().is_some());
         assert!(std::fs::read_dir(home.path()).expect("a directory").next().is_none(), "reading has written");
     }
 

@@ -10,11 +10,12 @@
 //! | core → shard | [`ShardLink::stream`] | the core stops applying, and with it taking requests |
 //! | core → log | [`Hub::log_queue`] | the core stops taking requests |
 //! | log → core | [`LogQueue::durable`], [`LogQueue::room`] | (one number each) |
+//! | log → core | [`Hub::log_done`] | (the core asks for no more answers than there is room for) |
 #![forbid(unsafe_code)]
 
 use crate::ask::{QUESTIONS_MAX, Question};
 use crate::cli::{EXIT_FAILURE, EXIT_UNREADABLE};
-use crate::mailbox::{LogQueue, Mailbox, ShardStream};
+use crate::mailbox::{AnswerQueue, LogQueue, Mailbox, ShardStream};
 use crate::measured::Measured;
 use crate::memory::Memory;
 use crate::rt::{Doorbell, ThreadBell};
@@ -22,16 +23,21 @@ use crate::stats::{CoreStats, ShardStats, add, set};
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use crossbeam::sync::ShardedLock;
 use crossbeam::utils::CachePadded;
-use engine::replica::{ForwardBatch, Replica, TxnBatch};
+use engine::replica::{ForwardBatch, Replica};
 use engine::shard::{LongReply, ShardState};
 use engine::stream::{ConnId, StreamBatch};
 use engine::tree::Tree;
+use engine::turn::{LogDone, LogItem};
+use snapshot::store::StoreError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Batches that may wait in each of the queues: a turn's work each, so this is turns that one thread may be ahead of another.
 pub const QUEUE_BATCHES: usize = 64;
+
+/// Answers of the log that may be due: of each kind the core waits for one before it asks for the next.
+const LOG_ANSWERS_MAX: usize = 8;
 
 /// The trace mask with which ZooKeeper starts.
 const TRACE_MASK: u64 = 306;
@@ -137,12 +143,12 @@ pub enum CoreBell {
     Shard(usize),
 }
 
-/// Txns on their way to the log.
+/// Something on its way to the log.
 #[derive(Debug)]
 pub struct Queued {
-    /// The txns.
-    pub txns: Arc<TxnBatch>,
-    /// When they left the core.
+    /// What the log has to do.
+    pub item: LogItem,
+    /// When it left the core.
     pub since: Instant,
 }
 
@@ -153,8 +159,10 @@ pub struct Hub {
     pub tree: ShardedLock<Tree>,
     /// The shards, by number.
     pub shards: Vec<ShardLink>,
-    /// Txns for the log.
+    /// What the log has to do.
     pub log_queue: LogQueue<Queued>,
+    /// What it has done of that beside writing txns, in order.
+    pub log_done: AnswerQueue<LogDone>,
     /// Questions of the control plane to the core.
     pub core_questions: ArrayQueue<Question<Replica>>,
     /// The core's counters.
@@ -163,6 +171,8 @@ pub struct Hub {
     pub measured: CachePadded<Measured>,
     /// Whether memory is short.
     pub memory: CachePadded<Memory>,
+    /// What can be read in the log follows on this: the log tells.
+    pub log_begins_after: AtomicU64,
     /// Txns up to here may be purged from the log: an image holds them.
     pub purge_below: AtomicU64,
     core_bell: CoreBell,
@@ -184,10 +194,12 @@ impl Hub {
             tree: ShardedLock::new(tree),
             shards: (0..shards).map(|_| ShardLink::new()).collect(),
             log_queue: LogQueue::new(QUEUE_BATCHES, durable),
+            log_done: AnswerQueue::new(LOG_ANSWERS_MAX),
             core_questions: ArrayQueue::new(QUESTIONS_MAX),
             core_stats,
             measured: CachePadded::default(),
             memory: CachePadded::default(),
+            log_begins_after: AtomicU64::new(0),
             purge_below: AtomicU64::new(0),
             core_bell,
             log_bell,
@@ -198,15 +210,25 @@ impl Hub {
         }
     }
 
-    /// For the core: hands txns to the log. Ring it then.
+    /// For the core: hands something to the log. Ring it then.
     ///
     /// # Panics
-    /// If the queue has no room.
-    pub fn hand_to_log(&self, txns: Arc<TxnBatch>, since: Instant) {
-        let count = txns.len() as u64;
-        add(&self.measured.txns, count);
-        add(&self.measured.txns_waiting, count);
-        self.log_queue.push(Queued { txns, since });
+    /// If the queue has no room, or more answers are due than there is room for: the core waits for one before it goes on.
+    pub fn hand_to_log(&self, item: LogItem, since: Instant) {
+        if let LogItem::Txns(txns) = &item {
+            let count = txns.len() as u64;
+            add(&self.measured.txns, count);
+            add(&self.measured.txns_waiting, count);
+        }
+        if item.is_answered() {
+            self.log_done.expect_one();
+        }
+        self.log_queue.push(Queued { item, since });
+    }
+
+    /// For the log: what it was to do is done. Ring the core then.
+    pub fn answer_core(&self, done: LogDone) {
+        self.log_done.push(done);
     }
 
     /// The tree, to be read.
@@ -287,12 +309,18 @@ impl Hub {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
     }
 
-    /// The log failed: the server cannot go on.
-    pub fn fail_log(&self, error: &wal::Error) {
-        self.fail(format!(
-            "the log failed, and what it has not confirmed may be lost: {error}. The server stops without acknowledging it; \
-             look at the disk before you start it again"
-        ));
+    /// The log, or the control file that it changes, failed: the server cannot go on.
+    pub fn fail_log(&self, error: &StoreError) {
+        self.fail(match error {
+            StoreError::Log(error) => format!(
+                "the log failed, and what it has not confirmed may be lost: {error}. The server stops without acknowledging it; \
+                 look at the disk before you start it again"
+            ),
+            // Whether the old or the new one stands is not known: going on could contradict either.
+            StoreError::Control(_) => {
+                format!("{error}. The server stops; look at the disk before you start it again")
+            }
+        });
     }
 
     /// Why the server cannot go on, if so.

@@ -17,11 +17,10 @@ use crate::stats;
 use engine::replica::TxnBatch;
 use engine::tree::{FrozenTree, Replaced, Tree};
 use proto::Zxid;
-use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, Pace, PublishedBase};
-use snapshot::control::Control;
-use snapshot::image::{ImageTotals, SessionRecord};
+use snapshot::base::{Base, Pace, PublishedBase};
+use snapshot::control::{ControlFile, Publication, Spans};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,8 +70,12 @@ pub struct ImageStarter {
     rule: ImageRule,
     txns: u64,
     bytes: u64,
-    /// Something is frozen and no image yet.
-    is_busy: bool,
+    /// Of what era something is frozen that is no image yet.
+    under_way: Option<u64>,
+    /// The thread has dropped that: another tree is on its way to the core.
+    is_dropped: bool,
+    /// The tree's: see [`ControlFile::era`].
+    era: u64,
     /// When the tree was put onto the last image.
     last_built: Option<Instant>,
     asked: Arc<AtomicBool>,
@@ -84,28 +87,45 @@ pub struct ImageStarter {
 #[derive(Debug, Default)]
 pub struct Built {
     is_there: AtomicBool,
-    base: Mutex<Option<Arc<Base>>>,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+/// What became of a frozen tree.
+#[derive(Debug)]
+enum Outcome {
+    /// An image, which is in force.
+    Image(Arc<Base>),
+    /// Another tree has taken its place meanwhile.
+    Outdated,
 }
 
 impl Built {
-    fn put(&self, base: Arc<Base>) {
-        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(base);
+    fn put(&self, outcome: Outcome) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.is_there.store(true, Ordering::Release);
     }
 
-    fn take(&self) -> Option<Arc<Base>> {
+    fn take(&self) -> Option<Outcome> {
         if !self.is_there.swap(false, Ordering::AcqRel) {
             return None;
         }
-        self.base.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// A tree to be written.
+#[derive(Debug)]
+pub struct Frozen {
+    tree: FrozenTree,
+    era: u64,
+    spans: Option<Spans>,
 }
 
 /// What the core hands to the image thread.
 #[derive(Debug)]
 pub enum ImageWork {
     /// To be written.
-    Write(FrozenTree),
+    Write(Box<Frozen>),
     /// To be dropped.
     Drop(Replaced),
 }
@@ -137,7 +157,9 @@ impl ImageStarter {
             rule,
             txns: replayed.txns,
             bytes: replayed.bytes,
-            is_busy: false,
+            under_way: None,
+            is_dropped: false,
+            era: 0,
             last_built: None,
             asked: Arc::default(),
             built: Arc::clone(&built),
@@ -158,20 +180,37 @@ impl ImageStarter {
         self.bytes += batch.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
     }
 
+    /// Another tree has taken the place of the one that was shown: a new era. What is under way is dropped when it comes. To be said once for each
+    /// adoption, when the log has answered it, and once for each cut that has brought a tree; before the new tree is considered.
+    pub fn forget(&mut self) {
+        self.era += 1;
+        (self.txns, self.bytes) = (0, 0);
+        if std::mem::take(&mut self.is_dropped) {
+            self.under_way = None;
+        }
+    }
+
     /// Is there something to do for which the tree must be held: has somebody asked for an image, or is one finished?
     #[must_use]
     pub fn wants_tree(&self) -> bool {
-        self.asked.load(Ordering::Acquire) && !self.is_busy || self.built.is_there.load(Ordering::Acquire)
+        self.asked.load(Ordering::Acquire) && self.under_way.is_none() || self.built.is_there.load(Ordering::Acquire)
     }
 
     /// Puts the tree onto an image that is finished; freezes it if one is due and none is under way. One is due by the rule, where somebody has
-    /// asked, and where memory runs short: what changed since the last image is what takes it.
-    pub fn consider(&mut self, tree: &mut Tree, memory: &Memory) {
-        if let Some(base) = self.built.take() {
-            self.is_busy = false;
-            self.last_built = Some(Instant::now());
-            // The thread has room for it: what it was given before, it has taken.
-            let _unless_it_ended = self.work.try_send(ImageWork::Drop(tree.rebase(base)));
+    /// asked, and where memory runs short: what changed since the last image is what takes it. `spans`: the history up to exactly a zxid, if it is
+    /// known.
+    pub fn consider(&mut self, tree: &mut Tree, memory: &Memory, spans: impl FnOnce(Zxid) -> Option<Spans>) {
+        match (self.built.take(), self.under_way) {
+            (None, _) => {}
+            (Some(Outcome::Outdated), Some(era)) if era == self.era => self.is_dropped = true,
+            (Some(Outcome::Image(base)), Some(era)) if era == self.era => {
+                self.under_way = None;
+                self.last_built = Some(Instant::now());
+                // The thread has room for it: what it was given before, it has taken.
+                let _unless_it_ended = self.work.try_send(ImageWork::Drop(tree.rebase(base)));
+            }
+            // Of a tree before this one, whether it came into force or not.
+            (Some(_), _) => self.under_way = None,
         }
         let asked = self.asked.load(Ordering::Acquire);
         let image_bytes = tree.base().map_or(0, |base| base.live_bytes());
@@ -179,16 +218,19 @@ impl ImageStarter {
             let has_given_back = self.last_built.is_none_or(|at| at.elapsed() >= GIVES_BACK_AFTER);
             has_given_back && memory.wants_image(self.bytes)
         };
-        if self.is_busy || !(asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || for_memory()) {
+        if self.under_way.is_some() || !(asked || self.rule.is_due(self.txns, self.bytes, image_bytes) || for_memory())
+        {
             return;
         }
         self.asked.store(false, Ordering::Release);
         if tree.is_on_image() {
             return;
         }
-        self.is_busy = true;
+        self.under_way = Some(self.era);
         (self.txns, self.bytes) = (0, 0);
-        let sent = self.work.try_send(ImageWork::Write(tree.freeze())).is_ok();
+        let spans = spans(tree.last_zxid());
+        let frozen = Box::new(Frozen { tree: tree.freeze(), era: self.era, spans });
+        let sent = self.work.try_send(ImageWork::Write(frozen)).is_ok();
         assert!(sent, "the image thread waits for its next work");
     }
 }
@@ -197,8 +239,7 @@ impl ImageStarter {
 #[derive(Debug)]
 pub struct ImageThread {
     hub: Arc<Hub>,
-    data_dir: PathBuf,
-    control: Control,
+    control: ControlFile,
     retain: Option<usize>,
     work: Receiver<ImageWork>,
     built: Arc<Built>,
@@ -210,13 +251,12 @@ impl ImageThread {
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
-        data_dir: PathBuf,
-        control: Control,
+        control: ControlFile,
         retain: Option<usize>,
         work: Receiver<ImageWork>,
         built: Arc<Built>,
     ) -> ImageThread {
-        ImageThread { hub, data_dir, control, retain, work, built, bytes_per_second: None }
+        ImageThread { hub, control, retain, work, built, bytes_per_second: None }
     }
 
     /// It writes no more bytes a second than this, or four times as many where memory runs short.
@@ -226,10 +266,10 @@ impl ImageThread {
     }
 
     /// Runs until the core has gone.
-    pub fn run(mut self) {
+    pub fn run(self) {
         step_back(IMAGE_NICE);
         // What was given up, and how long to wait until it is tried again.
-        let mut given_up: Option<(FrozenTree, Duration)> = None;
+        let mut given_up: Option<(Box<Frozen>, Duration)> = None;
         loop {
             let work = match &given_up {
                 None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -254,13 +294,15 @@ impl ImageThread {
     }
 
     /// Makes an image of it and tells the core. False: it failed, and is to be tried again after `pause`, or the server stops.
-    fn make(&mut self, frozen: &FrozenTree, pause: Duration) -> bool {
+    fn make(&self, frozen: &Frozen, pause: Duration) -> bool {
         let started = Instant::now();
         match self.write(frozen) {
-            Ok(base) => {
-                stats::add(&self.hub.core_stats.images_written, 1);
-                self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
-                self.built.put(base);
+            Ok(outcome) => {
+                if matches!(outcome, Outcome::Image(_)) {
+                    stats::add(&self.hub.core_stats.images_written, 1);
+                    self.hub.measured.image_ms.add(millis(started.elapsed()), 1);
+                }
+                self.built.put(outcome);
                 self.hub.ring_core();
                 return true;
             }
@@ -275,7 +317,7 @@ impl ImageThread {
                 stats::add(&self.hub.core_stats.images_failed, 1);
                 tracing::error!(
                     "the image at {} was not written: {error}. Nothing is lost, the log has everything; it is tried again in {} s",
-                    frozen.zxid,
+                    frozen.tree.zxid,
                     pause.as_secs(),
                 );
             }
@@ -283,40 +325,43 @@ impl ImageThread {
         false
     }
 
-    fn write(&mut self, frozen: &FrozenTree) -> Result<Arc<Base>, WriteError> {
+    fn write(&self, frozen: &Frozen) -> Result<Outcome, WriteError> {
+        let (tree, data_dir) = (&frozen.tree, self.control.dir());
+        if self.control.era() != frozen.era {
+            return Ok(Outcome::Outdated);
+        }
         let started = Instant::now();
         let pace = Arc::new(ImagePace { hub: Arc::clone(&self.hub), bytes_per_second: self.bytes_per_second });
-        let published = write_image(&self.data_dir, frozen, Some(pace)).map_err(|error| match error {
+        let published = write_image(data_dir, tree, Some(pace)).map_err(|error| match error {
             snapshot::Error::GivenUp { .. } if self.hub.is_stopping() => WriteError::Stopping,
             error => WriteError::Image(error),
         })?;
-        let former = frozen.base().map(|base| &**base);
-        let opened = match former {
-            Some(former) => Base::open_after(&self.data_dir, &published.image, former),
-            None => Base::open(&self.data_dir, &published.image),
+        let opened = match tree.base() {
+            Some(former) => Base::open_after(data_dir, &published.image, former),
+            None => Base::open(data_dir, &published.image),
         };
         let base = Arc::new(opened.map_err(WriteError::Image)?);
-        let control = Control {
-            image: Some(published.image.clone()),
-            history_zxid: self.control.history_zxid.max(Zxid(self.hub.log_queue.durable())),
-            ..self.control.clone()
-        };
-        control.replace(&self.data_dir).map_err(WriteError::Control)?;
-        self.control = control;
+        let durable = || Zxid(self.hub.log_queue.durable());
+        let publication =
+            self.control.publish_image(frozen.era, published.image.clone(), frozen.spans.clone(), durable);
+        if publication.map_err(WriteError::Control)? == Publication::Outdated {
+            tracing::info!(zxid = %tree.zxid, "an image is not needed: another tree has taken the place of the one it was made of");
+            return Ok(Outcome::Outdated);
+        }
         tracing::info!(
-            zxid = %frozen.zxid,
-            znodes = frozen.node_count,
+            zxid = %tree.zxid,
+            znodes = tree.node_count,
             bytes = published.file_bytes,
             carried_over_bytes = published.carried_bytes,
             took_ms = started.elapsed().as_millis(),
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::purge(&self.data_dir, retain, &published.image).map_err(WriteError::Image)?;
+            let oldest = snapshot::purge(data_dir, retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }
-        Ok(base)
+        Ok(Outcome::Image(base))
     }
 }
 
@@ -363,47 +408,22 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Merges what was frozen into its base and publishes that; the control file is the caller's.
 ///
 /// # Errors
-/// As those of [`BaseWriter`]; [`snapshot::Error::GivenUp`]: the pace said no.
-pub(crate) fn write_image(
+/// As those of [`engine::tree::write_image`].
+pub fn write_image(
     dir: &Path,
     frozen: &FrozenTree,
     pace: Option<Arc<dyn Pace>>,
 ) -> Result<PublishedBase, snapshot::Error> {
-    let changes = frozen.changes()?;
-    let mut plan = CarryPlan::new(frozen.base().map(|base| &**base));
-    changes.nodes().for_each(|change| plan.touch_node(change.path()));
-    changes.entries.iter().for_each(|entry| plan.touch_entry(entry.run, entry.key, entry.path));
-    let mut writer = BaseWriter::create(dir, frozen.zxid, BaseOptions::default(), plan)?;
-    if let Some(pace) = pace {
-        writer.keep_to(pace);
-    }
-    for change in changes.nodes() {
-        writer.node(change)?;
-    }
-    for entry in &changes.entries {
-        writer.entry(entry.run, entry.key, entry.path, entry.presence)?;
-    }
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let totals = ImageTotals {
-        zxid: frozen.zxid,
-        time_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
-        node_count: frozen.node_count as u64,
-        data_bytes: frozen.data_bytes,
-        ephemeral_count: frozen.ephemeral_count as u64,
-        tree_digest: frozen.digest,
-    };
-    let session = |(id, timeout_ms): &(_, _)| SessionRecord { id: *id, timeout_ms: *timeout_ms };
-    let tables = BaseTables {
-        acls: frozen.acls().iter().map(|(id, acl)| (id.0, &**acl)).collect(),
-        sessions: frozen.sessions().iter().map(session).collect(),
-        quotas: frozen.quotas().iter().map(|path| &**path).collect(),
-    };
-    writer.finish(&tables, totals)
+    engine::tree::write_image(dir, frozen, i64::try_from(time.as_millis()).unwrap_or(i64::MAX), pace)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::Epoch;
+    use snapshot::control::{Control, ImageRef};
+    use snapshot::store;
 
     #[test]
     fn an_image_is_due_by_txns_or_by_what_its_log_is_worth_beside_it() {
@@ -426,7 +446,7 @@ mod tests {
         let starts = |memory: &Memory, last_built: Option<Instant>| {
             let (mut starter, work, _built) = ImageStarter::new(never, Replayed { txns: 1, bytes: 100 });
             starter.last_built = last_built;
-            starter.consider(&mut Tree::new(), memory);
+            starter.consider(&mut Tree::new(), memory, |_| None);
             matches!(work.try_recv(), Ok(ImageWork::Write(_)))
         };
         assert!(starts(&Memory::found(1_600, 801), None));
@@ -434,5 +454,65 @@ mod tests {
         // Long enough ago, and not so however long this takes.
         assert!(starts(&Memory::found(1_600, 801), Instant::now().checked_sub(GIVES_BACK_AFTER)));
         assert!(!starts(&Memory::found(1_600, 801), Instant::now().checked_add(Duration::from_secs(3_600))));
+    }
+
+    /// Images all the time.
+    const ALWAYS: ImageRule = ImageRule { txns_max: 0, log_bytes: SnapLogBytes::Off };
+
+    /// The era of the tree that was handed to the image thread.
+    fn considered(starter: &mut ImageStarter, tree: &mut Tree, work: &Receiver<ImageWork>) -> Option<u64> {
+        starter.consider(tree, &Memory::default(), |_| None);
+        match work.try_recv() {
+            Ok(ImageWork::Write(frozen)) => Some(frozen.era),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_when_another_tree_comes_is_dropped_when_it_comes() {
+        let (mut starter, work, built) = ImageStarter::new(ALWAYS, Replayed::default());
+        let (mut former, mut tree) = (Tree::new(), Tree::new());
+        assert_eq!(considered(&mut starter, &mut former, &work), Some(0));
+        starter.forget();
+        assert_eq!(considered(&mut starter, &mut tree, &work), None, "the image thread is at the former one still");
+        built.put(Outcome::Outdated);
+        assert_eq!(considered(&mut starter, &mut tree, &work), Some(1));
+    }
+
+    #[test]
+    fn a_tree_whose_image_was_dropped_is_not_frozen_again_before_another_takes_its_place() {
+        let (mut starter, work, built) = ImageStarter::new(ALWAYS, Replayed::default());
+        let (mut former, mut tree) = (Tree::new(), Tree::new());
+        assert_eq!(considered(&mut starter, &mut former, &work), Some(0));
+        built.put(Outcome::Outdated);
+        assert_eq!(considered(&mut starter, &mut former, &work), None);
+        assert_eq!(considered(&mut starter, &mut former, &work), None);
+        starter.forget();
+        assert_eq!(considered(&mut starter, &mut tree, &work), Some(1));
+    }
+
+    #[test]
+    fn the_image_thread_names_no_image_of_a_tree_whose_place_was_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let parker = crate::rt::Parker::new(Duration::ZERO);
+        let bell = crate::hub::CoreBell::Thread(parker.bell());
+        let hub = Arc::new(Hub::new(Tree::new(), 1, bell, parker.bell()));
+        let control = Control { log_generation: 1, ..Control::default() };
+        control.replace(dir.path()).unwrap();
+        let control = ControlFile::new(dir.path(), control);
+        let (_starter, work, built) = ImageStarter::new(ALWAYS, Replayed::default());
+        let thread = ImageThread::new(hub, control.clone(), None, work, Arc::clone(&built));
+        let frozen = || Frozen { tree: Tree::new().freeze(), era: 0, spans: None };
+        assert!(thread.make(&frozen(), Duration::ZERO));
+        assert!(matches!(built.take(), Some(Outcome::Image(_))));
+        assert_eq!(Control::load(dir.path()).unwrap().unwrap().image, Some(ImageRef::at(Zxid::ZERO)));
+
+        let options = wal::Options { generation: wal::Generation(1), ..wal::Options::new() };
+        let (mut log, _) = wal::Log::open(wal::sim_disk::SimDisk::new(), options).unwrap();
+        store::begin(&mut log, &control, ImageRef::at(Zxid(5))).unwrap();
+        store::adopt(&mut log, &control, Epoch(1), Epoch(1)).unwrap();
+        assert!(thread.make(&frozen(), Duration::ZERO), "there is nothing to be tried again");
+        assert!(matches!(built.take(), Some(Outcome::Outdated)));
+        assert_eq!(Control::load(dir.path()).unwrap().unwrap().image, Some(ImageRef::at(Zxid(5))));
     }
 }

@@ -1,6 +1,6 @@
-//! The log thread: appends txns and makes them durable. While one group is being made durable the next one gathers in the queue.
+//! The log thread: works the log's queue off. It appends txns and makes them durable. While one group is being made durable the next one gathers in the queue.
 //!
-//! Owns the [`LogWriter`], or has lent it to a core that hosts it, and then does only what blocks: the next segment, the seal, purging. When
+//! Owns the [`LogWriter`], or has lent it to a core that hosts it, and then does only what blocks: the next segment, the seal, purging, and every item that is not txns. When
 //! there is nothing to do it seals the log, so that a torn tail can be told from damage, zeroes the next segment, and purges what an image
 //! holds. A log that fails stops the server (law 8).
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ use crate::mailbox::Desk;
 use crate::rt::{Parker, Woken};
 use crate::stats;
 use crate::watchdog::WAIT_MAX;
+use snapshot::store::StoreError;
 use std::sync::Arc;
 use wal::Disk;
 
@@ -42,7 +43,7 @@ impl<D: Disk> LogThread<D> {
         }
     }
 
-    fn work(&mut self) -> Result<(), wal::Error> {
+    fn work(&mut self) -> Result<(), StoreError> {
         loop {
             let is_lender = self.is_lender();
             let Some(writer) = &mut self.writer else {

@@ -1,18 +1,26 @@
-//! What stands between the queue of txns and the disk: the open log, and the group that is on its way.
+//! What stands between the log's queue and the disk: the open log, the group that is on its way, and what has to wait for that.
 //!
-//! Owns the [`wal::Log`]. It belongs to one thread at a time: to the log thread, which may block, or, where there is one processor, to the
+//! Owns the [`wal::Log`], and works the queue off in its order: txns are gathered into groups; anything else ([`LogItem`]) waits until all before it is
+//! durable, is then done by a turn of the store ([`snapshot::store`]), and is answered. It belongs to one thread at a time: to the log thread, which may block, or, where there is one processor, to the
 //! core, which starts groups and looks after them without ever waiting (`docs/decisions/002`). [`crate::mailbox::Desk`] is where it changes hands. It never
-//! retries a failed write (law 8), and reports as durable only what the log says is.
+//! retries a failed write (law 8), and reports as durable only what the log says is. `server/tests/log_writer.rs` and
+//! `server/tests/log_items.rs` would catch a mistake.
 #![forbid(unsafe_code)]
 
 use crate::hub::{Hub, Queued};
 use crate::measured::micros;
+use crate::recovery;
 use crate::stats;
+use engine::replica::TxnBatch;
+use engine::turn::{LogDone, LogItem};
+use proto::Zxid;
+use snapshot::control::{ControlFile, ImageRef};
+use snapshot::store::{self, Cut, StoreError};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use wal::{Disk, Gathered, Log, Prepared, Started};
+use wal::{Disk, Gathered, Log, Prepared, Reader, Started};
 
 /// Bytes of the next segment that are zeroed at a time, between two looks at the queue.
 const PREPARE_BYTES: u64 = 1 << 20;
@@ -26,8 +34,13 @@ pub const SEAL_AFTER: Duration = Duration::from_millis(200);
 pub struct LogWriter<D: Disk> {
     hub: Arc<Hub>,
     log: Log<D>,
+    control: ControlFile,
     /// A batch that did not fit into the group whole, and how many of its txns did.
-    rest: Option<(Queued, usize)>,
+    rest: Option<Batch>,
+    /// What is to be done once all that was gathered is durable. Nothing is gathered meanwhile.
+    waiting: Option<LogItem>,
+    /// What was kept for a way back may go, but the disk was full.
+    release_is_due: bool,
     /// What is in the gathered group: so many txns that left the core then.
     gathered: Vec<(Instant, u64)>,
     /// The same of the group on its way.
@@ -45,6 +58,14 @@ pub struct LogWriter<D: Disk> {
     notifies: bool,
 }
 
+/// Txns of which some are gathered.
+#[derive(Debug)]
+struct Batch {
+    txns: Arc<TxnBatch>,
+    since: Instant,
+    taken: usize,
+}
+
 /// What [`LogWriter::pump`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pumped {
@@ -57,14 +78,18 @@ pub enum Pumped {
 }
 
 impl<D: Disk> LogWriter<D> {
-    /// A writer over an opened and replayed log. `warn_after`: a group that takes longer is warned of.
-    pub fn new(hub: Arc<Hub>, log: Log<D>, warn_after: Duration) -> LogWriter<D> {
+    /// A writer over an opened and replayed log, and the control file that names it. `warn_after`: a group that takes longer is warned of.
+    pub fn new(hub: Arc<Hub>, log: Log<D>, control: ControlFile, warn_after: Duration) -> LogWriter<D> {
         let started = Instant::now();
+        hub.log_begins_after.store(log.history_begins_after(), Ordering::Release);
         hub.log_queue.set_room(log.room_bytes(), false);
         LogWriter {
             hub,
             log,
+            control,
             rest: None,
+            waiting: None,
+            release_is_due: false,
             gathered: Vec::new(),
             in_flight: Vec::new(),
             full: false,
@@ -77,13 +102,17 @@ impl<D: Disk> LogWriter<D> {
         }
     }
 
-    /// Gathers what waits, up to a full group, and makes it durable, blocking. False if nothing waited, or if what did has to wait on for
-    /// space on the disk.
+    /// Gathers what waits, up to a full group, and makes it durable, blocking; then does what waited for that. False if nothing waited, or if
+    /// what did has to wait on for space on the disk.
     ///
     /// # Errors
-    /// The log failed.
-    pub fn write(&mut self) -> Result<bool, wal::Error> {
-        if !self.gather()? || !self.make_room()? {
+    /// The log failed, or the control file.
+    pub fn write(&mut self) -> Result<bool, StoreError> {
+        self.settle()?;
+        if !self.gather()? {
+            return self.work_off();
+        }
+        if !self.make_room()? {
             return Ok(false);
         }
         self.depart();
@@ -94,6 +123,7 @@ impl<D: Disk> LogWriter<D> {
         if self.is_short_of_space() {
             self.prepare()?;
         }
+        self.work_off()?;
         Ok(true)
     }
 
@@ -103,7 +133,7 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// The log failed.
-    pub fn pump(&mut self, bell: Option<BorrowedFd<'_>>) -> Result<Pumped, wal::Error> {
+    pub fn pump(&mut self, bell: Option<BorrowedFd<'_>>) -> Result<Pumped, StoreError> {
         if !self.notifies
             && let Some(bell) = bell
         {
@@ -123,10 +153,11 @@ impl<D: Disk> LogWriter<D> {
             return Ok(if progress { Pumped::Progress } else { Pumped::Nothing });
         }
         stats::add(&self.hub.core_stats.log_beats, 1);
-        if self.is_short_of_space() {
+        let is_item_next = self.waiting.is_some() && self.log.gathered_bytes() == 0;
+        if self.is_short_of_space() || (is_item_next && self.may_prepare()) {
             return Ok(Pumped::Blocks);
         }
-        if self.log.needs_segment() && !self.may_prepare() {
+        if (self.log.needs_segment() || is_item_next) && !self.may_prepare() {
             // It waits for space on the disk, and every reader goes on meanwhile.
             return Ok(if progress { Pumped::Progress } else { Pumped::Nothing });
         }
@@ -159,7 +190,7 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// The log failed.
-    pub fn settle(&mut self) -> Result<(), wal::Error> {
+    pub fn settle(&mut self) -> Result<(), StoreError> {
         if self.log.is_in_flight() {
             let durable = self.log.settle()?;
             self.landed(durable);
@@ -183,17 +214,23 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// The log failed.
-    pub fn tidy(&mut self) -> Result<bool, wal::Error> {
+    pub fn tidy(&mut self) -> Result<bool, StoreError> {
+        if self.release_is_due && self.may_prepare() {
+            self.release()?;
+        }
         let purge_below = self.hub.purge_below.load(Ordering::Acquire);
         if purge_below > self.purged_below {
-            let purged = self.log.purge_some_below(purge_below, 1)?;
+            let purged = store::purge(&mut self.log, &self.control, Zxid(purge_below), 1)?;
             if self.log.has_spare() {
                 self.found_space();
             }
             if purged > 0 {
+                self.tell_room();
                 return Ok(true);
             }
             self.purged_below = purge_below;
+            // With an image of its own a server needs no way back any more.
+            store::tidy(&mut self.log, &self.control)?;
             tracing::debug!(below = %proto::Zxid(purge_below), "purged the log");
         }
         if self.log.has_spare() || !self.may_prepare() {
@@ -207,7 +244,7 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// The log failed.
-    pub fn seal(&mut self) -> Result<(), wal::Error> {
+    pub fn seal(&mut self) -> Result<(), StoreError> {
         if !self.sealed && !self.waits_for_space() {
             self.log.seal()?;
             self.sealed = true;
@@ -221,21 +258,21 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// The log failed.
-    pub fn close(&mut self) -> Result<(), wal::Error> {
+    pub fn close(&mut self) -> Result<(), StoreError> {
         if self.waits_for_space() {
             return Ok(());
         }
         match self.log.close() {
             // It is sealed, or the next start finds what was acknowledged all the same.
             Err(error) if error.is_no_space() => Ok(()),
-            closed => closed,
+            closed => Ok(closed?),
         }
     }
 
     /// Whether something waits for space on the disk.
     #[must_use]
     pub fn waits_for_space(&self) -> bool {
-        self.log.needs_segment()
+        self.log.needs_segment() || self.waiting.is_some()
     }
 
     /// Whether the log ends with a seal.
@@ -255,7 +292,7 @@ impl<D: Disk> LogWriter<D> {
         self.disk_full_since.is_none_or(|since| since.elapsed() > PREPARE_AGAIN_AFTER)
     }
 
-    fn prepare(&mut self) -> Result<(), wal::Error> {
+    fn prepare(&mut self) -> Result<(), StoreError> {
         match self.log.prepare_step(PREPARE_BYTES) {
             Err(error) if error.is_no_space() => self.met_full_disk(&error),
             step => {
@@ -269,7 +306,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// Sees to it that the gathered group has a place. False if it waits for space on the disk: what is in it was not written, so no write
     /// has failed, and nobody hears of it.
-    fn make_room(&mut self) -> Result<bool, wal::Error> {
+    fn make_room(&mut self) -> Result<bool, StoreError> {
         if !self.log.needs_segment() {
             return Ok(true);
         }
@@ -290,7 +327,7 @@ impl<D: Disk> LogWriter<D> {
     }
 
     /// Said once, until there was space again.
-    fn met_full_disk(&mut self, error: &wal::Error) {
+    fn met_full_disk(&mut self, error: &dyn std::error::Error) {
         if self.disk_full_since.is_none() {
             tracing::warn!(
                 %error,
@@ -314,36 +351,134 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn tell_room(&self) {
+        self.hub.log_begins_after.store(self.log.history_begins_after(), Ordering::Release);
         self.hub.log_queue.set_room(self.log.room_bytes(), self.disk_full_since.is_some());
     }
 
-    /// Moves txns from the queue into the group until that is full. True if the group holds something.
-    fn gather(&mut self) -> Result<bool, wal::Error> {
-        while !self.full {
-            let next = self.rest.take().or_else(|| self.take_batch().map(|batch| (batch, 0)));
-            let Some((batch, begin)) = next else { break };
+    /// Moves txns from the queue into the group until that is full, or something else comes. True if the group holds something.
+    fn gather(&mut self) -> Result<bool, StoreError> {
+        while !self.full && self.waiting.is_none() {
+            let Some(mut batch) = self.rest.take().or_else(|| self.take_item()) else { break };
             self.sealed = false;
-            let mut taken = begin;
+            let begin = batch.taken;
             for (zxid, bytes) in batch.txns.iter().skip(begin) {
-                taken += 1;
+                batch.taken += 1;
                 self.full = self.log.append(zxid.0, bytes)? == Gathered::Full;
                 if self.full {
                     break;
                 }
             }
-            self.gathered.push((batch.since, (taken - begin) as u64));
-            self.rest = (taken < batch.txns.len()).then_some((batch, taken));
+            self.gathered.push((batch.since, (batch.taken - begin) as u64));
+            self.rest = (batch.taken < batch.txns.len()).then_some(batch);
         }
         Ok(self.log.gathered_bytes() > 0)
     }
 
-    fn take_batch(&self) -> Option<Queued> {
-        let batch = self.hub.log_queue.pop()?;
-        let (measured, txns) = (&self.hub.measured, batch.txns.len() as u64);
-        measured.log_waiting.add(stats::get(&measured.txns_waiting), 1);
-        stats::sub(&measured.txns_waiting, txns);
-        measured.log_queue_us.add(micros(batch.since.elapsed()), txns);
-        Some(batch)
+    /// The queue's next item, if it is txns; anything else waits for its turn.
+    fn take_item(&mut self) -> Option<Batch> {
+        let Queued { item, since } = self.hub.log_queue.pop()?;
+        match item {
+            LogItem::Txns(txns) => {
+                let (measured, count) = (&self.hub.measured, txns.len() as u64);
+                measured.log_waiting.add(stats::get(&measured.txns_waiting), 1);
+                stats::sub(&measured.txns_waiting, count);
+                measured.log_queue_us.add(micros(since.elapsed()), count);
+                Some(Batch { txns, since, taken: 0 })
+            }
+            item => {
+                self.waiting = Some(item);
+                None
+            }
+        }
+    }
+
+    /// Does what waited until all before it is durable, blocking. False if there is nothing of the kind, or if it has to wait on for space on the
+    /// disk.
+    fn work_off(&mut self) -> Result<bool, StoreError> {
+        if self.log.gathered_bytes() > 0 || (self.disk_full_since.is_some() && !self.may_prepare()) {
+            return Ok(false);
+        }
+        let Some(item) = self.waiting.take() else { return Ok(false) };
+        if item.turns() {
+            // The number means nothing until this is answered; nobody who asks meanwhile shall take it for the history in force.
+            self.hub.log_queue.set_durable(0);
+        }
+        let done = match self.turn(&item) {
+            Err(error) if error.is_no_space() => {
+                self.waiting = Some(item);
+                self.met_full_disk(&error);
+                return Ok(false);
+            }
+            done => done?,
+        };
+        self.started = Instant::now();
+        self.sealed = false;
+        if item.turns() {
+            self.hub.log_queue.set_durable(self.log.durable_zxid());
+            self.tell_room();
+        }
+        if self.disk_full_since.is_some() {
+            self.found_space();
+        }
+        if let Some(done) = done {
+            self.hub.answer_core(done);
+            self.hub.ring_core();
+        }
+        Ok(true)
+    }
+
+    /// One item that is not txns, and its answer.
+    fn turn(&mut self, item: &LogItem) -> Result<Option<LogDone>, StoreError> {
+        let (log, control) = (&mut self.log, &self.control);
+        Ok(match item {
+            LogItem::Txns(_) => unreachable!("txns are gathered"),
+            LogItem::Epochs(epochs) => {
+                control.write_epochs(epochs.accepted, epochs.current, Zxid(log.durable_zxid()))?;
+                Some(LogDone::Epochs(*epochs))
+            }
+            LogItem::Cut { to, rebuild } => Some(self.cut(*to, *rebuild)?),
+            LogItem::Begin(image) => {
+                store::begin(log, control, image.clone())?;
+                Some(LogDone::Begun)
+            }
+            LogItem::Adopt(epochs) => {
+                store::adopt(log, control, epochs.accepted, epochs.current)?;
+                Some(LogDone::Epochs(*epochs))
+            }
+            LogItem::Discard => {
+                store::discard(log, control)?;
+                Some(LogDone::Discarded)
+            }
+            LogItem::Release => {
+                self.release()?;
+                None
+            }
+        })
+    }
+
+    fn cut(&mut self, to: Zxid, rebuild: bool) -> Result<LogDone, StoreError> {
+        let data_dir = self.control.dir();
+        let mut make = |image: Option<&ImageRef>, records: Reader<D::Read>| -> Result<_, Box<dyn std::error::Error>> {
+            Ok(Box::new(recovery::rebuild(data_dir, image, records, to)?))
+        };
+        let make: Option<&mut store::Rebuild<'_, D, _>> = if rebuild { Some(&mut make) } else { None };
+        Ok(match store::cut(&mut self.log, &self.control, to, make)? {
+            Cut::Done { last, rebuilt } => {
+                tracing::info!(%to, %last, "cut the log");
+                LogDone::Cut { last, tree: rebuilt }
+            }
+            Cut::Impossible { why } => {
+                tracing::error!(%to, why, "the log cannot be cut; this server takes a whole state from its leader");
+                LogDone::CutImpossible
+            }
+        })
+    }
+
+    /// Nobody waits for it: what a full disk holds up is done later.
+    fn release(&mut self) -> Result<(), StoreError> {
+        let released = store::release(&mut self.log, &self.control);
+        self.release_is_due = matches!(&released, Err(error) if error.is_no_space());
+        if self.release_is_due { Ok(()) } else { released }
     }
 
     /// The gathered group leaves.

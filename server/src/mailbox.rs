@@ -5,6 +5,7 @@
 //! | shard → core | [`Mailbox`] | the core at each push; the shard when room is made that it asked for |
 //! | core → shard | [`ShardStream`] | the shard when a batch concerns it or they pile up; the core when room is made that it asked for |
 //! | core → log | [`LogQueue`] | the log at each push and at the end; the core at each new durable zxid |
+//! | log → core | [`AnswerQueue`] | the core at each push |
 //! | core ↔ log | [`Desk`] | whoever is given the log's writer |
 //!
 //! Owns the queues and the words beside them, not the bells: where it says so, the caller rings. One thread pushes and one takes; whoever was
@@ -125,7 +126,7 @@ impl<T> ShardStream<T> {
     }
 }
 
-/// Txns on their way to the log, and how far it has come.
+/// What is on its way to the log, and how far that has come with the txns.
 #[derive(Debug)]
 pub struct LogQueue<T> {
     queue: ArrayQueue<T>,
@@ -152,7 +153,7 @@ impl<T> LogQueue<T> {
         !self.queue.is_full()
     }
 
-    /// Puts txns where the log finds them. Ring it then.
+    /// Puts something where the log finds it. Ring it then.
     ///
     /// # Panics
     /// If there is no room, or it was said that nothing comes any more.
@@ -162,7 +163,7 @@ impl<T> LogQueue<T> {
         assert!(pushed, "there was room, and the core alone pushes");
     }
 
-    /// For the log: the oldest txns.
+    /// For the log: what was handed over first.
     #[must_use]
     pub fn pop(&self) -> Option<T> {
         self.queue.pop()
@@ -174,7 +175,8 @@ impl<T> LogQueue<T> {
         self.queue.is_empty()
     }
 
-    /// For the log, after all that it has taken was written: durable up to here. Ring the core then.
+    /// For the log, after all that it has taken was written: durable up to here. Ring the core then. It goes back only within an item that
+    /// begins another log.
     pub fn set_durable(&self, zxid: u64) {
         self.durable.store(zxid, Ordering::Release);
     }
@@ -207,6 +209,50 @@ impl<T> LogQueue<T> {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
+    }
+}
+
+/// What the log answers, in order. The core says beforehand that it expects an answer, and never expects more than there is room for: so the log
+/// can always answer.
+#[derive(Debug)]
+pub struct AnswerQueue<T> {
+    queue: ArrayQueue<T>,
+    /// Answers that the core expects and has not taken.
+    due: AtomicU64,
+}
+
+impl<T> AnswerQueue<T> {
+    /// An empty queue for so many answers.
+    #[must_use]
+    pub fn new(capacity: usize) -> AnswerQueue<T> {
+        AnswerQueue { queue: ArrayQueue::new(capacity), due: AtomicU64::new(0) }
+    }
+
+    /// For the core: it will hand over something that is answered.
+    ///
+    /// # Panics
+    /// If as many answers are due already as there is room for.
+    pub fn expect_one(&self) {
+        // The core alone changes it.
+        let due = self.due.load(Ordering::Relaxed);
+        assert!(due < self.queue.capacity() as u64, "{due} answers are due already");
+        self.due.store(due + 1, Ordering::Relaxed);
+    }
+
+    /// For the log: an answer. Ring the core then.
+    ///
+    /// # Panics
+    /// If it was not expected.
+    pub fn push(&self, answer: T) {
+        assert!(self.queue.push(answer).is_ok(), "an answer was expected, and has its room");
+    }
+
+    /// For the core: the oldest answer. What the log has said to be durable before it shows with it.
+    #[must_use]
+    pub fn pop(&self) -> Option<T> {
+        let answer = self.queue.pop()?;
+        self.due.store(self.due.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        Some(answer)
     }
 }
 

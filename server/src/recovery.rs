@@ -1,23 +1,32 @@
 //! Recovery: the control file names the base image, the log has what came after it. Together they give the tree that was acknowledged.
 //!
-//! Owns the order of reading and the checks between the parts (law 9 and what of law 10 a standalone server needs): an image that
-//! the control file names must be there and whole, the log must reach as far as was known durable. It never repairs or skips anything: what does
-//! not fit stops the start with a name. A first start beside ZooKeeper's own data imports them ([`crate::import`]). `tests/tests/crash.rs` and the log's and image's own tests would catch a mistake.
+//! Owns the order of reading, the checks between the parts (laws 9 and 10), and what a member of an ensemble starts with ([`zab::Start`]). An image that
+//! the control file names must be there and whole, the log must reach as far as was known durable. It never repairs or skips anything. What does not fit ends the start of
+//! a server that stands alone, with a name. A member of an ensemble sets it aside, notes durably that its history is incomplete
+//! ([`crate::standing`]), and starts without a vote: its leader repairs it. Nothing of what is readable before the damage is used, because
+//! the server takes a whole state anyhow. A first start beside ZooKeeper's own data imports them ([`crate::import`]). `tests/tests/crash.rs`, `server/tests/members_start.rs` and the
+//! log's and image's own tests would catch a mistake.
 #![forbid(unsafe_code)]
+
+mod ground;
+mod start;
 
 use crate::config::ResolvedConfig;
 use crate::import::{self, ImportFailure};
-use engine::apply;
-use engine::stream::StreamItem;
+use crate::standing::{self, Loss, Standing};
+use engine::replay::{Replay, ReplayError};
 use engine::tree::{LoadError, Tree};
-use proto::txn::TxnRecord;
-use proto::{Epoch, Zxid};
+use ground::{Ground, Part};
+use proto::Zxid;
 use snapshot::AnyImage;
 use snapshot::control::{Control, ImageRef};
-use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use wal::{Generation, Log, Options, UringDisk, UringOptions};
+use wal::{Generation, Log, Options, ReadDisk, Reader, UringDisk, UringOptions};
+use zab::{History, Start};
+
+pub use engine::replay::Replayed;
 
 /// What recovery found.
 #[derive(Debug)]
@@ -28,19 +37,12 @@ pub struct Recovered {
     pub log: Log<UringDisk>,
     /// The control file.
     pub control: Control,
+    /// What a member of an ensemble starts with.
+    pub start: Start,
     /// What was replayed of the log.
     pub replayed: Replayed,
     /// How long it took.
     pub took: Took,
-}
-
-/// The log's tail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    /// Its txns.
-    pub txns: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 /// How long the parts of a recovery took.
@@ -85,15 +87,8 @@ pub enum RecoveryError {
         source: LoadError,
     },
     /// A record that this version cannot read.
-    #[error(
-        "the log has a record at {zxid} that is not a txn ({source}); it was written by another version, or by another program"
-    )]
-    Record {
-        /// Its zxid.
-        zxid: Zxid,
-        /// Why.
-        source: proto::DecodeError,
-    },
+    #[error(transparent)]
+    Record(#[from] ReplayError),
     /// Less is there than was acknowledged.
     #[error(
         "{dir} has lost history: image and log reach {found}, but {known} was durable once. The newest part of the log is missing; \
@@ -108,6 +103,27 @@ pub enum RecoveryError {
         /// How far it once reached.
         known: Zxid,
     },
+    /// The directories are not this server's, or not all that they were.
+    #[error(transparent)]
+    Standing(#[from] standing::Refusal),
+    /// What did not read cannot be moved away.
+    #[error("cannot move {what} to {to}: {source}; until it is there, this server does not start", what = what.display(), to = to.display())]
+    NotSetAside {
+        /// What.
+        what: PathBuf,
+        /// Where to.
+        to: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The `initialize` marker stays.
+    #[error("cannot remove {marker}, which holds for one start: {source}", marker = marker.display())]
+    Marker {
+        /// The file.
+        marker: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// ZooKeeper's own data beside ours, or in their place.
     #[error(transparent)]
     Import(#[from] ImportFailure),
@@ -115,6 +131,25 @@ pub enum RecoveryError {
 
 /// The subdirectory of `dataLogDir` that has the log.
 pub(crate) const LOG_DIR: &str = "log";
+
+impl RecoveryError {
+    /// The part of the data that did not read, where it is damaged or missing: what the others of an ensemble can make up for.
+    fn lost_part(&self) -> Option<Part> {
+        match self {
+            RecoveryError::Snapshot(snapshot::Error::Damaged { .. }) | RecoveryError::Tree { .. } => Some(Part::Images),
+            RecoveryError::Snapshot(snapshot::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Some(Part::Images)
+            }
+            RecoveryError::Log {
+                source:
+                    wal::Error::Damage { .. } | wal::Error::GenerationMissing { .. } | wal::Error::HistoryMissing { .. },
+                ..
+            } => Some(Part::Log),
+            _ => None,
+        }
+    }
+}
+
 /// While a long replay runs, it says how far it is this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -125,36 +160,49 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
     let started = Instant::now();
     let storage = &config.storage;
-    let found = Control::load(&storage.data_dir)?;
-    let first_start = found.is_none();
-    let control = found.unwrap_or_else(|| Control {
-        server_id: config.server_id(),
-        log_generation: 1,
-        accepted_epoch: Epoch(0),
-        current_epoch: Epoch(0),
-        ..Control::default()
-    });
-    let imported = if first_start { import::import(config, &control)? } else { None };
-    let was_imported = imported.is_some();
-    let (tree, control) = match (imported, &control.image) {
-        (Some(imported), _) => imported,
-        (None, Some(image)) => (open_image(&storage.data_dir, image)?, control),
-        (None, None) => (Tree::new(), control),
+    let Ground { evidence, mut control, standing } = ground::survey(config)?;
+    let is_first_start = evidence.control.is_none();
+    let mut took_image = None;
+    let imported = match standing {
+        Standing::Whole if is_first_start && !evidence.has_voted() => import::import(config, &control)?,
+        _ => None,
     };
-    let image_took = control.image.is_some().then(|| started.elapsed());
-    let dir = storage.data_log_dir.join(LOG_DIR);
+    let was_imported = imported.is_some();
+    let tree = imported.map(|(tree, noted)| {
+        control = noted;
+        tree
+    });
+    ground::write_identity(config, evidence.identity())?;
     let replay_started = Instant::now();
-    let (tree, log, replayed) = replay(config, &control, tree, &dir)?;
-    let took = Took { image: image_took, log: replay_started.elapsed(), all: started.elapsed() };
-    if tree.last_zxid() < control.history_zxid {
+    let state = match State::read(config, &control, tree, &mut took_image) {
+        Err(error) if evidence.is_member => match error.lost_part() {
+            None => return Err(error),
+            Some(part) => {
+                control = ground::set_aside(config, control, part, &error)?;
+                State::read(config, &control, None, &mut took_image)?
+            }
+        },
+        state => state?,
+    };
+    let State { tree, log, history, replayed } = state;
+    let took = Took {
+        image: took_image,
+        log: replay_started.elapsed().saturating_sub(took_image.unwrap_or_default()),
+        all: started.elapsed(),
+    };
+    if control.is_whole && tree.last_zxid() < control.history_zxid {
         let (found, known) = (tree.last_zxid(), control.history_zxid);
-        return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
+        if !evidence.is_member {
+            return Err(RecoveryError::LostHistory { dir: storage.data_dir.clone(), found, known });
+        }
+        control = ground::note(config, control, &Loss::End { found, known })?;
     }
-    if !first_start {
+    if !is_first_start {
         import::refuse_newer(config, tree.last_zxid())?;
     } else if !was_imported {
         control.replace(&storage.data_dir)?;
     }
+    let control = ground::keep(config, &evidence, control)?;
     tracing::info!(
         zxid = %tree.last_zxid(),
         znodes = tree.node_count(),
@@ -162,7 +210,36 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
         took_ms = took.all.as_millis(),
         "recovered"
     );
-    Ok(Recovered { tree, log, control, replayed, took })
+    let start = start::of(&control, history);
+    Ok(Recovered { tree, log, control, start, replayed, took })
+}
+
+/// Image and log, read.
+struct State {
+    tree: Tree,
+    log: Log<UringDisk>,
+    history: History,
+    replayed: Replayed,
+}
+
+impl State {
+    /// Reads what the control file names. `tree`: what was just imported in the image's place.
+    fn read(
+        config: &ResolvedConfig,
+        control: &Control,
+        tree: Option<Tree>,
+        took_image: &mut Option<Duration>,
+    ) -> Result<State, RecoveryError> {
+        let started = Instant::now();
+        let tree = match (tree, &control.image) {
+            (Some(imported), _) => imported,
+            (None, Some(image)) => open_image(&config.storage.data_dir, image)?,
+            (None, None) => Tree::new(),
+        };
+        *took_image = control.image.is_some().then(|| started.elapsed());
+        let dir = config.storage.data_log_dir.join(LOG_DIR);
+        replay(config, control, tree, &dir)
+    }
 }
 
 fn open_image(dir: &Path, image: &ImageRef) -> Result<Tree, RecoveryError> {
@@ -173,12 +250,7 @@ fn open_image(dir: &Path, image: &ImageRef) -> Result<Tree, RecoveryError> {
     Ok(tree)
 }
 
-fn replay(
-    config: &ResolvedConfig,
-    control: &Control,
-    tree: Tree,
-    dir: &Path,
-) -> Result<(Tree, Log<UringDisk>, Replayed), RecoveryError> {
+fn replay(config: &ResolvedConfig, control: &Control, tree: Tree, dir: &Path) -> Result<State, RecoveryError> {
     let log_error = |source| RecoveryError::Log { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(|source| RecoveryError::LogDir { dir: dir.to_owned(), source })?;
     let disk = UringDisk::open(dir, UringOptions::default())
@@ -190,84 +262,55 @@ fn replay(
         replay_after: tree.last_zxid().0,
         ..Options::new()
     };
-    let (log, mut records) = Log::open(disk, options).map_err(log_error)?;
+    let (log, records) = Log::open(disk, options).map_err(log_error)?;
+    let mut history = start::history_before(control, tree.last_zxid());
+    let found = |zxid| start::remember(&mut history, zxid);
+    let (tree, replayed) = replay_records(tree, records, Zxid(u64::MAX), found, log_error)?;
+    // What the log does not have cannot be sent from it.
+    history.raise_floor(Zxid(log.history_begins_after()));
+    Ok(State { tree, log, history, replayed })
+}
+
+/// Makes the tree that ends with `to`, of an image and of the records after it: for a cut.
+///
+/// # Errors
+/// Image or log do not read.
+pub fn rebuild<R: ReadDisk>(
+    data_dir: &Path,
+    image: Option<&ImageRef>,
+    records: Reader<R>,
+    to: Zxid,
+) -> Result<Tree, RecoveryError> {
+    let tree = image.map_or_else(|| Ok(Tree::new()), |image| open_image(data_dir, image))?;
+    let log_error = |source| RecoveryError::Log { dir: data_dir.to_owned(), source };
+    let (tree, _) = replay_records(tree, records, to, |_| {}, log_error)?;
+    tracing::info!(zxid = %tree.last_zxid(), znodes = tree.node_count(), "made the tree anew, for a cut of the log");
+    Ok(tree)
+}
+
+/// Applies the log's records up to `to`, tells the zxid of each, and says from time to time how far it is.
+fn replay_records<R: ReadDisk>(
+    tree: Tree,
+    mut records: Reader<R>,
+    to: Zxid,
+    mut found: impl FnMut(Zxid),
+    log_error: impl Fn(wal::Error) -> RecoveryError,
+) -> Result<(Tree, Replayed), RecoveryError> {
     let mut replay = Replay::new(tree);
-    while let Some((zxid, bytes)) = records.next_record().map_err(log_error)? {
-        replay.take(Zxid(zxid), bytes)?;
+    let mut said = Instant::now();
+    while let Some((zxid, bytes)) = records.next_record().map_err(&log_error)? {
+        let zxid = Zxid(zxid);
+        if zxid > to {
+            break;
+        }
+        found(zxid);
+        replay.take(zxid, bytes)?;
+        if said.elapsed() >= PROGRESS_EVERY {
+            said = Instant::now();
+            tracing::info!(txns = replay.replayed().txns, %zxid, "replaying the log");
+        }
     }
     let (tree, replayed) = replay.finish()?;
     tracing::debug!(txns = replayed.txns, bytes = replayed.bytes, "replayed the log");
-    Ok((tree, log, replayed))
+    Ok((tree, replayed))
 }
-
-/// Applies the log's tail. Where the image is not in memory, the disk is asked for what the txns ahead will touch, many at a time.
-struct Replay {
-    tree: Tree,
-    changes: Vec<StreamItem>,
-    replayed: Replayed,
-    said: Instant,
-    looks_ahead: bool,
-    ahead: VecDeque<(Zxid, Box<[u8]>)>,
-    ahead_bytes: usize,
-}
-
-impl Replay {
-    fn new(tree: Tree) -> Replay {
-        // Who cannot say what is in memory is not asked again; the replay is right without it.
-        let looks_ahead = tree.base().is_some_and(|base| !base.is_all_resident().unwrap_or(true));
-        Replay {
-            tree,
-            changes: Vec::new(),
-            replayed: Replayed::default(),
-            said: Instant::now(),
-            looks_ahead,
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
-        }
-    }
-
-    fn take(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), RecoveryError> {
-        let record = TxnRecord::decode(bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
-        if !self.looks_ahead {
-            self.apply(zxid, &record, bytes.len());
-            return Ok(());
-        }
-        self.tree.ask_ahead(&record.txn);
-        self.ahead.push_back((zxid, bytes.into()));
-        self.ahead_bytes += bytes.len();
-        while self.ahead.len() > TXNS_AHEAD || self.ahead_bytes > BYTES_AHEAD {
-            self.apply_next()?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(Tree, Replayed), RecoveryError> {
-        while !self.ahead.is_empty() {
-            self.apply_next()?;
-        }
-        Ok((self.tree, self.replayed))
-    }
-
-    fn apply_next(&mut self) -> Result<(), RecoveryError> {
-        let Some((zxid, bytes)) = self.ahead.pop_front() else { return Ok(()) };
-        self.ahead_bytes -= bytes.len();
-        let record = TxnRecord::decode(&bytes).map_err(|source| RecoveryError::Record { zxid, source })?;
-        self.apply(zxid, &record, bytes.len());
-        Ok(())
-    }
-
-    fn apply(&mut self, zxid: Zxid, record: &TxnRecord<'_>, bytes: usize) {
-        apply::apply(&mut self.tree, record, &mut self.changes, None);
-        self.changes.clear();
-        self.replayed.txns += 1;
-        self.replayed.bytes += bytes as u64;
-        if self.said.elapsed() >= PROGRESS_EVERY {
-            self.said = Instant::now();
-            tracing::info!(txns = self.replayed.txns, %zxid, "replaying the log");
-        }
-    }
-}
-
-/// Txns that a replay looks ahead, and their bytes: enough to keep a disk busy with parts of the image.
-const TXNS_AHEAD: usize = 1_024;
-const BYTES_AHEAD: usize = 16 << 20;

@@ -432,6 +432,9 @@ impl Handler for ShardHandler {
                 break;
             }
         }
+        if let Some(fd) = self.hosted.as_ref().and_then(|hosted| hosted.core.network_fd()) {
+            io.watch(&fd);
+        }
         self.perform(io, now_us);
         self.publish_counts();
         self.answer_questions();

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_server::config::{Sources, load};
+use ringkeeper_server::member::MemberSettings;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -19,9 +20,10 @@ fn outcome(file: &Path) -> String {
     match load(&sources) {
         Ok(loaded) => {
             let config = loaded.config;
-            let what = match config.require_standalone() {
-                Ok(()) => "standalone".to_owned(),
-                Err(refusal) => refusal.to_string(),
+            let what = match MemberSettings::new(&config) {
+                Ok(None) => "standalone".to_owned(),
+                Ok(Some(member)) => format!("one of {} servers", member.ensemble.members().len()),
+                Err(not_yet) => not_yet.to_string(),
             };
             writeln!(text, "usable: {what}").expect("a String");
             writeln!(text, "clients: {:?}", config.clients.listen).expect("a String");

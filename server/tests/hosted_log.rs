@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::replica::{Replica, ReplicaOptions};
 use engine::stream::StreamItem;
+use engine::turn;
 use log_support::{HeldDisk, Rig, connects};
 use ringkeeper_server::cold::ColdReads;
 use ringkeeper_server::config::SnapLogBytes;
@@ -170,7 +171,8 @@ impl Host {
             ImageStarter::new(ImageRule { txns_max: u64::MAX, log_bytes: SnapLogBytes::Off }, Replayed::default());
         let port = LogPort::Hosted { desk: Arc::clone(&desk), writer: None, bell: None };
         let (cold_reads, _nothing_is_cold) = ColdReads::new(&rig.hub);
-        let core = Core::new(Arc::clone(&rig.hub), replica, port, images, cold_reads, Some(0));
+        let turn = turn::Core::alone(replica);
+        let core = Core::new(Arc::clone(&rig.hub), turn, port, images, cold_reads, Some(0), None);
         Host { rig, desk, core }
     }
 

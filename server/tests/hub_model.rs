@@ -78,7 +78,7 @@ mod model_support;
 use flag::WakeFlag;
 use loom::sync::{Arc, RwLock};
 use loom::thread;
-use mailbox::{Desk, LogQueue, Mailbox, ShardStream};
+use mailbox::{AnswerQueue, Desk, LogQueue, Mailbox, ShardStream};
 use model_support::Bed;
 
 /// A thread that sleeps until it is rung, with no tick to help it.
@@ -429,6 +429,46 @@ fn write_log(core: &Sleeper, bell: &Sleeper, queue: &LogQueue<u64>) -> u64 {
         }
         bell.sleep();
     }
+}
+
+#[test]
+fn with_an_answer_shows_what_the_log_is_durable_up_to_then() {
+    check(3, || {
+        let shared = Arc::new((Sleeper::new(), Sleeper::new(), LogQueue::new(1, 7), AnswerQueue::new(1)));
+        let log = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let (core, bell, queue, answers) = &*shared;
+                for _ in 0..2 {
+                    let to = loop {
+                        match queue.pop() {
+                            Some(to) => break to,
+                            None => bell.sleep(),
+                        }
+                    };
+                    // `LogWriter::work_off`.
+                    queue.set_durable(0);
+                    queue.set_durable(to);
+                    answers.push(to);
+                    core.ring();
+                }
+            }
+        });
+        let (core, log_bell, queue, answers) = &*shared;
+        for to in [5, 3] {
+            answers.expect_one();
+            queue.push(to);
+            log_bell.ring();
+            let answer = loop {
+                match answers.pop() {
+                    Some(answer) => break answer,
+                    None => core.sleep(),
+                }
+            };
+            assert_eq!((answer, queue.durable()), (to, to));
+        }
+        log.join().unwrap();
+    });
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The command line of the simulator: runs seeds, and checks histories that were recorded elsewhere.
 #![forbid(unsafe_code)]
 
+mod bugs;
+
 use clap::{Args, Parser, Subcommand};
 use ringkeeper_sim::check;
+use ringkeeper_sim::cluster::{self, Bug, Report, RunOptions};
 use ringkeeper_sim::history::History;
-use ringkeeper_sim::standalone::{self, Bug, Report, RunOptions};
 use ringkeeper_sim::world::time::Micros;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +26,11 @@ Examples:
   sim run --seed 7 --trace t --history h.jsonl
                                        the same run, with everything that happened in it
   sim run --seed 1 --seeds 1000        a thousand seeds; the first that fails is told with the command that replays it
+  sim run --servers 1 --seed 1 --seeds 200
+                                       one server alone, without an ensemble
   sim run --seed 1 --seeds 200 --bug ack-before-durable
                                        a planted bug: it must be found
+  sim bugs                             how soon each planted bug is found
   sim check h.jsonl                    checks a history
   sim check client-*.jsonl             the histories of several recorders, put in order by at_us
 
@@ -33,8 +38,10 @@ The form of a history stands in sim/src/history/mod.rs. Exit codes: 0 all right,
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run seeds: a standalone server with clients, under faults
+    /// Run seeds: an ensemble, or one server alone, with clients, under faults
     Run(Run),
+    /// How soon each planted bug is found, as a table
+    Bugs(bugs::Bugs),
     /// Check a recorded history (JSON lines)
     Check {
         /// The files; several are merged by their lines' at_us
@@ -51,6 +58,12 @@ struct Run {
     /// How many seeds, one after the other
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+    /// Servers; 1: one alone
+    #[arg(long, default_value_t = 3)]
+    servers: u32,
+    /// How many of them observe
+    #[arg(long, default_value_t = 0)]
+    observers: u32,
     /// Clients
     #[arg(long, default_value_t = 4)]
     clients: u32,
@@ -60,6 +73,9 @@ struct Run {
     /// A planted bug
     #[arg(long)]
     bug: Option<Bug>,
+    /// Go on after a seed that fails
+    #[arg(long)]
+    go_on: bool,
     /// Run each seed twice and compare the traces
     #[arg(long)]
     twice: bool,
@@ -74,6 +90,7 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run_seeds(&run),
+        Command::Bugs(bugs) => bugs::run(&bugs),
         Command::Check { files } => check_files(&files),
     };
     match done {
@@ -89,32 +106,41 @@ fn main() -> ExitCode {
 fn run_seeds(run: &Run) -> Result<bool, String> {
     let began = Instant::now();
     let options = RunOptions {
+        servers: run.servers.max(1),
+        observers: run.observers,
         clients: run.clients.max(1),
         faults_for: Micros::s(run.seconds),
         with_trace: run.trace.is_some(),
         bug: run.bug,
     };
-    let (mut replies, mut starts, mut virtual_time) = (0, 0, Duration::ZERO);
+    let (mut replies, mut starts, mut leaders, mut virtual_time) = (0, 0, 0, Duration::ZERO);
+    let mut wrong = 0;
     for seed in run.seed..run.seed.saturating_add(run.seeds) {
-        let report = standalone::run(seed, options);
+        let report = cluster::run(seed, options);
         replies += report.replies;
         starts += report.starts;
+        leaders += report.leaders;
         virtual_time += Duration::from_micros(report.time.0);
         write_files(run, &report)?;
-        if run.twice && standalone::run(seed, options).trace_hash != report.trace_hash {
+        if run.twice && cluster::run(seed, options).trace_hash != report.trace_hash {
             println!("seed {seed}: two runs have different traces");
             return Ok(false);
         }
         if !report.violations.is_empty() {
             tell_of_failure(run, seed, &report);
-            return Ok(false);
+            wrong += 1;
+            if !run.go_on {
+                return Ok(false);
+            }
+            continue;
         }
         if run.seeds == 1 {
             println!(
-                "seed {seed}: right. {} steps in {} s of virtual time, {} starts, {} replies, {} lines of history, trace {:#018x}",
+                "seed {seed}: right. {} steps in {} s of virtual time, {} starts, {} leaders, {} replies, {} lines of history, trace {:#018x}",
                 report.steps,
                 report.time,
                 report.starts,
+                report.leaders,
                 report.replies,
                 report.history.len(),
                 report.trace_hash
@@ -124,14 +150,14 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
     if run.seeds > 1 {
         let took = began.elapsed();
         println!(
-            "{} seeds: right. {} starts, {replies} replies, {:.2} simulated hours in {:.1} s",
+            "{} seeds, {wrong} wrong. {starts} starts, {leaders} leaders, {replies} replies, {:.2} simulated hours in {:.1} s: {:.2} hours a minute",
             run.seeds,
-            starts,
             virtual_time.as_secs_f64() / 3_600.0,
-            took.as_secs_f64()
+            took.as_secs_f64(),
+            virtual_time.as_secs_f64() / 60.0 / took.as_secs_f64(),
         );
     }
-    Ok(true)
+    Ok(wrong == 0)
 }
 
 fn tell_of_failure(run: &Run, seed: u64, report: &Report) {
@@ -141,8 +167,8 @@ fn tell_of_failure(run: &Run, seed: u64, report: &Report) {
     }
     let bug = run.bug.map(|bug| format!(" --bug {}", clap_name(bug))).unwrap_or_default();
     println!(
-        "replay it: cargo run --profile ci -p ringkeeper-sim -- run --seed {seed} --clients {} --seconds {}{bug}",
-        run.clients, run.seconds
+        "replay it: cargo run --profile ci -p ringkeeper-sim -- run --servers {} --observers {} --seed {seed} --clients {} --seconds {}{bug}",
+        run.servers, run.observers, run.clients, run.seconds
     );
 }
 

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `control` | the control file |
 //! | `control.tmp` | one being written |
+//! | `identity` | whose directory it is; in the log's directory, too |
+//! | `identity.tmp` | one being written |
 //! | `image.<zxid, 16 hex digits>` | a published image |
 //! | `image.<zxid, 16 hex digits>.tmp` | one being written |
 //! | `ringkeeper.lock` | locked by who uses the directory |
@@ -59,6 +61,18 @@ impl DataDir {
         self.path.join(CONTROL_TEMP)
     }
 
+    /// The identity.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.path.join(IDENTITY)
+    }
+
+    /// The identity while it is being written.
+    #[must_use]
+    pub fn identity_temp(&self) -> PathBuf {
+        self.path.join(IDENTITY_TEMP)
+    }
+
     /// The published image at this zxid.
     #[must_use]
     pub fn image(&self, zxid: Zxid) -> PathBuf {
@@ -93,8 +107,7 @@ impl DataDir {
     pub fn clean_temporaries(&self) -> Result<Vec<PathBuf>> {
         let mut removed = Vec::new();
         for name in self.names()? {
-            let is_ours = name == CONTROL_TEMP
-                || name == IMPORTED_TEMP
+            let is_ours = [CONTROL_TEMP, IDENTITY_TEMP, IMPORTED_TEMP].contains(&name.as_str())
                 || name.strip_suffix(TEMP_SUFFIX).is_some_and(|name| parse_image_name(name).is_some());
             if is_ours {
                 let path = self.path.join(&name);
@@ -177,6 +190,8 @@ const IMPORTED: &str = "version-2.imported";
 const IMPORTED_TEMP: &str = "version-2.imported.tmp";
 const CONTROL: &str = "control";
 const CONTROL_TEMP: &str = "control.tmp";
+const IDENTITY: &str = "identity";
+const IDENTITY_TEMP: &str = "identity.tmp";
 const IMAGE_PREFIX: &str = "image.";
 const TEMP_SUFFIX: &str = ".tmp";
 
@@ -227,8 +242,16 @@ mod tests {
     fn images_are_listed_newest_first_and_only_our_temporaries_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(dir.path());
-        let kept = ["image.0000000000000003", "image.000000010000000a", "control", "myid", "other.tmp", "image.ff.tmp"];
-        let temps = ["control.tmp", "image.0000000000000007.tmp"];
+        let kept = [
+            "image.0000000000000003",
+            "image.000000010000000a",
+            "control",
+            "identity",
+            "myid",
+            "other.tmp",
+            "image.ff.tmp",
+        ];
+        let temps = ["control.tmp", "identity.tmp", "image.0000000000000007.tmp"];
         for name in kept.iter().chain(&temps) {
             fs::write(dir.path().join(name), b"x").unwrap();
         }

@@ -230,4 +230,14 @@ mod tests {
         assert!(begun.elapsed() >= 2 * NAP_MAX, "two looks within the pause let it go on");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
+
+    #[test]
+    fn a_piece_that_is_much_less_than_the_disk_is_given_at_a_time_has_its_pause_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = GrowingFile::create(Box::new(RealDisk), dir.path(), Zxid(1)).unwrap();
+        file.keep_to(Arc::new(Stops(AtomicUsize::new(1))));
+        file.append(&[7; 1 << 10]).unwrap();
+        // The one look is that before the pause, which ends it at once.
+        assert!(matches!(file.smooth(), Err(Error::GivenUp { .. })));
+    }
 }

@@ -1,8 +1,8 @@
 //! The rkyv image and the control file: what a server finds of its state when it starts, beside the log.
 //!
-//! Owns the names in the data directory ([`dirs`]), the control file ([`control`]), and the image of the whole tree at one zxid:
+//! Owns the names in the data directory ([`dirs`]), the control file ([`control`]), the identity ([`identity`]), and the image of the whole tree at one zxid:
 //! of format version 2 ([`base`]), served in place, and of version 1 ([`image`]), one file that is loaded. [`fault`]
-//! names the file behind a fault on a mapped page. It must never know the tree's rules, the network or the log's bytes, and never
+//! names the file behind a fault on a mapped page. [`store`] changes which image and log are in force. It must never know the tree's rules, the network or the log's bytes, and never
 //! change a published file in place. It fails with [`Error`], which names file, offset, zxid and segment. A mistake would be caught by `tests/flips.rs` and `tests/base_flips.rs` (no damaged byte passes), `tests/base_crash.rs` (the disk
 //! frozen at every step), `tests/base_round_trip.rs`, and the committed files in `tests/fixtures`.
 //!
@@ -19,13 +19,16 @@ mod error;
 pub mod fault;
 mod growing;
 mod header;
+pub mod identity;
 pub mod image;
 mod retention;
+pub mod store;
 pub mod version_2;
 
-pub use control::{Control, ImageRef};
+pub use control::{Control, ControlFile, ImageRef};
 pub use dirs::DataDir;
 pub use error::{Damage, Error, Result};
+pub use identity::Identity;
 pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, verify};
 pub use retention::purge;
 

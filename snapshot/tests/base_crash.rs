@@ -13,6 +13,7 @@ use base_model::{Model, Random, SMALL, open};
 use model_disk::{ModelDisk, Survivors};
 use proto::Zxid;
 use ringkeeper_snapshot::base::{Base, BaseWriter, CarryPlan, NodeChange, Place, PublishedBase, verify};
+use ringkeeper_snapshot::control::CONTROL_BYTES;
 use ringkeeper_snapshot::disk::Disk as _;
 use ringkeeper_snapshot::{Control, DataDir, Error, ImageRef, Result};
 
@@ -125,7 +126,7 @@ fn a_full_disk_leaves_the_old_state_and_nothing_else() {
         assert!(error.to_string().contains("free space"), "{error}");
         assert_eq!(disk.contents(), before, "{room} bytes of room");
     }
-    for room in 0..256 {
+    for room in 0..CONTROL_BYTES {
         let disk = scene.disk();
         disk.fill_up_after(room);
         let error = control(NEW).replace_on(&disk, scene.dir.path()).unwrap_err();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proto::{Epoch, ServerId, Zxid};
-use ringkeeper_snapshot::control::CONTROL_BYTES;
+use ringkeeper_snapshot::control::{CONTROL_BYTES, Former, Spans};
 use ringkeeper_snapshot::{Control, Error, ImageRef};
 
 fn sample() -> Control {
@@ -19,6 +19,10 @@ fn sample() -> Control {
         log_generation: 5,
         log_cut: Some(Zxid(0x8_0000_2000)),
         history_zxid: Zxid(0x8_0000_1fff),
+        former: Some(Former { image: Some(ImageRef::at(Zxid(0x7_0000_0001))), log_generation: 3 }),
+        spans: Spans::new(Zxid(0x6_0000_0002), [(Epoch(6), 9), (Epoch(7), 1), (Epoch(8), 0x1234)]),
+        is_whole: false,
+        has_voted: true,
     }
 }
 
@@ -70,34 +74,57 @@ fn a_huge_file_is_not_read_into_memory() {
 #[test]
 fn a_newer_format_is_refused_with_what_to_do() {
     let mut bytes = sample().encode();
-    bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
     seal(&mut bytes);
     let error = Control::decode(&bytes, Path::new("/data/control")).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     assert!(error.to_string().contains("/data/control") && error.to_string().contains("newer version"), "{error}");
 }
 
 #[test]
 fn fields_that_contradict_each_other_are_refused_although_the_checksum_holds() {
     // Offsets by the table in `control.rs`.
-    let unknown_flag = (16, 8_u8);
-    let absent_image_with_a_name = (16, 1 | 4);
-    let absent_cut_with_a_zxid = (16, 1 | 2);
+    let flags = 1 | 2 | 4 | 8 | 16 | 32 | 64_u8;
+    let unknown_flag = (16, flags | 128);
+    let absent_image_with_a_name = (16, flags & !2);
+    let absent_cut_with_a_zxid = (16, flags & !4);
+    let absent_former_with_a_log = (16, flags & !8);
+    let absent_former_image_with_a_zxid = (16, flags & !16);
     let longer_name = (20, 23);
     let endless_name = (23, 1);
     let other_zxid = (80, 0x35);
     let foreign_name = (88, b'/');
     let more_after_the_name = (88 + 40, 1);
-    let padding = (200, 1);
+    let floor_above_the_first_span = (168, 10);
+    let floor_of_another_epoch = (172, 5);
+    let more_spans = (176, 4);
+    let no_spans_with_a_floor = (176, 0);
+    let endless_spans = (177, 1);
+    let between = (180, 1);
+    let an_epoch_twice = (192, 6);
+    let spans_that_end_elsewhere = (204, 0x35);
+    let more_after_the_spans = (208, 1);
+    let padding = (900, 1);
     for (at, value) in [
         unknown_flag,
         absent_image_with_a_name,
         absent_cut_with_a_zxid,
+        absent_former_with_a_log,
+        absent_former_image_with_a_zxid,
         longer_name,
         endless_name,
         other_zxid,
         foreign_name,
         more_after_the_name,
+        floor_above_the_first_span,
+        floor_of_another_epoch,
+        more_spans,
+        no_spans_with_a_floor,
+        endless_spans,
+        between,
+        an_epoch_twice,
+        spans_that_end_elsewhere,
+        more_after_the_spans,
         padding,
     ] {
         let mut bytes = sample().encode();
@@ -111,10 +138,30 @@ fn fields_that_contradict_each_other_are_refused_although_the_checksum_holds() {
 
 #[test]
 fn a_name_without_an_image_is_refused() {
-    let mut bytes = Control { image: None, ..sample() }.encode();
+    let mut bytes = Control { image: None, spans: None, ..sample() }.encode();
     bytes[20] = 1;
     seal(&mut bytes);
     assert!(matches!(Control::decode(&bytes, Path::new("control")), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn of_many_spans_the_newest_are_kept_and_the_floor_rises() {
+    let ends: Vec<_> = (1..=u32::try_from(Spans::COUNT_MAX).unwrap() + 3).map(|epoch| (Epoch(epoch), 5)).collect();
+    let spans = Spans::new(Zxid::new(Epoch(1), 2), ends.clone()).unwrap();
+    assert_eq!(spans.ends(), &ends[3..]);
+    assert_eq!(spans.floor(), Zxid::new(Epoch(4), 0));
+    let few = Spans::new(Zxid::new(Epoch(1), 2), ends[..3].iter().copied()).unwrap();
+    assert_eq!((few.floor(), few.last()), (Zxid::new(Epoch(1), 2), Zxid::new(Epoch(3), 5)));
+    assert_eq!(Spans::new(Zxid::ZERO, []), None);
+    assert_eq!(Spans::new(Zxid::ZERO, [(Epoch(0), 1), (Epoch(0), 2)]), None);
+}
+
+#[test]
+fn the_committed_file_of_format_version_2_is_read_and_written_to_the_byte() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/control-v2.bin");
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(Control::decode(&bytes, &path).unwrap(), sample());
+    assert_eq!(sample().encode(), bytes);
 }
 
 proptest! {
@@ -123,8 +170,14 @@ proptest! {
         ids in (any::<i64>(), any::<Option<u128>>()),
         epochs in any::<(u32, u32)>(),
         zxids in any::<(Option<u64>, u64, Option<u64>, u64)>(),
+        former in any::<Option<(Option<u64>, u64)>>(),
+        older in prop::collection::btree_map(0_u32..1_000, any::<u32>(), 0..100),
+        flags in any::<(bool, bool)>(),
     ) {
         let (image, log_generation, log_cut, history) = zxids;
+        let last = Zxid(image.unwrap_or(0));
+        let ends = older.into_iter().map(|(epoch, counter)| (Epoch(epoch), counter));
+        let ends: Vec<_> = ends.filter(|(epoch, _)| *epoch < last.epoch()).chain([(last.epoch(), last.counter())]).collect();
         let control = Control {
             server_id: ServerId(ids.0),
             ensemble_id: ids.1,
@@ -134,7 +187,12 @@ proptest! {
             log_generation,
             log_cut: log_cut.map(Zxid),
             history_zxid: Zxid(history),
+            former: former.map(|(image, log_generation)| Former { image: image.map(|zxid| ImageRef::at(Zxid(zxid))), log_generation }),
+            spans: Spans::new(Zxid::new(ends[0].0, 0), ends),
+            is_whole: flags.0,
+            has_voted: flags.1,
         };
+        assert!(control.spans.as_ref().is_some_and(|spans| spans.ends().len() <= Spans::COUNT_MAX));
         prop_assert_eq!(Control::decode(&control.encode(), Path::new("control")).unwrap(), control);
     }
 

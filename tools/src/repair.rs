@@ -124,10 +124,17 @@ fn sync(path: &Path) -> Result<(), Failure> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Failure::io("sync", path))
 }
 
+/// A member of an ensemble that has lost txns must not vote as if it had never had them (law 10): it takes a whole state from its leader.
+fn is_whole_after(control: &Control, plan: &RepairPlan) -> bool {
+    control.is_whole && (!control.has_voted || matches!(plan.lost, Lost::Nothing))
+}
+
 /// The control file first: until the log is cut too its damage refuses every start, and the repair can be asked for again.
 fn cut(place: &Place, control: &Control, plan: &RepairPlan) -> Result<(), Failure> {
-    if control.history_zxid.0 > plan.kept_zxid {
-        Control { history_zxid: Zxid(plan.kept_zxid), ..control.clone() }.replace(&place.dir)?;
+    let history_zxid = control.history_zxid.min(Zxid(plan.kept_zxid));
+    let noted = Control { history_zxid, is_whole: is_whole_after(control, plan), ..control.clone() };
+    if noted != *control {
+        noted.replace(&place.dir)?;
     }
     let log_dir = place.log_dir();
     let mut disk = UringDisk::open(&log_dir, UringOptions::default()).map_err(Failure::io("open", &log_dir))?;
@@ -144,6 +151,11 @@ fn tell(place: &Place, control: &Control, plan: &RepairPlan) {
             println!("LOST: the txns of zxids {} to {} at least", kept.next(), Zxid(known));
         }
         Lost::Unknown => println!("LOST: the txns after zxid {kept}, as many as the damaged part held"),
+    }
+    if control.is_whole && !is_whole_after(control, plan) {
+        println!(
+            "this server was a member of an ensemble: it does not vote before it has taken a whole state from its leader"
+        );
     }
     for file in &plan.removes {
         println!("removed {}", place.log_dir().join(file).display());

@@ -87,7 +87,8 @@ pub enum Input<'a> {
         /// What the log ends with. Another zxid than was asked for means that the log never had that one.
         last: Zxid,
     },
-    /// [`Action::Cut`] cannot be done, or what was recovered has turned out to be damaged: the peer starts anew, and says -1 from now on.
+    /// [`Action::Cut`] cannot be done, or what was recovered has turned out to be damaged: the peer looks anew, and says -1 from now on. A cut that is under
+    /// way has come to its end with it: no [`Input::IsCut`] follows. Of a standalone server it is the end.
     HistoryLost,
 
     // The own disk. These are stepped before what waits for them is sent.
@@ -153,14 +154,17 @@ pub enum Action {
     /// Until then nothing more of the leader's link is stepped.
     Cut(Zxid),
     /// The bytes that follow on the link are a state; [`Input::SnapTaken`] answers, and until then nothing more of this link is stepped. The
-    /// state begins a log of its own: what is appended from then on follows it. What was is in force until [`Action::Adopt`].
+    /// state begins a log of its own: what is appended from then on follows it. What was is in force until [`Action::Adopt`]. However long it takes, nothing
+    /// is timed here: the caller sees whether anything comes, and ends the link ([`Input::Lost`]) if for initLimit nothing does.
     TakeSnap(LinkId),
     /// The state that was taken, and the log after it, come into force by the same replace of the control file as the epochs of the
-    /// [`Action::WriteEpochs`] that follows. What was is kept: the leader is not established yet, and the next one may want a cut below the state.
+    /// [`Action::WriteEpochs`] that follows. What was is kept: the leader is not established yet, and the next one may want a cut below the state. It is
+    /// also what is shown, until an [`Action::Commit`] reaches into the state, maybe under another leader.
     Adopt,
     /// The state that was to be taken, or was taken and not adopted, and what was appended after it, are nobody's. What was is this server's still.
     Discard,
-    /// What was kept since [`Action::Adopt`] may go: a quorum has this server's history.
+    /// What was kept since [`Action::Adopt`], if anything is, may go: a quorum has this server's history. It may be of an earlier leader's state, and of
+    /// an earlier process.
     Release,
 
     /// Send a learner what it lacks, beside the core; [`Input::Synced`] answers.

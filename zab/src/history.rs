@@ -46,6 +46,22 @@ impl History {
         History { floor: base, spans: vec![Span { epoch: base.epoch(), last: base.counter() }] }
     }
 
+    /// The one that [`History::spans`] listed, above this floor; none if they are not such a list.
+    #[must_use]
+    pub fn of_spans(floor: Zxid, spans: &[(Epoch, u32)]) -> Option<History> {
+        let (oldest, last) = spans.first()?;
+        let is_floor = floor.epoch() == *oldest && floor.counter() <= *last;
+        if !is_floor || !spans.is_sorted_by(|older, newer| older.0 < newer.0) || spans.len() > SPANS_MAX {
+            return None;
+        }
+        Some(History { floor, spans: spans.iter().map(|&(epoch, last)| Span { epoch, last }).collect() })
+    }
+
+    /// The newest counter of each epoch that has one, oldest epoch first: with the floor, all that it knows.
+    pub fn spans(&self) -> impl ExactSizeIterator<Item = (Epoch, u32)> + '_ {
+        self.spans.iter().map(|span| (span.epoch, span.last))
+    }
+
     /// The end: the last txn, or the base.
     #[must_use]
     pub fn last(&self) -> Zxid {
@@ -229,6 +245,24 @@ mod tests {
         history.cut(z(2, 0));
         assert_eq!(history.last(), z(2, 0));
         assert!(history.is_next(z(2, 1)));
+    }
+
+    #[test]
+    fn its_spans_make_it_again() {
+        let spans: Vec<_> = history().spans().collect();
+        assert_eq!(spans, [(Epoch(1), 6), (Epoch(2), 3), (Epoch(4), 1)]);
+        assert_eq!(History::of_spans(z(1, 4), &spans), Some(history()));
+        assert_eq!(History::of_spans(z(3, 0), &[(Epoch(3), 0)]), Some(History::new(z(3, 0))));
+    }
+
+    #[test]
+    fn what_is_no_list_of_spans_makes_none() {
+        let spans = [(Epoch(1), 6), (Epoch(2), 3)];
+        assert_eq!(History::of_spans(z(1, 4), &[]), None);
+        assert_eq!(History::of_spans(z(1, 7), &spans), None, "the floor lies above the first span");
+        assert_eq!(History::of_spans(z(0, 0), &spans), None, "the floor's epoch has no span");
+        assert_eq!(History::of_spans(z(2, 0), &[spans[1], spans[0]]), None, "the epochs go back");
+        assert_eq!(History::of_spans(z(2, 0), &[spans[1], spans[1]]), None, "an epoch comes twice");
     }
 
     #[test]

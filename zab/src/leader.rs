@@ -7,6 +7,7 @@
 mod link;
 mod sync;
 
+use crate::election::Vote;
 use crate::event::{Action, Cause, Epochs, Input, LinkEnd, LinkId, Message, Ms};
 use crate::server::{EPOCH_END, Server};
 use link::{Link, Stage};
@@ -48,6 +49,8 @@ pub(crate) struct Leader {
     learners: BTreeMap<LinkId, Link>,
     /// Who has promised the epoch. A promise holds without the link.
     promised: BTreeSet<ServerId>,
+    /// Voters that look again since the office began, and have not come back.
+    gone: BTreeSet<ServerId>,
     /// Are the own history and current epoch durable?
     is_own_durable: bool,
     /// The last proposal, or (epoch, 0).
@@ -71,6 +74,19 @@ enum Phase {
     Broadcast,
 }
 
+/// A learner, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnerSeen {
+    /// Its link.
+    pub link: LinkId,
+    /// Who it is, as it has said.
+    pub server: ServerId,
+    /// Does it observe?
+    pub is_observer: bool,
+    /// Does it take part in the broadcast?
+    pub is_in_step: bool,
+}
+
 /// Leaving office, and why.
 pub(crate) type Leaves = Result<(), Cause>;
 
@@ -83,9 +99,10 @@ impl Leader {
             epoch: Epoch::default(),
             learners: BTreeMap::new(),
             promised: BTreeSet::new(),
+            gone: BTreeSet::new(),
             is_own_durable: false,
             proposed: server.last(),
-            ping_at: now + server.options.tick_ms / 2,
+            ping_at: now + server.options.ping_ms(),
         };
         for Held { link, hello, .. } in held {
             leader.accept(now, server, link, out);
@@ -126,6 +143,24 @@ impl Leader {
         if self.is_over(server) { Err(Cause::EpochIsOver) } else { Ok(()) }
     }
 
+    /// A vote on the election port. Before the office is established it may show that no quorum is left which it could be established with: a voter
+    /// that looks in a newer round has left, and joins a leader again only where a quorum is in office without it; one without a link that cannot be
+    /// reached does not come either. Java waits for initLimit.
+    ///
+    /// # Errors
+    /// If so.
+    pub(crate) fn voted(&mut self, server: &Server, from: ServerId, vote: &Vote) -> Leaves {
+        let has_left = vote.state == ServerState::Looking && vote.round > server.election.round();
+        let is_here = |id: ServerId| id == server.me() || self.learners.values().any(|link| link.server == Some(id));
+        if self.is_serving() || !has_left || is_here(from) {
+            return Ok(());
+        }
+        self.gone.insert(from);
+        let may_come = |id: ServerId| !self.gone.contains(&id) && !server.election.is_down(id);
+        let rest = server.ensemble.voters().filter(|&id| is_here(id) || may_come(id));
+        if server.ensemble.is_quorum(rest) { Ok(()) } else { Err(Cause::NotEstablished) }
+    }
+
     /// Closes the links: the office ends.
     pub(crate) fn end(self, out: &mut Vec<Action>) {
         out.extend(self.learners.into_keys().map(|link| Action::Close(link, LinkEnd::NotLeading)));
@@ -133,6 +168,19 @@ impl Leader {
 
     pub(crate) const fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Those that have said who they are.
+    pub(crate) fn learners(&self) -> impl Iterator<Item = LearnerSeen> + '_ {
+        self.learners.iter().filter_map(|(link, learner)| {
+            let is_in_step = learner.stage == Stage::UpToDate;
+            Some(LearnerSeen { link: *link, server: learner.server?, is_observer: learner.is_observer, is_in_step })
+        })
+    }
+
+    /// What a learner that takes part knows to be committed.
+    pub(crate) fn told(&self, link: LinkId) -> Option<Zxid> {
+        self.learners.get(&link).filter(|learner| learner.stage == Stage::UpToDate).map(|learner| learner.told)
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -219,6 +267,7 @@ impl Leader {
         let epoch_is_known = matches!(self.phase, Phase::Promises | Phase::Synchronization | Phase::Broadcast);
         let Some(learner) = self.learners.get_mut(&link) else { return };
         learner.introduce(now, hello);
+        self.gone.remove(&hello.server);
         if epoch_is_known {
             learner.stage = Stage::Asked;
             out.push(Action::Send(link, Message::LeaderInfo(self.epoch)));
@@ -261,6 +310,8 @@ impl Leader {
 
     fn epochs_durable(&mut self, now: Ms, server: &mut Server, out: &mut Vec<Action>) -> Leaves {
         match self.phase {
+            // Nothing has been said of this epoch yet; who has come meanwhile with a newer promise could never follow.
+            Phase::Accepting if server.promised_elsewhere > self.epoch => Err(Cause::NewerPromise),
             Phase::Accepting => {
                 self.enter(Phase::Promises, now);
                 self.promised.insert(server.me());
@@ -297,7 +348,9 @@ impl Leader {
             return Ok(());
         };
         learner.stage = Stage::Promised { last };
-        let voter = learner.server.filter(|id| !learner.is_observer && server.ensemble.is_voter(*id));
+        // A voter of weight 0 is in no quorum, so that nothing is committed of what it alone has; and it could not lead in this one's place.
+        let counts = |id: &ServerId| server.ensemble.is_voter(*id) && server.ensemble.weight(*id) > 0;
+        let voter = learner.server.filter(|id| !learner.is_observer && counts(id));
         // Whoever does not know what it had can promise nothing, nor forbid anything (law 10).
         if let (Phase::Promises, Some(voter), Some(current)) = (self.phase, voter, current)
             && last != LastZxid::NONE
@@ -355,6 +408,7 @@ impl Leader {
         self.enter(Phase::Broadcast, now);
         self.proposed = Zxid::new(self.epoch, 0);
         server.commit(server.last(), out);
+        server.release(out);
         server.election.in_office(ServerState::Leading, server.me(), self.epoch);
         out.push(Action::Lead(self.epoch));
         self.admit(now, server, out);
@@ -395,7 +449,7 @@ impl Leader {
         if now < self.ping_at {
             return Ok(());
         }
-        self.ping_at = now + server.options.tick_ms / 2;
+        self.ping_at = now + server.options.ping_ms();
         let silent: Vec<_> =
             self.learners.iter().filter(|(_, l)| l.is_silent(now, &server.options)).map(|(link, _)| *link).collect();
         for link in silent {
@@ -409,7 +463,8 @@ impl Leader {
         }
         let proposed = self.proposed.max(Zxid::new(self.epoch, 0));
         for (link, learner) in &self.learners {
-            if learner.is_pinged() && learner.has_room {
+            // Without room, too: it is one packet for each half of a tick, and an observer would say nothing otherwise and pass for dead.
+            if learner.is_pinged() {
                 out.push(Action::Send(*link, Message::Ping(proposed)));
             }
         }

@@ -320,7 +320,7 @@ impl Learner {
         if self.is_in_base(zxid) {
             return Ok(());
         }
-        if !server.history.is_next(zxid) {
+        if !server.history.is_next(zxid) || zxid.epoch() > self.epoch {
             return Err(Cause::Protocol("a PROPOSAL out of order"));
         }
         // What comes before NEWLEADER is acked by it, or right behind it.
@@ -378,8 +378,9 @@ impl Learner {
         } else {
             // The state may be older than what was shown before: the caller goes on from there.
             server.committed = server.committed.max(self.told);
-            out.extend([Action::Commit(self.told), Action::Release]);
+            out.push(Action::Commit(self.told));
         }
+        server.release(out);
         server.election.in_office(self.state(), self.leader, self.epoch);
         out.push(Action::Follow(link));
     }

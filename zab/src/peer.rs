@@ -5,9 +5,9 @@
 
 use crate::election::Vote;
 use crate::ensemble::Ensemble;
-use crate::event::{Action, Cause, Epochs, Input, LinkEnd, Ms};
+use crate::event::{Action, Cause, Epochs, Input, LinkEnd, LinkId, Ms};
 use crate::history::History;
-use crate::leader::{Held, Hello, Leader, Leaves};
+use crate::leader::{Held, Hello, Leader, LearnerSeen, Leaves};
 use crate::learner::Learner;
 use crate::server::{PeerOptions, Positions, Server, Start};
 use proto::election::ServerState;
@@ -62,7 +62,7 @@ impl Peer {
     /// A server of an ensemble. It begins to look for a leader with the first [`Peer::step`].
     ///
     /// # Panics
-    /// If more is committed than there is.
+    /// If more is committed than there is, or if links are held for no longer than an election waits.
     #[must_use]
     pub fn new(options: PeerOptions, ensemble: Ensemble, start: Start) -> Peer {
         let server = Server::new(options, ensemble, start);
@@ -82,7 +82,7 @@ impl Peer {
             }
             Input::HistoryLost => return self.history_lost(now, out),
             Input::Forgot(zxid) => self.server.forgot = self.server.forgot.max(zxid),
-            Input::Purged(zxid) => self.server.history.raise_floor(zxid),
+            Input::Purged(zxid) => self.server.purged(zxid),
             Input::Voted { from, vote } => return self.voted(now, from, vote, out),
             Input::Reachable { server, is_up } => {
                 let Server { election, ensemble, .. } = &mut self.server;
@@ -151,6 +151,15 @@ impl Peer {
         Positions { proposed, durable: self.server.durable, committed: self.server.committed }
     }
 
+    /// Up to where a learner that takes part in this leader's broadcast has been told what is committed.
+    #[must_use]
+    pub fn told(&self, link: LinkId) -> Option<Zxid> {
+        match &self.role {
+            Role::Leading(leader) => leader.told(link),
+            _ => None,
+        }
+    }
+
     /// What it does.
     #[must_use]
     pub fn role(&self) -> Office {
@@ -179,6 +188,21 @@ impl Peer {
                 is_serving: learner.is_serving(),
             },
         }
+    }
+
+    /// The time that a learner has to get in step, in ms: of what is not timed here the caller sees to it that something moves in it.
+    #[must_use]
+    pub fn init_ms(&self) -> Ms {
+        self.server.options.init_ms()
+    }
+
+    /// The learners of this leader that have said who they are.
+    pub fn learners(&self) -> impl Iterator<Item = LearnerSeen> + '_ {
+        let leader = match &self.role {
+            Role::Leading(leader) => Some(leader),
+            _ => None,
+        };
+        leader.into_iter().flat_map(Leader::learners)
     }
 
     /// The epochs on disk.
@@ -241,19 +265,23 @@ impl Peer {
     }
 
     fn voted(&mut self, now: Ms, from: ServerId, vote: Vote, out: &mut Vec<Action>) {
-        match &self.role {
+        let mut leaves = Ok(());
+        match &mut self.role {
             Role::Alone => return,
             // What is said now must not be lost, and cannot be answered yet.
             Role::Draining if self.server.ensemble.member(from).is_some() => {
                 self.votes.insert(from, vote);
             }
             Role::Draining => {}
-            _ => {
+            role => {
                 let Server { election, ensemble, .. } = &mut self.server;
                 election.voted(now, ensemble, from, vote, out);
+                if let Role::Leading(leader) = role {
+                    leaves = leader.voted(&self.server, from, &vote);
+                }
             }
         }
-        self.go_on(now, Ok(()), false, out);
+        self.go_on(now, leaves, false, out);
     }
 
     /// Acts on the outcome of the election, if there is one.
@@ -381,6 +409,19 @@ mod tests {
             out = said(&mut peer, Input::EpochsDurable(epochs));
         }
         peer
+    }
+
+    #[test]
+    #[should_panic(expected = "links are held for 200 ms")]
+    fn links_are_held_for_longer_than_an_election_waits() {
+        let start = Start {
+            epochs: Epochs::default(),
+            history: History::new(Zxid::ZERO),
+            committed: Zxid::ZERO,
+            is_whole: true,
+        };
+        let options = PeerOptions { held_ms_max: 200, ..PeerOptions::new(ServerId(1)) };
+        drop(Peer::new(options, Ensemble::default(), start));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct PeerOptions {
     pub learners_max: usize,
     /// Links that are kept while it is not known who leads; of more the oldest is closed.
     pub held_max: usize,
-    /// For how long, in ms.
+    /// For how long, in ms. More than an election waits with a quorum in hand: whoever comes has ended its wait, and this server's may have begun with that
+    /// one's last vote.
     pub held_ms_max: Ms,
     /// Of the election.
     pub election: ElectionOptions,
@@ -52,6 +53,11 @@ impl PeerOptions {
     /// Time to get in step, in ms.
     pub(crate) const fn init_ms(&self) -> Ms {
         self.init_limit * self.tick_ms
+    }
+
+    /// From one PING to the next, in ms.
+    pub(crate) fn ping_ms(&self) -> Ms {
+        (self.tick_ms / 2).max(1)
     }
 
     /// Silence that is borne, in ms.
@@ -105,6 +111,8 @@ pub(crate) struct Server {
     pub is_whole: bool,
     /// What is in force while a state is taken, and until it is adopted.
     pub former: Option<Former>,
+    /// What an adopted state took the place of may be on disk still. Of what was before this process nothing is known.
+    keeps: bool,
     /// The newest epoch that any server has said to have promised.
     pub promised_elsewhere: Epoch,
 }
@@ -131,6 +139,8 @@ impl Server {
         let Start { epochs, history, committed, is_whole } = start;
         let last = history.last();
         assert!(committed <= last, "{committed} is committed, and the history ends with {last}");
+        let (held_ms, wait_ms) = (options.held_ms_max, options.election.finalize_wait_ms);
+        assert!(held_ms > wait_ms, "links are held for {held_ms} ms, and an election may wait for {wait_ms} ms");
         let accepted = epochs.accepted.max(epochs.current);
         Server {
             election: Election::new(options.me, options.election),
@@ -145,6 +155,7 @@ impl Server {
             committed,
             is_whole,
             former: None,
+            keeps: true,
             promised_elsewhere: Epoch::default(),
         }
     }
@@ -212,7 +223,15 @@ impl Server {
         self.durable = self.durable.max(after);
         if adopts {
             self.former = None;
+            self.keeps = true;
             self.is_whole = true;
+        }
+    }
+
+    /// A quorum has this server's history.
+    pub(crate) fn release(&mut self, out: &mut Vec<Action>) {
+        if std::mem::take(&mut self.keeps) {
+            out.push(Action::Release);
         }
     }
 
@@ -234,6 +253,11 @@ impl Server {
         self.durable = self.last();
         self.forgot = self.forgot.min(self.last());
         last == to || (to.counter() == 0 && last < to)
+    }
+
+    /// The log was purged up to here: that of the history in force, while a state that is to take its place is on its way.
+    pub(crate) fn purged(&mut self, floor: Zxid) {
+        self.former.as_mut().map_or(&mut self.history, |former| &mut former.history).raise_floor(floor);
     }
 
     /// A state is about to be taken.

@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proto::{ConfigVersion, ServerId};
 use ringkeeper_zab::ensemble::{
-    Draft, Ensemble, EnsembleError, LineError, Member, MemberError, SERVERS_MAX, TEXT_BYTES_MAX,
+    Draft, Ensemble, EnsembleError, GroupId, LineError, Member, MemberError, SERVERS_MAX, TEXT_BYTES_MAX,
 };
 
 /// One question to the real classes and their answer; see `tests/reference/EnsembleTexts.java`.
@@ -131,8 +131,10 @@ fn wrong_texts_say_what_is_wrong() {
         ),
         (&format!("{two}server.02=c:1:2"), line(LineError::Twice("server.02".into()))),
         (&format!("{two}tickTime=2000"), line(LineError::Key("tickTime".into()))),
-        (&format!("{two}server.-1=c:1:2"), line(LineError::Key("server.-1".into()))),
-        (&format!("{two}server.{}=c:1:2", i64::MAX), line(LineError::Key(format!("server.{}", i64::MAX)))),
+        (&format!("{two}server.-1=c:1:2"), line(LineError::ServerId("server.-1".into()))),
+        (&format!("{two}server.{}=c:1:2", i64::MAX), line(LineError::ServerId(format!("server.{}", i64::MAX)))),
+        (&format!("{two}weight.x=1"), line(LineError::ServerId("weight.x".into()))),
+        (&format!("{two}group.x=1"), line(LineError::GroupId("group.x".into()))),
         (&format!("{two}server.3"), line(LineError::Member(MemberError::Form))),
         (&format!("{two}server.3=c:1:1"), line(LineError::Member(MemberError::SamePort(1)))),
         (&format!("{two}group.1=1:2:"), line(LineError::Group)),
@@ -142,8 +144,8 @@ fn wrong_texts_say_what_is_wrong() {
         (&format!("{two}version="), line(LineError::Version)),
         (&format!("{two}group.1=1"), EnsembleError::NoGroup(ServerId(2))),
         (&format!("{two}weight.1=1"), EnsembleError::NoGroup(ServerId(1))),
-        (&format!("{two}group.1=1:2\ngroup.2=2"), EnsembleError::TwoGroups(ServerId(2))),
-        (&format!("{two}group.1=1:2:2"), EnsembleError::TwoGroups(ServerId(2))),
+        (&format!("{two}group.2=2\ngroup.1=1:2"), EnsembleError::TwoGroups { server: ServerId(2), group: GroupId(2) }),
+        (&format!("{two}group.1=1:2:2"), EnsembleError::TwoGroups { server: ServerId(2), group: GroupId(1) }),
         (&format!("{two}group.1=1:2:3"), EnsembleError::NoWeight(ServerId(3))),
     ];
     for (text, error) in table {

@@ -50,6 +50,7 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
     let mut same = entries.len() == sent.len();
     let mut put_in_bytes = 0;
     for entry in entries {
+        let is_replaced = entry.is_replaced();
         let scheme = entry.scheme.ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
             same = false;
@@ -67,10 +68,18 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
             continue;
         }
         // A scheme that nobody knows is refused before its id is looked at.
-        let is_valid = rules.id_rule(scheme).ok_or(ErrorCode::InvalidAcl)?;
+        let is_valid = rules.id_rule(&scheme).ok_or(ErrorCode::InvalidAcl)?;
         let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-        if !is_valid(id) {
+        if !is_valid(&id) {
             return Err(ErrorCode::InvalidAcl.into());
+        }
+        // U+FFFD may take three times the bytes that it stands for.
+        if is_replaced {
+            same = false;
+            put_in_bytes += scheme.len() + id.len() + ACL_ENTRY_BYTES;
+            if put_in_bytes > ACL_BYTES_MAX {
+                return Err(AclRefused::TooLarge);
+            }
         }
         acl.push(Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() });
     }
@@ -85,28 +94,29 @@ pub(crate) fn fix_acl(rules: &AuthRules, sent: &AclVec<'_>, ids: &[AuthId]) -> R
 /// The entries, each once, where it first stood. Java compares permissions, scheme and id in that order, and trips over a null that it has to
 /// compare. It does so pair by pair; here each entry is looked up once, since this is the core's time.
 pub(super) fn without_duplicates<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
-    let mut entries: Vec<AclRef<'a>> = Vec::with_capacity(sent.len());
+    let all: Vec<AclRef<'a>> = sent.iter().collect();
+    let mut is_first = Vec::with_capacity(all.len());
     let mut perms_seen: AHashSet<Perms> = AHashSet::new();
     let mut schemes_seen: AHashSet<(Perms, &str)> = AHashSet::new();
     let mut ids_seen: AHashSet<(Perms, &str, &str)> = AHashSet::new();
-    for entry in sent.iter() {
-        if perms_seen.contains(&entry.perms) {
-            let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
-            if schemes_seen.contains(&(entry.perms, scheme)) {
-                let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-                if ids_seen.contains(&(entry.perms, scheme, id)) {
-                    continue;
-                }
+    for AclRef { perms, scheme, id } in &all {
+        let (scheme, id) = (scheme.as_deref(), id.as_deref());
+        let mut is_known = perms_seen.contains(perms);
+        if is_known {
+            let scheme = scheme.ok_or(ErrorCode::MarshallingError)?;
+            is_known = schemes_seen.contains(&(*perms, scheme));
+            if is_known {
+                is_known = ids_seen.contains(&(*perms, scheme, id.ok_or(ErrorCode::MarshallingError)?));
             }
         }
-        perms_seen.insert(entry.perms);
-        if let Some(scheme) = entry.scheme {
-            schemes_seen.insert((entry.perms, scheme));
-            if let Some(id) = entry.id {
-                ids_seen.insert((entry.perms, scheme, id));
+        is_first.push(!is_known);
+        perms_seen.insert(*perms);
+        if let Some(scheme) = scheme {
+            schemes_seen.insert((*perms, scheme));
+            if let Some(id) = id {
+                ids_seen.insert((*perms, scheme, id));
             }
         }
-        entries.push(entry);
     }
-    Ok(entries)
+    Ok(all.into_iter().zip(is_first).filter_map(|(entry, is_first)| is_first.then_some(entry)).collect())
 }

@@ -17,7 +17,7 @@ use crate::tree::{AclId, Node};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ip::IpRange;
-use proto::{Acl, ErrorCode, Perms};
+use proto::{Acl, ErrorCode, Perms, java_text};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq as _;
@@ -160,7 +160,7 @@ impl AuthRules {
         match (scheme, self.digest, &self.ensemble_names) {
             (Some("ip"), ..) => Ok(vec![AuthId::of_address(peer)]),
             (Some("digest"), Some(hash), _) => {
-                let digest = digest_id(hash, &String::from_utf8_lossy(auth));
+                let digest = digest_id(hash, &java_text(auth));
                 let is_super =
                     self.super_digest.as_ref().is_some_and(|wanted| wanted.as_bytes().ct_eq(digest.as_bytes()).into());
                 let mut ids = Vec::new();

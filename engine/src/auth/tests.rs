@@ -41,10 +41,10 @@ fn pair_by_pair<'a>(sent: &AclVec<'a>) -> Result<Vec<AclRef<'a>>, ErrorCode> {
     let mut entries: Vec<AclRef<'a>> = Vec::new();
     'entries: for entry in sent.iter() {
         for before in entries.iter().filter(|before| before.perms == entry.perms) {
-            let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
-            if before.scheme == Some(scheme) {
-                let id = entry.id.ok_or(ErrorCode::MarshallingError)?;
-                if before.id == Some(id) {
+            let scheme = entry.scheme.as_ref().ok_or(ErrorCode::MarshallingError)?;
+            if before.scheme.as_ref() == Some(scheme) {
+                let id = entry.id.as_ref().ok_or(ErrorCode::MarshallingError)?;
+                if before.id.as_ref() == Some(id) {
                     continue 'entries;
                 }
             }

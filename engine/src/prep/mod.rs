@@ -87,6 +87,15 @@ impl Prep {
         }
     }
 
+    /// Nothing is on its way any more: goes on over this tree.
+    pub fn begin_anew(&mut self, tree: &Tree) {
+        self.pending.clear();
+        self.order.clear();
+        self.ephemerals.clear();
+        self.undo.clear();
+        self.digest = tree.digest();
+    }
+
     /// Appends the txn for a client's write to `out`. `Err`: it is an error txn, with this code.
     ///
     /// # Errors

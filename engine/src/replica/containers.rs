@@ -20,12 +20,11 @@ impl Replica {
         while now.mono_ms >= self.next_container_ms {
             let Some(path) = self.containers.pop_front() else { return };
             self.next_container_ms += pause_ms.max(1);
-            let zxid = self.next_zxid();
+            let Some(zxid) = self.peer.next_zxid() else { return };
             let origin = Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[] };
-            let start = self.current.bytes.len();
             // It may have got a child, or gone, since it was found.
-            if self.prep.delete_container(tree, &origin, &path, &mut self.current.bytes).is_ok() {
-                self.enter(zxid, start, Waiter::Nobody);
+            if self.prep.delete_container(tree, &origin, &path, self.current.bytes_mut()).is_ok() {
+                self.enter(now, zxid, Waiter::Nobody);
             }
         }
     }

@@ -1,32 +1,38 @@
-//! The replica: the ZAB peer with prep and sessions around it. It orders what the shards forward, hands txns to the log, and
-//! once they are committed applies them and fills the stream.
+//! The replica: the ZAB peer with prep and sessions around it. It orders what the shards forward, or hands it to the leader; it hands txns to the
+//! log, and once they are committed applies them and fills the stream.
 //!
-//! Owns the order of everything that is not a read: pending txns, replies that wait for them, session ownership and expiry. The
-//! consensus core drives it and it alone changes the tree. It must never do I/O or read a clock: each call brings the time. Every
-//! queue in it is bounded by [`Replica::is_full`], which the core asks before it takes more from a shard.
+//! Owns the order of everything that is not a read: pending txns, replies that wait for them, session ownership and expiry. What it does depends on the
+//! peer's role ([`Part`]): `requests` is a leader's (and a standalone server's) work for its own clients, `learners` for those of its learners, `follow` a
+//! learner's. Applying goes on in every role. The consensus core drives it ([`crate::turn`]) and it alone changes the tree. It must never do I/O or read a
+//! clock: each call brings the time. Every queue in it is bounded by [`Replica::is_full`], which the core asks before it takes more from a shard.
 
+mod applying;
 mod containers;
+mod figures;
+mod follow;
 mod forward;
+mod learners;
 mod requests;
+mod window;
 
+pub use figures::EnsembleFigures;
 pub use forward::{Forward, ForwardBatch};
+pub use window::{TxnBatch, Window};
 
-use crate::apply;
 use crate::auth::AuthId;
 use crate::excess::{ExcessCounts, Noted};
 use crate::log_room::{self, LogBudget, LogRoom};
 use crate::prep::{Origin, Prep, PrepOptions};
-use crate::session::{Sessions, password};
-use crate::stream::{Attachment, Detach, StreamBatch, StreamItem};
+use crate::session::Sessions;
+use crate::stream::{Attachment, StreamItem};
 use crate::tree::Tree;
-use proto::connect::ConnectResponse;
-use proto::txn::{Txn, TxnRecord};
+use follow::Following;
+use learners::Learners;
 use proto::{ErrorCode, ServerId, SessionId, Xid, Zxid};
 use requests::ClientRequest;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
-use zab::{Action, Input, Peer};
+use zab::{Action, Input, LinkId, Office, Peer};
 
 /// `hash` shows the digest at each zxid that this divides, as ZooKeeper does, so that servers can be compared.
 const DIGEST_EVERY: u64 = 128;
@@ -86,64 +92,41 @@ pub struct Now {
     pub wall_ms: i64,
 }
 
-/// Txns in the bytes of log and wire, several at once, in order.
-#[derive(Debug, Default)]
-pub struct TxnBatch {
-    bytes: Vec<u8>,
-    ends: Vec<(Zxid, usize)>,
-}
-
-impl TxnBatch {
-    /// The txns: zxid and bytes.
-    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |(zxid, end)| {
-            let bytes = self.bytes.get(start..*end).unwrap_or_default();
-            start = *end;
-            (*zxid, bytes)
-        })
-    }
-
-    /// Count of txns.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Are there none?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-}
-
 /// Who waits for a txn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiter {
-    /// Nobody: an expiry, a container.
+    /// Nobody: a container, a learner's request.
     Nobody,
+    /// Nobody; it ends a session whose time was over.
+    Expiry,
     /// A client, for the reply to its request.
     Client { to: Attachment, xid: Xid },
     /// A client, for its new session.
     Connect { to: Attachment, timeout_ms: i32, read_only: Option<bool> },
 }
 
+/// Something to say once the tree is at a zxid.
 #[derive(Debug)]
-enum Pending {
-    Txn {
-        zxid: Zxid,
-        bytes: Range<usize>,
-        waiter: Waiter,
-    },
-    /// Something to say once everything before it is applied.
-    Say(Box<StreamItem>),
+enum Say {
+    /// As it is.
+    Item(Box<StreamItem>),
     /// A reply without a txn of its own; its header carries the position at which it leaves.
-    Reply {
-        to: Attachment,
-        xid: Xid,
-        err: Option<ErrorCode>,
-        path: Option<Box<str>>,
-    },
+    Reply { to: Attachment, xid: Xid, err: Option<ErrorCode>, path: Option<Box<str>> },
+    /// This sync of this session, which the leader has answered, if no later txn of the session did.
+    Synced(SessionId, Xid),
+}
+
+/// What the replica does for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Nothing: there is no leader.
+    Looking,
+    /// It will lead, or follow on this link, once the tree shows all that is committed.
+    Begins(Option<LinkId>, Zxid),
+    /// Orders requests.
+    Leading,
+    /// Hands them to the leader.
+    Following(LinkId),
 }
 
 /// See the module.
@@ -151,15 +134,28 @@ enum Pending {
 pub struct Replica {
     options: ReplicaOptions,
     peer: Peer,
-    /// What the peer says is to be done, worked off at once.
+    /// A standalone server: nobody takes the peer's actions.
+    is_alone: bool,
+    /// What the peer says is to be done beside what is done here.
     actions: Vec<Action>,
+    part: Part,
     prep: Prep,
     sessions: Sessions,
-    pending: VecDeque<Pending>,
-    pending_bytes: usize,
-    /// The batch that grows now, and those that the log has, oldest first.
+    /// Txns that were handed to the log.
+    window: Window,
+    /// Those that were not yet.
     current: TxnBatch,
-    batches: VecDeque<Arc<TxnBatch>>,
+    /// What is to be applied: up to here.
+    committed: Zxid,
+    /// Who waits for which txn that was proposed here, oldest first.
+    waiters: VecDeque<(Zxid, Waiter)>,
+    /// What is to be said when, oldest first.
+    says: VecDeque<(Zxid, Say)>,
+    /// Bytes of the paths in it.
+    says_bytes: usize,
+    following: Following,
+    learners: Learners,
+    figures: EnsembleFigures,
     log_budget: LogBudget,
     containers: VecDeque<Arc<str>>,
     expired_count: u64,
@@ -168,25 +164,44 @@ pub struct Replica {
     digests: VecDeque<(Zxid, u64)>,
     next_container_check_ms: i64,
     next_container_ms: i64,
+    /// The window as it was before a state was taken that is not in force yet.
+    former_window: Option<Window>,
 }
 
 impl Replica {
-    /// A replica over a recovered tree. Every session of the tree gets its full timeout from now.
+    /// A standalone replica over a recovered tree. Every session of the tree gets its full timeout from now.
     #[must_use]
     pub fn new(options: ReplicaOptions, tree: &Tree, now: Now) -> Replica {
-        let mut sessions = Sessions::new(options.tick_ms, options.server, now.wall_ms);
-        for (id, timeout_ms) in tree.sessions() {
-            sessions.track(id, timeout_ms, now.mono_ms);
-        }
+        let mut replica = Replica::with_peer(options, Peer::standalone(tree.last_zxid()), tree, now);
+        replica.is_alone = true;
+        replica.committed = tree.last_zxid();
+        replica.begin_leading(tree, now);
+        replica
+    }
+
+    /// A member of an ensemble over a recovered tree, which may show more than is committed. Clients are served from the first [`StreamItem::Serving`] on.
+    #[must_use]
+    pub fn in_ensemble(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {
+        Replica::with_peer(options, peer, tree, now)
+    }
+
+    fn with_peer(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {
         Replica {
-            peer: Peer::standalone(tree.last_zxid()),
+            committed: peer.positions().committed,
+            peer,
+            is_alone: false,
             actions: Vec::new(),
+            part: Part::Looking,
             prep: Prep::new(options.prep.clone(), tree),
-            sessions,
-            pending: VecDeque::new(),
-            pending_bytes: 0,
+            sessions: Sessions::new(options.tick_ms, options.server, now.wall_ms),
+            window: Window::new(tree.last_zxid()),
             current: TxnBatch::default(),
-            batches: VecDeque::new(),
+            waiters: VecDeque::new(),
+            says: VecDeque::new(),
+            says_bytes: 0,
+            following: Following::default(),
+            learners: Learners::default(),
+            figures: EnsembleFigures::default(),
             log_budget: LogBudget::default(),
             containers: VecDeque::new(),
             expired_count: 0,
@@ -194,34 +209,148 @@ impl Replica {
             digests: VecDeque::new(),
             next_container_check_ms: now.mono_ms + options.container_check_ms,
             next_container_ms: now.mono_ms,
+            former_window: None,
             options,
         }
     }
 
+    // ---- the peer -------------------------------------------------------------------------------------------------------
+
+    /// Gives the peer an input. What it says about requests and commits is done here; all it says is for [`Replica::take_actions`] besides.
+    pub fn step(&mut self, now: Now, input: Input<'_>) {
+        let before = self.actions.len();
+        self.peer.step(now.mono_ms, input, &mut self.actions);
+        self.heed(now, before);
+    }
+
+    /// Says what the learners get of the turn's proposals and commits: once a turn, after [`Replica::take_appends`].
+    pub fn flush(&mut self, now: Now) {
+        let before = self.actions.len();
+        self.peer.flush(now.mono_ms, &mut self.actions);
+        self.heed(now, before);
+    }
+
+    /// What the peer says is to be done, in order.
+    pub fn take_actions(&mut self, into: &mut Vec<Action>) {
+        into.append(&mut self.actions);
+    }
+
+    /// The peer.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What this server does in the ensemble.
+    #[must_use]
+    pub fn office(&self) -> Office {
+        self.peer.role()
+    }
+
+    fn heed(&mut self, now: Now, before: usize) {
+        for at in before..self.actions.len() {
+            if let Some(action) = self.actions.get(at) {
+                self.figures.heed(action, now.mono_ms);
+            }
+            match self.actions.get(at) {
+                Some(Action::Commit(zxid)) => self.committed = *zxid,
+                Some(Action::Lead(_)) => self.part = Part::Begins(None, self.appended()),
+                Some(Action::Follow(link)) => self.part = Part::Begins(Some(*link), self.committed),
+                Some(Action::Look(_)) => self.look(),
+                _ => {}
+            }
+        }
+        if self.is_alone {
+            self.actions.clear();
+        }
+    }
+
+    /// There is no leader: nothing that waits has an answer from here.
+    fn look(&mut self) {
+        self.part = Part::Looking;
+        self.waiters.clear();
+        self.says.clear();
+        self.says_bytes = 0;
+        self.expiring = 0;
+        self.containers.clear();
+        self.sessions.clear();
+        self.following = Following::default();
+        self.learners = Learners::default();
+        self.says.push_back((Zxid::ZERO, Say::Item(Box::new(StreamItem::Serving(false)))));
+    }
+
+    /// Begins what the peer has said, as soon as the tree shows all that is committed. True if it did.
+    pub fn begin_part(&mut self, now: Now, tree: &Tree) -> bool {
+        let Part::Begins(link, from) = self.part else { return false };
+        if tree.last_zxid() < from {
+            return false;
+        }
+        match link {
+            None => self.begin_leading(tree, now),
+            Some(link) => self.part = Part::Following(link),
+        }
+        self.figures.serves(now.mono_ms, link.is_none());
+        self.say(StreamItem::Serving(true));
+        true
+    }
+
+    /// Every session of the tree gets its full timeout from now.
+    fn begin_leading(&mut self, tree: &Tree, now: Now) {
+        self.part = Part::Leading;
+        self.prep.begin_anew(tree);
+        for (id, timeout_ms) in tree.sessions() {
+            self.sessions.track(id, timeout_ms, now.mono_ms);
+        }
+    }
+
+    // ---- what comes in --------------------------------------------------------------------------------------------------
+
     /// Should the core stop taking requests until some have been applied?
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.pending.len() >= PENDING_MAX
-            || self.pending_bytes >= PENDING_BYTES_MAX
+        self.pending_len() >= PENDING_MAX
+            || self.pending_bytes() >= PENDING_BYTES_MAX
             || self.log_budget.is_tight(self.gathering_bytes())
+            // The zxids of the epoch are used up: the next one begins in a moment.
+            || self.part == Part::Leading && self.peer.next_zxid().is_none()
+    }
+
+    /// Should the core leave unread what a leader sends? Only for what comes to its end without the leader: what is committed and not applied, and what
+    /// the log may have no room for. Everything else that waits here waits for just that: its COMMIT may stand behind the next PROPOSAL. The leader bounds it.
+    #[must_use]
+    pub fn lags_behind_leader(&self) -> bool {
+        let is_much = self.window.waiting() >= PENDING_MAX || self.window.waiting_bytes() >= PENDING_BYTES_MAX;
+        is_much && self.can_apply() || self.log_budget.is_tight(self.gathering_bytes())
     }
 
     /// Takes what a shard forwards.
     pub fn receive(&mut self, now: Now, tree: &Tree, batch: &ForwardBatch) {
         for item in &batch.items {
+            // They may be used up within a batch. The office ends as soon as all is committed, and with it the connections: what is asked now has no answer.
+            let is_over = self.part == Part::Leading && self.peer.next_zxid().is_none();
+            if is_over && matches!(item, Forward::Connect { .. } | Forward::Request { .. }) {
+                continue;
+            }
             match item {
-                Forward::Connect { .. } => self.connect(now, tree, item),
+                Forward::Connect { .. } => match self.part {
+                    Part::Leading => self.connect(now, tree, item),
+                    Part::Following(_) => self.connect_at_leader(now, tree, item),
+                    // Their connections are closed, or will be.
+                    Part::Looking | Part::Begins(..) => {}
+                },
                 Forward::Request { from, session, xid, op, body, ids } => {
                     let body = batch.bytes.get(body.clone()).unwrap_or_default();
-                    self.request(
-                        now,
-                        tree,
-                        &ClientRequest { from: *from, session: *session, xid: *xid, op: *op, body, ids },
-                    );
+                    let request = ClientRequest { from: *from, session: *session, xid: *xid, op: *op, body, ids };
+                    match self.part {
+                        Part::Leading => self.request(now, tree, &request),
+                        Part::Following(_) => self.hand_to_leader(&request),
+                        Part::Looking | Part::Begins(..) => {}
+                    }
                 }
                 Forward::Heard(heard) => {
                     for (session, heard_ms) in heard {
                         self.sessions.touch(*session, *heard_ms);
+                        self.note_touched(*session);
                     }
                 }
                 Forward::HeardUntil(shard, until_ms) => self.sessions.heard_until(*shard, *until_ms),
@@ -230,38 +359,76 @@ impl Replica {
         }
     }
 
-    /// Who met a bound of the core's since the last call: worth a word to the operator.
-    pub fn take_excesses(&mut self) -> Vec<Noted> {
-        self.prep.excesses_mut().take()
+    /// Looks at the clocks: expires sessions, removes containers. At least once a tick.
+    pub fn tick(&mut self, now: Now, tree: &Tree) {
+        if self.part != Part::Leading || self.is_full() {
+            // No room for the txns; those whose time has come are still due at the next look.
+            return;
+        }
+        if self.log_budget.refuses_writes() {
+            // Nobody expires, and no container goes, for want of space in the log. The look alone counts: this is no stall of the server's.
+            let nobody = self.sessions.due(now.mono_ms, 0);
+            assert!(nobody.is_empty(), "none were asked for");
+            return;
+        }
+        let room = EXPIRIES_PENDING_MAX.saturating_sub(self.expiring);
+        for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP.min(room)) {
+            if self.peer.next_zxid().is_none() {
+                return;
+            }
+            self.expired_count += 1;
+            self.expiring += 1;
+            self.close_session(now, tree, session, Xid(0), Waiter::Expiry);
+        }
+        self.look_for_containers(now, tree);
     }
 
-    /// How often that happened.
+    /// Sessions that may expire soon, each once: what their ends will touch can be brought in ahead ([`Tree::cold_for`]).
+    pub fn soon_to_expire(&mut self, now: Now) -> Vec<SessionId> {
+        if self.part != Part::Leading {
+            return Vec::new();
+        }
+        self.sessions.soon_due(now.mono_ms, EXPIRIES_PENDING_MAX)
+    }
+
+    /// When [`Replica::tick`] has something to do next, in ms of the monotonic clock.
     #[must_use]
-    pub const fn excess_counts(&self) -> &ExcessCounts {
-        self.prep.excesses().counts()
+    pub fn next_tick_ms(&self, now: Now) -> i64 {
+        let at_the_latest = now.mono_ms + self.options.tick_ms;
+        if self.part != Part::Leading {
+            return at_the_latest;
+        }
+        let expiry = self.sessions.next_expiry_ms().unwrap_or(i64::MAX);
+        let container = if self.containers.is_empty() { self.next_container_check_ms } else { self.next_container_ms };
+        expiry.min(container).min(at_the_latest)
     }
 
-    /// Forgets it (`srst`).
-    pub fn reset_counts(&mut self) {
-        self.prep.excesses_mut().reset_counts();
+    /// Up to when the shards are to tell whom they heard, before those whose time has come can expire.
+    #[must_use]
+    pub fn waits_to_hear(&self, now: Now) -> Option<i64> {
+        if self.part == Part::Leading { self.sessions.waits_to_hear(now.mono_ms) } else { None }
     }
 
-    /// The txns proposed since the last call, for the log. `None`: nothing new.
+    // ---- the log --------------------------------------------------------------------------------------------------------
+
+    /// The txns since the last call, for the log. `None`: nothing new.
     pub fn take_appends(&mut self) -> Option<Arc<TxnBatch>> {
-        if self.current.is_empty() {
-            return None;
-        }
-        if let Some((last, _)) = self.current.ends.last() {
-            self.log_budget.handed_over(*last, self.gathering_bytes());
-        }
+        let last = self.current.last()?;
+        self.log_budget.handed_over(last, self.gathering_bytes());
         let batch = Arc::new(std::mem::take(&mut self.current));
-        self.batches.push_back(Arc::clone(&batch));
+        self.window.push(Arc::clone(&batch));
         Some(batch)
     }
 
+    /// Takes a leader's txn, for the log.
+    pub fn append(&mut self, zxid: Zxid, txn: &[u8]) {
+        self.current.bytes_mut().extend_from_slice(txn);
+        self.current.end(zxid);
+    }
+
     /// The own log is durable up to here.
-    pub fn durable(&mut self, zxid: Zxid) {
-        self.step_peer(Input::Durable(zxid));
+    pub fn durable(&mut self, now: Now, zxid: Zxid) {
+        self.step(now, Input::Durable(zxid));
         self.log_budget.durable(zxid);
     }
 
@@ -281,82 +448,63 @@ impl Replica {
         &self.log_budget
     }
 
-    /// Has [`Replica::apply`] anything to do?
+    /// The txns that were handed to the log lately.
     #[must_use]
-    pub fn can_apply(&self) -> bool {
-        match self.pending.front() {
-            None => false,
-            Some(Pending::Txn { zxid, .. }) => *zxid <= self.peer.positions().committed,
-            Some(_) => true,
+    pub const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Forgets the oldest txns of the window beyond `bytes_max`, and tells the peer.
+    pub fn forget(&mut self, now: Now, bytes_max: usize) {
+        if self.window.forget(bytes_max) {
+            self.step(now, Input::Forgot(self.window.forgot()));
         }
     }
 
-    /// Applies committed txns, at most `count_max` items, and fills the stream. The caller holds the tree's lock.
-    ///
-    /// # Panics
-    /// If a txn does not fit the tree, see [`apply::apply`].
-    pub fn apply(&mut self, tree: &mut Tree, out: &mut StreamBatch, count_max: usize) {
-        let counted = tree.subtrees_counted();
-        for _ in 0..count_max {
-            // A quota that begins counts its subtree: once under one hold of the lock.
-            if !self.can_apply() || tree.subtrees_counted() != counted {
-                break;
-            }
-            match self.pending.pop_front() {
-                None => break,
-                Some(Pending::Say(item)) => out.items.push(*item),
-                Some(Pending::Reply { to, xid, err, path }) => {
-                    let start = out.bytes.len();
-                    if let Some(path) = &path {
-                        self.pending_bytes -= path.len();
-                        proto::Writer::new(&mut out.bytes).string(path);
-                    }
-                    let err = err.map_or(0, ErrorCode::to_wire);
-                    let body = start..out.bytes.len();
-                    out.items.push(StreamItem::Reply { to, xid, zxid: tree.last_zxid(), err, body, close: false });
-                }
-                Some(Pending::Txn { zxid, bytes, waiter }) => self.apply_txn(tree, out, zxid, bytes, waiter),
-            }
-        }
-        out.zxid = tree.last_zxid();
-        self.prep.applied(tree.last_zxid());
+    /// The log ends with `last` now; the tree will be at `applied`.
+    pub fn log_was_cut(&mut self, last: Zxid, applied: Zxid) {
+        self.window.cut(last, applied);
     }
 
-    /// Looks at the clocks: expires sessions, removes containers. At least once a tick.
-    pub fn tick(&mut self, now: Now, tree: &Tree) {
-        if self.is_full() {
-            // No room for the txns; those whose time has come are still due at the next look.
-            return;
-        }
-        if self.log_budget.refuses_writes() {
-            // Nobody expires, and no container goes, for want of space in the log. The look alone counts: this is no stall of the server's.
-            let nobody = self.sessions.due(now.mono_ms, 0);
-            assert!(nobody.is_empty(), "none were asked for");
-            return;
-        }
-        let room = EXPIRIES_PENDING_MAX - self.expiring;
-        for session in self.sessions.due(now.mono_ms, EXPIRIES_PER_STEP.min(room)) {
-            self.expired_count += 1;
-            self.expiring += 1;
-            self.close_session(now, tree, session, Xid(0), Waiter::Nobody);
-        }
-        self.look_for_containers(now, tree);
+    /// A state was taken, at `zxid`: what is appended from here on follows it. That it is committed is not known.
+    pub fn state_begins(&mut self, zxid: Zxid) {
+        self.former_window = Some(std::mem::replace(&mut self.window, Window::new(zxid)));
     }
 
-    /// Sessions that may expire soon, each once: what their ends will touch can be brought in ahead ([`Tree::cold_for`]).
-    pub fn soon_to_expire(&mut self, now: Now) -> Vec<SessionId> {
-        self.sessions.soon_due(now.mono_ms, EXPIRIES_PENDING_MAX)
+    /// The state came to nothing: what was before it is here still.
+    pub fn state_discarded(&mut self) {
+        if let Some(window) = self.former_window.take() {
+            self.window = window;
+            self.current = TxnBatch::default();
+        }
     }
 
-    /// When [`Replica::tick`] has something to do next, in ms of the monotonic clock.
+    /// The state is in force.
+    pub fn state_adopted(&mut self) {
+        self.former_window = None;
+    }
+
+    // ---- figures --------------------------------------------------------------------------------------------------------
+
+    /// Who met a bound of the core's since the last call: worth a word to the operator.
+    pub fn take_excesses(&mut self) -> Vec<Noted> {
+        self.prep.excesses_mut().take()
+    }
+
+    /// How often that happened.
     #[must_use]
-    pub fn next_tick_ms(&self, now: Now) -> i64 {
-        let expiry = self.sessions.next_expiry_ms().unwrap_or(i64::MAX);
-        let container = if self.containers.is_empty() { self.next_container_check_ms } else { self.next_container_ms };
-        expiry.min(container).min(now.mono_ms + self.options.tick_ms)
+    pub const fn excess_counts(&self) -> &ExcessCounts {
+        self.prep.excesses().counts()
     }
 
-    /// The sessions.
+    /// Forgets it (`srst`).
+    pub fn reset_counts(&mut self) {
+        self.prep.excesses_mut().reset_counts();
+        let EnsembleFigures { looks_since_ms, serves_since_ms, .. } = self.figures;
+        self.figures = EnsembleFigures { looks_since_ms, serves_since_ms, ..EnsembleFigures::default() };
+    }
+
+    /// The sessions: all of them where this server leads, else those of its own clients.
     #[must_use]
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -365,7 +513,11 @@ impl Replica {
     /// Count of txns and replies on their way.
     #[must_use]
     pub fn pending_len(&self) -> usize {
-        self.pending.len()
+        self.window.waiting() + self.current.len() + self.says.len() + self.following.len() + self.learners.len()
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.window.waiting_bytes() + self.current.byte_len() + self.says_bytes + self.following.bytes()
     }
 
     /// Sessions that have expired since the start.
@@ -385,12 +537,25 @@ impl Replica {
         self.peer.positions().proposed
     }
 
+    /// All up to here is a quorum's, as far as this server knows.
+    #[must_use]
+    pub const fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    // ---- inside ---------------------------------------------------------------------------------------------------------
+
+    /// The last txn of the own history.
+    fn appended(&self) -> Zxid {
+        self.current.last().unwrap_or_else(|| self.window.last())
+    }
+
     /// What the txns that are not handed over yet may take in the log.
     fn gathering_bytes(&self) -> u64 {
         if self.current.is_empty() {
             return 0;
         }
-        log_room::bytes_max(self.current.len() as u64, self.current.bytes.len() as u64)
+        log_room::bytes_max(self.current.len() as u64, self.current.byte_len() as u64)
     }
 
     /// Gives the next zxid to the txn that `write` encodes.
@@ -404,75 +569,33 @@ impl Replica {
         write: impl FnOnce(&mut Prep, &Origin<'_>, &mut Vec<u8>),
     ) {
         let zxid = self.next_zxid();
-        let start = self.current.bytes.len();
-        write(&mut self.prep, &Origin { session, xid, zxid, time_ms: now.wall_ms, ids }, &mut self.current.bytes);
-        self.enter(zxid, start, waiter);
+        let origin = Origin { session, xid, zxid, time_ms: now.wall_ms, ids };
+        write(&mut self.prep, &origin, self.current.bytes_mut());
+        self.enter(now, zxid, waiter);
     }
 
     /// The zxid of the next txn.
     fn next_zxid(&self) -> Zxid {
-        self.peer.next_zxid().expect("an ensemble of one leads for ever")
+        self.peer.next_zxid().expect("whoever leads has a next zxid, or has been asked")
     }
 
-    /// An ensemble of one knows no time, and says nothing but what is committed, which is a position that is asked for.
-    fn step_peer(&mut self, input: Input<'_>) {
-        self.peer.step(0, input, &mut self.actions);
-        self.actions.clear();
+    /// What was written to the current batch is the txn `zxid`.
+    fn enter(&mut self, now: Now, zxid: Zxid, waiter: Waiter) {
+        self.step(now, Input::Propose(zxid));
+        let bytes = self.current.end(zxid);
+        self.figures.proposed(bytes);
+        if waiter != Waiter::Nobody {
+            self.waiters.push_back((zxid, waiter));
+        }
     }
 
-    fn enter(&mut self, zxid: Zxid, start: usize, waiter: Waiter) {
-        self.step_peer(Input::Propose(zxid));
-        let end = self.current.bytes.len();
-        self.current.ends.push((zxid, end));
-        self.pending_bytes += end - start;
-        self.pending.push_back(Pending::Txn { zxid, bytes: start..end, waiter });
+    /// Says something behind all that was ordered so far: where this server leads that is what it has proposed, else what it knows to be committed.
+    fn say_behind(&mut self, say: Say) {
+        let behind = if self.part == Part::Leading { self.appended() } else { self.committed };
+        self.says.push_back((behind, say));
     }
 
     fn say(&mut self, item: StreamItem) {
-        self.pending.push_back(Pending::Say(Box::new(item)));
-    }
-
-    fn apply_txn(&mut self, tree: &mut Tree, out: &mut StreamBatch, zxid: Zxid, range: Range<usize>, waiter: Waiter) {
-        self.pending_bytes -= range.len();
-        let batch = Arc::clone(self.batches.front().expect("a committed txn was handed to the log"));
-        let bytes = batch.bytes.get(range).expect("a pending txn lies in its batch");
-        let record = TxnRecord::decode(bytes).expect("prep wrote it");
-        assert!(record.header.zxid == zxid, "txn {} stands where {zxid} was put", record.header.zxid);
-        let start = out.bytes.len();
-        let reply = matches!(waiter, Waiter::Client { .. }).then_some(&mut out.bytes);
-        let err = apply::apply(tree, &record, &mut out.items, reply);
-        if zxid.0.is_multiple_of(DIGEST_EVERY) {
-            if self.digests.len() == DIGESTS_MAX {
-                self.digests.pop_front();
-            }
-            self.digests.push_back((zxid, tree.digest()));
-        }
-        if batch.ends.last().is_some_and(|(last, _)| *last == zxid) {
-            self.batches.pop_front();
-        }
-        let closes = matches!(record.txn, Txn::CloseSession(_));
-        let had_it = if closes { self.sessions.remove(record.header.session) } else { None };
-        match waiter {
-            Waiter::Client { to, xid } => {
-                let body = start..out.bytes.len();
-                out.items.push(StreamItem::Reply { to, xid, zxid, err, body, close: closes });
-            }
-            Waiter::Connect { to, timeout_ms, read_only } => {
-                let session_id = record.header.session;
-                let password = password(session_id);
-                let read_only = read_only.map(|_| false);
-                let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };
-                out.items.push(StreamItem::Connected { to, zxid, response });
-            }
-            Waiter::Nobody => self.expiring -= usize::from(closes),
-        }
-        let asked = match waiter {
-            Waiter::Client { to, .. } => Some(to),
-            _ => None,
-        };
-        if let Some(from) = had_it.filter(|from| asked != Some(*from)) {
-            let reason = if asked.is_some() { Detach::Closed } else { Detach::Expired };
-            out.items.push(StreamItem::Detached { from, session: record.header.session, reason });
-        }
+        self.say_behind(Say::Item(Box::new(item)));
     }
 }

@@ -3,10 +3,10 @@
 //! Owns whose connection may still ask in a session, and what is refused before it is proposed. It must never answer past what is pending:
 //! replies leave in the order of the requests. `engine/tests/sessions.rs` and `engine/tests/shortage.rs` would catch a mistake.
 
-use super::{Forward, Now, Pending, Replica, Waiter};
+use super::{Forward, Now, Replica, Say, Waiter};
 use crate::auth::AuthId;
 use crate::log_room::{self, Spend};
-use crate::session::{Standing, password};
+use crate::session::{Owner, Standing, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamItem};
 use crate::tree::Tree;
 use proto::connect::ConnectResponse;
@@ -43,7 +43,7 @@ impl Replica {
         let response = if right && self.sessions.is_alive(session) {
             self.sessions.set_timeout(session, timeout_ms);
             self.sessions.touch(session, now.mono_ms);
-            if let Some(before) = self.sessions.attach(session, to) {
+            if let Some(before) = self.sessions.attach(session, to).and_then(Owner::here) {
                 self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
             }
             let password = password(session);
@@ -56,7 +56,7 @@ impl Replica {
             }
         } else {
             // As in ZooKeeper, the attempt alone throws out the connection that has the session.
-            if let Some(before) = self.sessions.attached(session).filter(|_| !right) {
+            if let Some(before) = self.sessions.owner(session).and_then(Owner::here).filter(|_| !right) {
                 self.sessions.detach(session, before);
                 self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
             }
@@ -69,12 +69,12 @@ impl Replica {
         let ClientRequest { from, session, xid, op, body, ids } = *request;
         match self.sessions.standing(session, from) {
             Standing::Owned => {}
-            Standing::Moved => {
+            Standing::Moved | Standing::Free => {
                 return self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
             }
             Standing::Gone => {
                 let err = Some(ErrorCode::SessionExpired);
-                return self.pending.push_back(Pending::Reply { to: from, xid, err, path: None });
+                return self.say_behind(Say::Reply { to: from, xid, err, path: None });
             }
         }
         let waiter = Waiter::Client { to: from, xid };
@@ -82,8 +82,8 @@ impl Replica {
         match decoded {
             Ok(Some(Request::Sync(path))) => {
                 // Handed back only later: it counts like a txn's bytes.
-                self.pending_bytes += path.len();
-                self.pending.push_back(Pending::Reply { to: from, xid, err: None, path: Some(path.into()) });
+                self.says_bytes += path.len();
+                self.say_behind(Say::Reply { to: from, xid, err: None, path: Some(path.into()) });
             }
             Ok(Some(Request::CloseSession)) => {
                 let listed = tree.ephemerals_of(session).map(|path| path.len() + 4).sum();
@@ -111,7 +111,7 @@ impl Replica {
     }
 
     /// Whether a txn of about so many bytes may go to the log.
-    fn log_allows(&mut self, spend: Spend, bytes: usize) -> bool {
+    pub(super) fn log_allows(&mut self, spend: Spend, bytes: usize) -> bool {
         let estimate = log_room::bytes_max(1, bytes as u64 + TXN_BYTES_BESIDE);
         self.log_budget.allows(spend, self.gathering_bytes(), estimate)
     }
@@ -119,7 +119,7 @@ impl Replica {
     /// No txn and no zxid: the log could not take it.
     fn refuse_for_log_space(&mut self, to: Attachment, xid: Xid) {
         self.prep.excesses_mut().count_no_log_space();
-        self.pending.push_back(Pending::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None });
+        self.say_behind(Say::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None });
     }
 }
 

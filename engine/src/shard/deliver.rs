@@ -26,6 +26,7 @@ impl ShardState {
                 StreamItem::Refused { to, reason } if self.is_mine(*to) => {
                     self.abort(to.conn, CloseReason::Refused(*reason));
                 }
+                StreamItem::Serving(is_serving) => self.set_serving(*is_serving, batch.zxid),
                 StreamItem::Detached { from, reason, .. } if self.is_mine(*from) => {
                     self.close_after_flush(from.conn, CloseReason::Detached(*reason));
                 }
@@ -35,6 +36,20 @@ impl ShardState {
         self.position = self.position.max(batch.zxid);
         self.options.throttle.set_in_flight(usize::from(self.options.shard.0), self.in_flight);
         self.release_held_if_room();
+    }
+
+    /// Without a leader nobody is served: the clients find another server, or this one later. The tree may go back meanwhile.
+    fn set_serving(&mut self, is_serving: bool, zxid: Zxid) {
+        self.is_serving = is_serving;
+        if is_serving {
+            return;
+        }
+        self.position = zxid;
+        // Whoever has not said anything may ask for a four-letter word still.
+        let with_session = self.conns.iter().flatten().filter(|conn| conn.phase != Phase::New).map(|conn| conn.id);
+        for id in with_session.collect::<Vec<_>>() {
+            self.close_after_flush(id, CloseReason::NotServing);
+        }
     }
 
     fn connected(&mut self, id: ConnId, response: &ConnectResponse, zxid: Zxid, now_us: u64) {
@@ -69,17 +84,20 @@ impl ShardState {
 
     fn reply(&mut self, id: ConnId, header: ReplyHeader, record: &[u8], close: bool, now_us: u64) {
         let Some(conn) = self.conn_mut(id) else { return };
-        let request = conn.in_flight.pop_front().expect("a reply has its request");
-        assert!(request.xid == header.xid, "replies come in the order of their requests");
-        let large_bytes = request.large_bytes;
         if conn.phase == Phase::Closing {
-            // Nobody reads it, but what it took of the shared limits is free.
+            // Nobody reads it, but what it took of the shared limits is free. What was asked before it may have no answer any more: the session has ended
+            // elsewhere, or there was no leader in between.
+            let Some(request) = conn.in_flight.pop_front_if(|request| request.xid == header.xid) else { return };
+            let large_bytes = request.large_bytes;
             self.in_flight -= 1;
             if large_bytes > 0 {
                 self.options.throttle.give_back_large(large_bytes);
             }
             return;
         }
+        let request = conn.in_flight.pop_front().expect("a reply has its request");
+        assert!(request.xid == header.xid, "replies come in the order of their requests");
+        let large_bytes = request.large_bytes;
         conn.write_header_position(header.zxid);
         let record = if header.err == 0 { record } else { &[] };
         let out_before = conn.out.len();

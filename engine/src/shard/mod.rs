@@ -62,6 +62,8 @@ pub struct ShardOptions {
     pub handshake_us_max: u64,
     /// Who may do what, and who must prove who they are.
     pub auth: Arc<AuthRules>,
+    /// Are clients served from the start? A member of an ensemble waits for [`crate::stream::StreamItem::Serving`].
+    pub is_serving: bool,
     /// What the nonces of SASL are made from: random, of this shard and this start alone, and known to nobody else.
     pub nonce_secret: [u8; 32],
     /// The limits that it shares with the other shards.
@@ -80,6 +82,7 @@ impl Default for ShardOptions {
             listing_long: LISTING_LONG,
             handshake_us_max: 10_000_000,
             auth: Arc::new(AuthRules::default()),
+            is_serving: true,
             nonce_secret: [0; 32],
             throttle: Arc::new(Throttle::new(ThrottleOptions::default(), 1)),
         }
@@ -101,6 +104,8 @@ pub enum CloseReason {
     NoSession,
     /// The client closed its session.
     SessionClosed,
+    /// There is no leader any more: the client may find one elsewhere.
+    NotServing,
     /// The session went elsewhere or ended.
     Detached(Detach),
     /// Authentication failed.
@@ -192,6 +197,7 @@ pub struct ShardState {
     watches: Watches,
     /// The stream's position: everything up to here has fired its watches.
     position: Zxid,
+    is_serving: bool,
     ready: VecDeque<ConnId>,
     forwards: ForwardBatch,
     actions: Vec<Action>,
@@ -221,6 +227,7 @@ impl ShardState {
     #[must_use]
     pub fn new(options: ShardOptions, position: Zxid) -> ShardState {
         ShardState {
+            is_serving: options.is_serving,
             options,
             conns: Vec::new(),
             conn_count: 0,

@@ -4,7 +4,7 @@ use super::conn::{Conn, InFlight, Phase};
 use super::reads::{Answered, Reader};
 use super::{Action, CloseReason, Hold, Note, Served, ShardState, Step, Visit, Way, asked};
 use crate::replica::Forward;
-use crate::stream::ConnId;
+use crate::stream::{ConnId, Refusal};
 use crate::tree::Tree;
 use proto::connect::ConnectRequest;
 use proto::reply::ReplyHeader;
@@ -246,6 +246,9 @@ impl ShardState {
         let Ok(request) = ConnectRequest::decode(frame) else {
             return Step::Stop(Visit::Abort(CloseReason::Malformed));
         };
+        if !self.is_serving {
+            return Step::Stop(Visit::Abort(CloseReason::Refused(Refusal::NotServing)));
+        }
         if !self.options.throttle.try_connect(request.session_id.0 != 0, now_us) {
             self.counts.connects_throttled += 1;
             return Step::Stop(Visit::Abort(CloseReason::NoTokens));

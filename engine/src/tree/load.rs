@@ -7,6 +7,7 @@ use super::acl_table::AclTable;
 use super::layer::Record;
 use super::{AclId, RESERVED_PATHS, Tree};
 use crate::digest::ContentCrc;
+use proto::stat::EphemeralOwner;
 use proto::{Acl, SessionId, StatPersisted, Zxid, path};
 use snapshot::base::Base;
 use snapshot::{AnyImage, Image};
@@ -124,6 +125,9 @@ pub enum LoadError {
     /// A reserved znode is missing.
     #[error("the znode {0} is missing, which every tree has")]
     Missing(&'static str),
+    /// A reserved znode that somebody owns, or that would expire.
+    #[error("the znode {0}, which every tree has for ever, is an ephemeral, a container, or has a time to live")]
+    Owned(&'static str),
     /// The sum over all znodes is not what was recorded.
     #[error("the digest of the znodes is {found:#x}, the recorded one {recorded:#x}")]
     Digest {
@@ -170,7 +174,10 @@ impl TreeLoader {
     /// [`LoadError`].
     pub(crate) fn finish_fuzzy(mut self, zxid: Zxid) -> Result<Tree, LoadError> {
         for path in RESERVED_PATHS {
-            self.tree.get(path).ok_or(LoadError::Missing(path))?;
+            let node = self.tree.get(path).ok_or(LoadError::Missing(path))?;
+            if node.persisted().ephemeral_owner != EphemeralOwner::NONE {
+                return Err(LoadError::Owned(path));
+            }
         }
         self.tree.try_link_loaded().map_err(|path| LoadError::Orphan(path.to_string()))?;
         self.tree.find_quotas();

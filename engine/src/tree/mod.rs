@@ -14,6 +14,7 @@ mod cold;
 #[cfg(test)]
 mod figures;
 mod frozen;
+mod image;
 mod layer;
 mod listing;
 mod load;
@@ -26,6 +27,7 @@ mod slab;
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
+pub use image::write_image;
 pub use listing::{LISTING_LONG, Listing};
 pub use load::{LoadError, TreeLoader};
 pub use node::{ChildName, Children, Node};
@@ -36,14 +38,17 @@ use ahash::{AHashMap, RandomState};
 use changed::Changed;
 use layer::{Below, DigestChange, Entry, Layer, NodeId, Record};
 use proto::stat::{EphemeralKind, EphemeralOwner};
-use proto::{Acl, SessionId, Stat, StatPersisted, Zxid, path};
+use proto::{Acl, ConfigVersion, SessionId, Stat, StatPersisted, Zxid, path};
 use snapshot::base::Base;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The znodes that exist from the start and cannot be deleted.
-pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+pub const RESERVED_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", CONFIG];
+/// Shows who is in the ensemble.
+const CONFIG: &str = "/zookeeper/config";
 
 /// The path that a read means: an empty one is the root's, as in Java.
 pub(crate) const fn read_path(path: &str) -> &str {
@@ -106,9 +111,9 @@ impl Tree {
     pub fn new() -> Tree {
         let mut tree = Tree::empty();
         for path in RESERVED_PATHS {
-            let acl = if path == "/zookeeper/config" { Acl::world_read() } else { Acl::open() };
+            let acl = if path == CONFIG { Acl::world_read() } else { Acl::open() };
             // The stat of the four is all zeros; ZooKeeper sets the ACL of config with aversion -1.
-            let aversion = if path == "/zookeeper/config" { -1 } else { 0 };
+            let aversion = if path == CONFIG { -1 } else { 0 };
             let stat = StatPersisted { aversion, ..StatPersisted::default() };
             tree.load_node(path, Some(&[]), &[acl], stat);
         }
@@ -179,6 +184,14 @@ impl Tree {
     /// Every session with its timeout in ms, by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, i32)> + '_ {
         self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms))
+    }
+
+    /// Up to `count_max` sessions with their timeouts in ms, by id, behind `after`.
+    #[must_use]
+    pub fn sessions_after(&self, after: Option<SessionId>, count_max: usize) -> Vec<(SessionId, i32)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = self.sessions.range((from, Bound::Unbounded)).take(count_max);
+        sessions.map(|(id, timeout_ms)| (*id, *timeout_ms)).collect()
     }
 
     /// A session's timeout in ms.
@@ -375,6 +388,21 @@ impl Tree {
             let id = self.bring_up(path);
             self.replace_data(id, Some(data), |_| {});
         }
+    }
+
+    /// What `/zookeeper/config` shows of the ensemble: its text, and its version in the place of the txn that set it. The version of the data is -1, as
+    /// ZooKeeper gives it, and the time is this server's own. For the start of a member, and whenever its ensemble becomes another one: the znode is outside txns and
+    /// digest (law 3), and a server that stands alone leaves it as it is.
+    pub fn show_ensemble(&mut self, text: &str, version: ConfigVersion, now_ms: i64) {
+        if self.get(CONFIG).is_none() {
+            return;
+        }
+        let id = self.bring_up(CONFIG);
+        self.replace_data(id, Some(text.as_bytes()), |record| {
+            record.stat.version = -1;
+            record.stat.mzxid = Zxid(version.0.cast_unsigned());
+            record.stat.mtime = now_ms;
+        });
     }
 
     // ---- inside -----------------------------------------------------------------------------------------------------

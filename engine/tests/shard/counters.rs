@@ -84,7 +84,7 @@ fn failed(txns: &[Txn<'_>]) -> bool {
 }
 
 /// Runs the script over its tree. Returns the count of requests, and of txns that bring a counter past the end of the numbers.
-fn replay(script: &[Vector]) -> (usize, usize) {
+pub(crate) fn replay(script: &[Vector]) -> (usize, usize) {
     let mut answers: BTreeMap<&str, Answer> = BTreeMap::new();
     for Vector { kind, name, bytes } in script {
         match kind.as_str() {

@@ -95,7 +95,7 @@ impl Rig {
         let Some(batch) = self.replica.take_appends() else { return };
         self.log.extend(batch.iter().map(|(zxid, bytes)| (zxid, bytes.to_vec())));
         if let Some((last, _)) = batch.iter().last() {
-            self.replica.durable(last);
+            self.replica.durable(now(self.now_us, self.epoch_ms), last);
         }
     }
 

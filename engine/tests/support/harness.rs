@@ -100,7 +100,7 @@ impl Harness {
     /// The oldest `count` txns in the log become durable.
     pub(crate) fn durable(&mut self, count: usize) {
         if let Some(last) = self.volatile.drain(..count.min(self.volatile.len())).next_back() {
-            self.replica.durable(last);
+            self.replica.durable(self.now, last);
         }
     }
 
@@ -149,6 +149,7 @@ impl Harness {
             StreamItem::Connected { to, zxid, response } => {
                 Item::Connected { to: *to, zxid: zxid.0, response: *response }
             }
+            StreamItem::Serving(_) => unreachable!("a standalone server serves from the start"),
             StreamItem::Refused { to, reason } => Item::Refused { to: *to, reason: *reason },
             StreamItem::Detached { from, session, reason } => {
                 Item::Detached { from: *from, session: session.0, reason: *reason }

@@ -109,8 +109,17 @@ fn image_dir() -> TempDir {
 
 struct Live {
     timeout_ms: i64,
+    /// Its last word. From it on it has its timeout, which may have become a shorter one.
+    heard_ms: i64,
     expires_at_ms: i64,
     attached: Option<Attachment>,
+}
+
+impl Live {
+    fn heard(&mut self, heard_ms: i64) {
+        self.heard_ms = heard_ms.max(self.heard_ms);
+        self.expires_at_ms = round_up(self.heard_ms + self.timeout_ms);
+    }
 }
 
 pub(crate) struct Twin {
@@ -177,7 +186,7 @@ impl Twin {
                 let (Some(session), heard_ms) = (self.session(*session), self.harness.now.mono_ms) else { return };
                 self.harness.forward(Forward::Heard(vec![(SessionId(session), heard_ms)]), Vec::new());
                 if let Some(live) = self.live.get_mut(&session) {
-                    live.expires_at_ms = live.expires_at_ms.max(round_up(heard_ms + live.timeout_ms));
+                    live.heard(heard_ms);
                 }
             }
             Step::Gone { session } => {
@@ -266,7 +275,8 @@ impl Twin {
         let session = session_id(self.sessions.len());
         self.sessions.push(session);
         let expires_at_ms = round_up(self.harness.now.mono_ms + i64::from(timeout_ms));
-        self.live.insert(session, Live { timeout_ms: timeout_ms.into(), expires_at_ms, attached: Some(to) });
+        let heard_ms = self.harness.now.mono_ms;
+        self.live.insert(session, Live { timeout_ms: timeout_ms.into(), heard_ms, expires_at_ms, attached: Some(to) });
         self.naive.create_session(session, timeout_ms);
         self.remember();
         let response = accepted(session, timeout_ms, Some(false));
@@ -286,7 +296,7 @@ impl Twin {
         let timeout_ms = timeout_ms.clamp(200, 1_000);
         let (reason, response) = if right {
             live.timeout_ms = timeout_ms.into();
-            live.expires_at_ms = live.expires_at_ms.max(round_up(self.harness.now.mono_ms + live.timeout_ms));
+            live.heard(self.harness.now.mono_ms);
             (Detach::SessionMoved, accepted(session, timeout_ms, None))
         } else {
             (Detach::WrongPassword, ConnectResponse::expired(None))

@@ -35,13 +35,15 @@
 //! | REVALIDATE | 6 | -1 | session long, timeout int (ms) |
 //! | REQUEST | 1 | -1 | session long, xid int, op int, the request's record; authinfo has the client's identities |
 //!
-//! In all others authinfo is null.
+//! In all others authinfo is null. Where servers authenticate themselves, [`QuorumAuthPacket`]s come first.
 
+mod auth;
 mod leader;
 mod learner;
 mod packet;
 pub mod snap;
 
+pub use auth::{AUTH_TOKEN_BYTES_MAX, AuthStatus, QuorumAuthPacket};
 pub use leader::FromLeader;
 pub use learner::{ForwardedRequest, FromLearner, LearnerInfo, Touch, TouchVec};
 pub use packet::{AUTHINFO_BYTES_MAX, DATA_BYTES_MAX_DEFAULT, IdVec, PacketType, QuorumPacket};

@@ -1,8 +1,8 @@
-//! What servers say to each other in the words of the `# =` lines, as `tests/reference/quorumwire.py` says them.
+//! What servers say to each other in the words of the `# =` lines, as `tests/reference/quorumwire.py` and `QuorumForms.java` say them.
 
 use ringkeeper_proto::election::{InitialMessage, Notification, NotificationForm};
 use ringkeeper_proto::quorum::snap::SnapItem;
-use ringkeeper_proto::quorum::{FromLeader, FromLearner, IdVec, QuorumPacket};
+use ringkeeper_proto::quorum::{FromLeader, FromLearner, IdVec, QuorumAuthPacket, QuorumPacket};
 use ringkeeper_proto::txn::TxnRecord;
 use ringkeeper_proto::{AclVec, StatPersisted, Zxid};
 use serde_json::{Value, json};
@@ -139,4 +139,10 @@ pub(crate) fn show_notification(vote: &Notification<'_>) -> Value {
         }
         NotificationForm::Old | NotificationForm::Unversioned | NotificationForm::Version(_) => fields,
     }
+}
+
+/// A step of SASL between servers.
+pub(crate) fn show_auth_packet(packet: &QuorumAuthPacket<'_>) -> Value {
+    let hex = |token: &[u8]| token.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    json!({ "status": packet.status.to_wire(), "token_hex": packet.token.map(hex) })
 }

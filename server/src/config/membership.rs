@@ -1,21 +1,23 @@
 //! Who is in the ensemble, as files and settings say it: where the `server.`, `group.` and `weight.` lines stand, `myid`, and ZooKeeper's rules about
 //! a server among them (`QuorumPeerConfig.setupQuorumPeerConfig` of 3.9). What a line means is [`zab::ensemble`]'s.
 //!
-//! An ensemble parses and is checked here although it cannot run yet: `--check-config` is honest about it, and
-//! [`super::resolved::ResolvedConfig::require_standalone`] refuses it at start.
+//! What a member of one cannot do yet is [`crate::member`]'s to refuse at start.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use proto::ServerId;
-use zab::ensemble::{Draft, Ensemble, EnsembleError, LineError, Member, Role};
+use zab::ensemble::{Draft, Ensemble, EnsembleError, GroupId, LineError, Member, Role};
 
 use super::diagnostics::{ConfigError, ConfigWarning, Origin};
 use super::resolve::{Resolver, first_line, look_up};
 use super::resolved::{ClientConfig, Listen, MultiAddressConfig, QuorumConfig, QuorumSaslConfig, QuorumTlsConfig};
 use super::settings::Settings;
 use crate::docker::Docker;
+
+/// What a member says of `reconfigEnabled=true`.
+const RECONFIG_LATER: &str = "accepted, not yet effective in an ensemble: `reconfig` is answered with Unimplemented";
 
 /// More of `myid` is never read.
 const MYID_BYTES_MAX: u64 = 64;
@@ -87,7 +89,9 @@ impl Resolver<'_> {
     fn line(&mut self, draft: &mut Draft, key: String, text: &str, origin: &Origin) {
         let origin = origin.clone();
         self.errors.extend(draft.line(&key, text).err().map(|error| match error {
-            LineError::Key(_) | LineError::Twice(_) => ConfigError::Conflict { origin, key, reason: error.to_string() },
+            LineError::Key(_) | LineError::ServerId(_) | LineError::GroupId(_) | LineError::Twice(_) => {
+                ConfigError::Conflict { origin, key, reason: error.to_string() }
+            }
             _ => ConfigError::BadValue { origin, key, value: text.to_owned(), allowed: error.to_string() },
         }));
     }
@@ -187,6 +191,10 @@ impl Resolver<'_> {
         if voters <= 1 && quorum.standalone_enabled {
             return;
         }
+        self.warnings.extend(self.settings.not_yet_in_ensembles());
+        if self.settings.bool("reconfigEnabled") {
+            self.advise("reconfigEnabled", RECONFIG_LATER);
+        }
         for (key, ticks) in [("initLimit", quorum.init_limit_ticks), ("syncLimit", quorum.sync_limit_ticks)] {
             if ticks == 0 {
                 let remedy = format!("an ensemble needs it; add {key}=10 for instance");
@@ -243,7 +251,7 @@ impl Resolver<'_> {
 fn only_seems_wrong(error: &EnsembleError, refused: &[&str]) -> bool {
     let is_refused = |stem| refused.contains(&stem);
     match error {
-        EnsembleError::TwoGroups(_) | EnsembleError::TooMany(_) | EnsembleError::Long(_) => false,
+        EnsembleError::TwoGroups { .. } | EnsembleError::TooMany(_) | EnsembleError::Long(_) => false,
         EnsembleError::NoGroup(_) => is_refused("group"),
         EnsembleError::NoWeight(_) => is_refused("weight") || is_refused("server"),
         EnsembleError::NoVoter | EnsembleError::Line { .. } => is_refused("server"),
@@ -254,14 +262,20 @@ fn only_seems_wrong(error: &EnsembleError, refused: &[&str]) -> bool {
 fn refusal(membership: &Settings, error: &EnsembleError) -> ConfigError {
     let reason = error.to_string();
     let missing = |what: &str, id: &ServerId| format!("the {what} of server {}", id.0);
-    let stem = match error {
+    let again = match error {
         EnsembleError::NoGroup(id) => return ConfigError::Missing { what: missing("group", id), remedy: reason },
         EnsembleError::NoWeight(id) => return ConfigError::Missing { what: missing("weight", id), remedy: reason },
-        EnsembleError::TwoGroups(_) => "group",
-        _ => "server",
+        EnsembleError::TwoGroups { group, .. } => Some(*group),
+        _ => None,
     };
-    let origin = membership.family(stem).next().map_or(Origin::BuiltIn, |(_, _, origin)| origin.clone());
-    ConfigError::Conflict { origin, key: stem.to_owned(), reason }
+    // The number as it is written, which need not be how we write it.
+    let is_again = |number: &str| number.parse().ok().map(GroupId) == again;
+    let named_again = again.and_then(|_| membership.family("group").find(|(number, ..)| is_again(number)));
+    let (key, line) = match named_again {
+        Some((number, _, origin)) => (format!("group.{number}"), Some(origin)),
+        None => ("server".to_owned(), membership.family("server").next().map(|(_, _, origin)| origin)),
+    };
+    ConfigError::Conflict { origin: line.cloned().unwrap_or(Origin::BuiltIn), key, reason }
 }
 
 fn is_id(text: &str) -> bool {

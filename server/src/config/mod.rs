@@ -23,10 +23,7 @@ pub mod value;
 use std::path::{Path, PathBuf};
 
 pub use diagnostics::{ConfigError, ConfigErrors, ConfigWarning, Origin};
-pub use resolved::{
-    CorePlace, EnsemblesComeLater, FourLetterWords, Listen, Pin, ResolvedConfig, RingConfig, SnapLogBytes,
-    StorageConfig,
-};
+pub use resolved::{CorePlace, FourLetterWords, Listen, Pin, ResolvedConfig, RingConfig, SnapLogBytes, StorageConfig};
 pub use value::{MemoryMax, Secret};
 
 use crate::docker::Docker;

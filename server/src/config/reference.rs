@@ -30,7 +30,9 @@ fn push_row(page: &mut String, spec: &KeySpec) {
         Effect::Now => "yes".to_owned(),
         Effect::Later => "later".to_owned(),
         Effect::LaterMind(what) => format!("later; until then {what}"),
-        Effect::Ensemble => "with ensembles, later".to_owned(),
+        Effect::Ensemble => "yes, in ensembles".to_owned(),
+        Effect::EnsembleLater(until_then) => format!("with ensembles, later; until then {until_then}"),
+        Effect::EnsembleRefused => "with ensembles, later; until then it ends a member's start".to_owned(),
         Effect::Never(reason) => format!("no: {reason}"),
     };
     let name = match spec.name.strip_suffix('*') {
@@ -90,9 +92,9 @@ Without a file the server listens on 127.0.0.1:2181, keeps its data in `./ringke
   over the file (in ZooKeeper the file wins), and a warning names the line that lost.
 - A bad value is an error that names file, line, value and what is allowed; all errors are shown at once. ZooKeeper
   takes many a typing error silently for the default.
-- An unknown key is a warning. A key whose function comes later (other than with ensembles) is accepted with the warning \"accepted, not yet
-  effective\" where its value differs from the default.
+- An unknown key is a warning. A key whose function comes later is accepted with the warning \"accepted, not yet
+  effective\" where its value differs from the default; one that concerns ensembles, by a member of one.
 - `<dataDir>/myid` is read where it exists.
-- A single `server.` line is a standalone server, as in ZooKeeper. More of them describe an ensemble, which this version
-  checks and does not run yet.
+- A single `server.` line is a standalone server, as in ZooKeeper. More of them describe an ensemble
+  (docs/ensemble.md).
 ";

@@ -357,31 +357,12 @@ pub struct JvmPauseConfig {
     pub sleep_ms: u64,
 }
 
-/// Ensembles are not there yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the configuration describes an ensemble of {members} servers, and ensembles come later: this version runs \
-     standalone only. Remove the `server.` lines but one (and `standaloneEnabled=false`) to run this server alone"
-)]
-pub struct EnsemblesComeLater {
-    /// How many `server.` lines there are.
-    pub members: usize,
-}
-
 impl ResolvedConfig {
     /// The ensemble that this configuration describes; `None` where the server stands alone. As in ZooKeeper, one
     /// voting member is a standalone server unless `standaloneEnabled=false`.
     pub fn ensemble(&self) -> Option<&QuorumConfig> {
         let voters = self.quorum.ensemble.voters().count();
         (!self.quorum.standalone_enabled || voters > 1).then_some(&self.quorum)
-    }
-
-    /// Refuses a configuration of an ensemble; called at start, not when the configuration is only checked.
-    pub fn require_standalone(&self) -> Result<(), EnsemblesComeLater> {
-        match self.ensemble() {
-            Some(quorum) => Err(EnsemblesComeLater { members: quorum.ensemble.members().len() }),
-            None => Ok(()),
-        }
     }
 
     /// The id of this server among others: `myid`, or 0 as in ZooKeeper without one. A lone server's sessions do not begin with it.

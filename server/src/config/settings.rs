@@ -1,7 +1,7 @@
 //! Raw entries become settings: each key once, of the kind that the table gives it.
 //!
 //! Owns duplicates (the last line of a file wins, as in `java.util.Properties`; the command line wins over the file),
-//! unknown keys (a warning), bad values (an error) and the warning that a key's function comes later. A key with a
+//! unknown keys (a warning), bad values (an error) and the warnings that a key's function comes later. A key with a
 //! bad value counts as not set afterwards, so that one mistake is reported once.
 
 use std::collections::BTreeMap;
@@ -65,8 +65,7 @@ impl Settings {
             errors.push(ConfigError::BadValue { origin: entry.origin, key: entry.key, value, allowed });
             return;
         };
-        let is_default = !spec.default.is_empty() && spec.kind.read(spec.default).as_ref() == Some(&value);
-        if !is_default {
+        if !spec.is_default(&value) {
             warnings.extend(effect_warning(spec.effect, &entry));
         }
         let name = full_name(spec, member);
@@ -161,6 +160,19 @@ impl Settings {
         })
     }
 
+    /// What a member of an ensemble is told: each of its keys that comes later and differs from the default.
+    pub(super) fn not_yet_in_ensembles(&self) -> impl Iterator<Item = ConfigWarning> {
+        self.iter().filter_map(|(name, Setting { value, origin })| {
+            let (spec, _) = keys::find(name)?;
+            let Effect::EnsembleLater(until_then) = spec.effect else { return None };
+            (!spec.is_default(value)).then(|| ConfigWarning::NotYetEffective {
+                origin: origin.clone(),
+                key: name.to_owned(),
+                consequence: Some(until_then),
+            })
+        })
+    }
+
     /// Everything that was set, by name: for `conf` and the admin server. Secrets stay wrapped.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         let plain = self.values.iter().map(|(name, setting)| (*name, setting));
@@ -187,7 +199,7 @@ fn wrong_kind(name: &str, value: &dyn std::fmt::Debug) -> ! {
 fn effect_warning(effect: Effect, entry: &RawEntry) -> Option<ConfigWarning> {
     let (origin, key) = (entry.origin.clone(), entry.key.clone());
     match effect {
-        Effect::Now | Effect::Ensemble => None,
+        Effect::Now | Effect::Ensemble | Effect::EnsembleLater(_) | Effect::EnsembleRefused => None,
         Effect::Later => Some(ConfigWarning::NotYetEffective { origin, key, consequence: None }),
         Effect::LaterMind(what) => Some(ConfigWarning::NotYetEffective { origin, key, consequence: Some(what) }),
         Effect::Never(reason) => Some(ConfigWarning::NoMeaning { origin, key, reason }),

@@ -43,7 +43,7 @@ fn defaults_are_zookeepers() {
     assert_eq!(c.tree.containers.check_interval, Duration::from_secs(60));
     assert_eq!((c.tree.containers.per_minute_max, c.tree.containers.never_used_max), (10_000, None));
     assert_eq!(c.four_letter_words.iter().collect::<Vec<_>>(), ["srvr"]);
-    assert!(c.ensemble().is_none() && c.require_standalone().is_ok());
+    assert!(c.ensemble().is_none());
     assert_eq!(c.server_id(), proto::ServerId(0));
 }
 
@@ -314,7 +314,7 @@ fn the_metrics_provider_gets_its_settings() {
 #[test]
 fn one_voter_is_standalone_unless_that_is_switched_off() {
     let one = "server.1=a:1:2";
-    assert!(config(&[one]).require_standalone().is_ok());
+    assert!(config(&[one]).ensemble().is_none());
     let text = errors(&[one, "standaloneEnabled=false"]);
     assert!(text.contains("initLimit is not set") && text.contains("myid is not set"), "{text}");
     assert!(errors(&["standaloneEnabled=false"]).contains("no `server.` line"));
@@ -329,7 +329,7 @@ fn an_ensemble_must_list_this_server() {
     let lines = [&data_dir, "initLimit=1", "syncLimit=1", "server.1=a:1:2", "server.2=b:1:2"];
     assert!(errors(&lines).contains("server.7 is not set"), "{}", errors(&lines));
     let config = config(&[&lines[..], &["server.7=c:1:2"]].concat());
-    assert_eq!(config.require_standalone(), Err(EnsemblesComeLater { members: 3 }));
+    assert_eq!(config.ensemble().expect("one").ensemble.members().len(), 3);
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn the_lines_of_an_ensemble_are_checked_one_by_one_and_together() {
     let servers = ["server.1=a:1:2", "server.2=b:1:2", "server.3=c:1:2:observer"];
     let errors_with = |more: &[&str]| errors(&[&servers[..], more].concat());
     let text = errors_with(&["server.x=d:1:2", "server.4=d:1", "group.1=1:", "weight.1=-1"]);
-    assert!(text.contains("`server.x` is not a key of an ensemble"), "{text}");
+    assert!(text.contains("`server.x` does not end with a server's id; these are whole numbers from 0 to"), "{text}");
     assert!(text.contains("server.4 takes the form host:quorumPort:electionPort"), "{text}");
     assert!(
         text.contains("group.1 takes server ids") && text.contains("weight.1 takes a whole number from 0"),
@@ -345,7 +345,8 @@ fn the_lines_of_an_ensemble_are_checked_one_by_one_and_together() {
     );
     let text = errors_with(&["weight.1=2"]);
     assert!(text.contains("the group of server 1 is not set") && text.contains("the group of server 2"), "{text}");
-    assert!(errors_with(&["group.1=1:2", "group.2=2"]).contains("server 2 stands in several"));
+    let text = errors_with(&["group.02=2", "group.1=1:2"]);
+    assert!(text.contains("group.02: a server is in one group, and server 2 stands in several"), "{text}");
     assert!(errors_with(&["group.1=1:2:3"]).contains("the weight of server 3 is not set"));
     assert!(errors_with(&["server.4=d:1:2|e:1:2"]).contains("multiAddress.enabled=true"));
 }
@@ -397,13 +398,53 @@ fn a_key_whose_function_comes_later_says_so_and_no_other_does() {
             assert!(refused.is_empty() && settings.iter().count() == 1, "{written}: {refused:?}");
             let text = found.first().map(ToString::to_string).unwrap_or_default();
             let expected = match spec.effect {
-                Effect::Now | Effect::Ensemble => found.is_empty(),
+                Effect::Now | Effect::Ensemble | Effect::EnsembleLater(_) | Effect::EnsembleRefused => found.is_empty(),
                 Effect::Later | Effect::LaterMind(_) => text.contains("accepted, not yet effective"),
                 Effect::Never(reason) => text.contains(reason),
             };
             assert!(expected && (text.is_empty() || text.contains(&written)), "{written}: {found:?}");
         }
     }
+}
+
+/// The warnings of server 1 of three that has this line as well.
+fn warnings_of_a_member(line: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("myid"), "1").expect("it can be written");
+    let file = dir.path().join("zoo.cfg");
+    let three = "clientPort=2181\ninitLimit=10\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2";
+    std::fs::write(&file, format!("dataDir={}\n{three}\n{line}\n", dir.path().display())).expect("it can be written");
+    let loaded =
+        load(&Sources { file: Some(file), ..Sources::default() }).unwrap_or_else(|errors| panic!("{line}: {errors}"));
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_member_says_of_each_key_that_comes_later_for_ensembles_what_holds_until_then() {
+    assert_eq!(warnings_of_a_member(""), Vec::<String>::new());
+    let mut later = 0;
+    for spec in keys::all().filter(|spec| !spec.name.starts_with("quorum.auth.")) {
+        let Effect::EnsembleLater(until_then) = spec.effect else { continue };
+        let warnings = warnings_of_a_member(&format!("{}={}", spec.name, other_value(spec)));
+        let expected = format!("{}: accepted, not yet effective: {until_then}", spec.name);
+        assert!(matches!(&warnings[..], [one] if one.ends_with(&expected)), "{}: {warnings:?}", spec.name);
+        assert_eq!(warnings_of_a_member(&format!("{}={}", spec.name, spec.default)), Vec::<String>::new());
+        later += 1;
+    }
+    assert!(later > 10, "{later} keys");
+    let reconfig = warnings_of_a_member("reconfigEnabled=true");
+    assert!(reconfig[0].contains("reconfigEnabled: accepted, not yet effective in an ensemble"), "{reconfig:?}");
+}
+
+#[test]
+fn what_ends_a_members_start_is_what_the_table_says() {
+    let names =
+        |effect: fn(&Effect) -> bool| keys::all().filter(move |spec| effect(&spec.effect)).map(|spec| spec.name);
+    let mut of_the_table: Vec<_> = names(|effect| *effect == Effect::EnsembleRefused).collect();
+    let mut of_the_member = crate::member::REFUSED.map(|(key, ..)| key);
+    of_the_table.sort_unstable();
+    of_the_member.sort_unstable();
+    assert_eq!(of_the_table, of_the_member);
 }
 
 #[test]

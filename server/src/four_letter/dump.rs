@@ -2,11 +2,12 @@
 //!
 //! As in ZooKeeper 3.9.5, the three `wch` words show data watches alone: those of exists and getData, and persistent ones.
 
-use super::{WordError, Words, Written, text};
+use super::{WordError, Words, Written, ensemble, text};
 use crate::ask::PIECE;
 use engine::session::Expiring;
 use engine::shard::{ConnCounts, ConnInfo, WatchCursor};
 use proto::SessionId;
+use proto::election::ServerState;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
@@ -52,7 +53,8 @@ impl Words<'_> {
 
     pub(super) fn dump(&self, out: &mut impl Write) -> Written {
         writeln!(out, "SessionTracker dump:")?;
-        let sessions = self.dump_sessions(out)?;
+        let leads = self.ensemble.as_ref().is_none_or(|view| view.office.state == ServerState::Leading);
+        let sessions = if leads { self.dump_sessions(out)? } else { self.dump_global_sessions(out)? };
         writeln!(out, "ephemeral nodes dump:")?;
         self.dump_ephemerals(&sessions, out)?;
         writeln!(out, "Connections dump:")?;
@@ -74,6 +76,22 @@ impl Words<'_> {
                 writeln!(out, "\t0x{:x}", session.0)?;
                 sessions.push(session);
                 last = Some((at_ms, session));
+            }
+            if piece.len() < PIECE {
+                return Ok(sessions);
+            }
+        }
+    }
+
+    /// As a server shows them that does not lead: it does not know when they expire.
+    fn dump_global_sessions(&self, out: &mut impl Write) -> Result<Vec<SessionId>, WordError> {
+        ensemble::global_sessions_head(self.hub.read_tree().sessions().len(), out)?;
+        let mut sessions: Vec<SessionId> = Vec::new();
+        loop {
+            let piece = self.hub.read_tree().sessions_after(sessions.last().copied(), PIECE);
+            for &(session, timeout_ms) in &piece {
+                ensemble::global_session(session, timeout_ms, out)?;
+                sessions.push(session);
             }
             if piece.len() < PIECE {
                 return Ok(sessions);

@@ -10,10 +10,12 @@
 //! | `srvr stat conf dirs envi isro ruok` | [`server`] |
 //! | `mntr` | [`monitor`] |
 //! | `cons dump wchs wchc wchp crst` | [`dump`] |
+//! | what a member of an ensemble says beside | [`ensemble`] |
 //! | `srst hash gtmk stmk` | here |
 #![forbid(unsafe_code)]
 
 mod dump;
+pub mod ensemble;
 mod monitor;
 mod server;
 mod text;
@@ -23,6 +25,7 @@ use crate::config::ResolvedConfig;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::stats::{ShardStats, get, set};
+use ensemble::EnsembleView;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -38,6 +41,8 @@ pub struct Words<'a> {
     pub limits: &'a Limits,
     /// The port that clients use: the one bound, where the configuration says 0.
     pub client_port: u16,
+    /// What this server does in its ensemble; `None` where it stands alone.
+    pub ensemble: Option<EnsembleView>,
     /// Who asks, if he is known: ZooKeeper shows him among the connections.
     pub caller: Option<SocketAddr>,
 }
@@ -77,6 +82,11 @@ impl Words<'_> {
         let name = std::str::from_utf8(&word).unwrap_or("telnet close");
         if !self.allows(word) {
             return Ok(writeln!(out, "{name} is not executed because it is not in the whitelist.")?);
+        }
+        if let Some(view) = &self.ensemble
+            && view.answers_itself(name, out)?
+        {
+            return Ok(());
         }
         match name {
             "ruok" => out.write_all(b"imok")?,
@@ -148,6 +158,11 @@ impl Words<'_> {
         let mask = i64::from_be_bytes(*mask);
         set(&self.hub.core_stats.trace_mask, mask.cast_unsigned());
         Ok(write!(out, "{mask}")?)
+    }
+
+    /// What the server calls itself.
+    fn mode(&self) -> &'static str {
+        self.ensemble.as_ref().map_or("standalone", EnsembleView::mode)
     }
 
     fn sum(&self, of: impl Fn(&ShardStats) -> &AtomicU64) -> u64 {

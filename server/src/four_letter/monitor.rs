@@ -1,9 +1,10 @@
 //! `mntr`: the server's figures, under ZooKeeper's names.
 //!
 //! Every key that a standalone 3.9.5 shows is here, or stands with the reason in `docs/four-letter-words.md`: a test compares both with a
-//! real server's answer. Figures of what cannot happen on this server (elections, learners, TLS handshakes) are the 0 that ZooKeeper shows there too.
+//! real server's answer. Figures of what cannot happen on this server (TLS handshakes; elections and learners where it stands alone) are the 0 that ZooKeeper shows there too.
 //! Times are in ms. Keys that begin with `ringkeeper_` are our own.
 
+use super::ensemble::{EnsembleCounts, EnsembleTimes};
 use super::{VERSION, Words, Written, text};
 use crate::ask::PIECE;
 use crate::stats::get;
@@ -19,25 +20,16 @@ const QUOTAS_MAX: usize = 10_000;
 const NEVER: &[&str] = &[
     "add_dead_watcher_stall_time",
     "cnxn_closed_without_zk_server_running",
-    "commit_count",
     "dead_watchers_cleared",
     "dead_watchers_queued",
-    "diff_count",
     "digest_mismatches_count",
     "insecure_admin_count",
-    "learner_commit_received_count",
-    "learner_proposal_received_count",
-    "looking_count",
-    "proposal_count",
-    "quit_leading_due_to_disloyal_voter",
     "response_packet_cache_hits",
     "response_packet_cache_misses",
     "response_packet_get_children_cache_hits",
     "response_packet_get_children_cache_misses",
     "restore_error_count",
     "restore_rate_limited_count",
-    "revalidate_count",
-    "snap_count",
     "snapshot_error_count",
     "snapshot_rate_limited_count",
     "stale_replies",
@@ -47,27 +39,11 @@ const NEVER: &[&str] = &[
 ];
 
 /// Summaries of what does not happen on this server.
-const NEVER_SUMMARIES: &[&str] = &[
-    "election_time",
-    "follower_sync_time",
-    "inflight_diff_count",
-    "inflight_snap_count",
-    "leader_unavailable_time",
-    "observer_sync_time",
-    "restore_time",
-    "unavailable_time",
-];
+const NEVER_SUMMARIES: &[&str] = &["restore_time"];
 
 /// Histograms of what does not happen on this server.
-const NEVER_HISTOGRAMS: &[&str] = &[
-    "commit_propagation_latency",
-    "dead_watchers_cleaner_latency",
-    "om_commit_process_time_ms",
-    "om_proposal_process_time_ms",
-    "proposal_ack_creation_latency",
-    "proposal_latency",
-    "quorum_ack_latency",
-];
+const NEVER_HISTOGRAMS: &[&str] =
+    &["dead_watchers_cleaner_latency", "om_commit_process_time_ms", "om_proposal_process_time_ms"];
 
 /// What all shards have counted and measured.
 #[derive(Default)]
@@ -92,15 +68,15 @@ impl Shards {
 }
 
 /// Writes lines of `mntr`.
-struct Lines<'o, W>(&'o mut W);
+pub(super) struct Lines<'o, W>(pub &'o mut W);
 
 impl<W: Write> Lines<'_, W> {
-    fn put(&mut self, key: &str, value: impl std::fmt::Display) -> std::io::Result<()> {
+    pub(super) fn put(&mut self, key: &str, value: impl std::fmt::Display) -> std::io::Result<()> {
         writeln!(self.0, "zk_{key}\t{value}")
     }
 
     /// `divisor`: how many of the summary's units make one of those shown.
-    fn summary(&mut self, key: &str, summary: &Summary, divisor: u64) -> std::io::Result<()> {
+    pub(super) fn summary(&mut self, key: &str, summary: &Summary, divisor: u64) -> std::io::Result<()> {
         let min = if summary.count == 0 { 0 } else { summary.min };
         let avg = text::ratio(summary.sum, summary.count * divisor);
         self.put(&format!("avg_{key}"), text::decimal(avg))?;
@@ -110,7 +86,7 @@ impl<W: Write> Lines<'_, W> {
         self.put(&format!("sum_{key}"), summary.sum / divisor)
     }
 
-    fn histogram(&mut self, key: &str, histogram: &Histogram, divisor: u64) -> std::io::Result<()> {
+    pub(super) fn histogram(&mut self, key: &str, histogram: &Histogram, divisor: u64) -> std::io::Result<()> {
         self.summary(key, histogram.summary(), divisor)?;
         for (name, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
             self.put(&format!("{name}_{key}"), histogram.permille(permille) / divisor)?;
@@ -131,6 +107,16 @@ impl Words<'_> {
         self.gauges(&shards, &mut lines)?;
         self.counters(&shards, &mut lines)?;
         self.summaries(&shards, &mut lines)?;
+        match &self.ensemble {
+            Some(view) => {
+                view.counts.monitor(&mut lines)?;
+                view.times.monitor(&mut lines)?;
+            }
+            None => {
+                EnsembleCounts::default().monitor(&mut lines)?;
+                EnsembleTimes::default().monitor(&mut lines)?;
+            }
+        }
         self.quotas(&mut lines)?;
         let core = self.hub.ask_core(|core| core.excess_counts().clone())?;
         for (namespace, count) in &core.quota_errors {
@@ -149,7 +135,10 @@ impl Words<'_> {
         let (last, min, max) = shards.response_sizes();
         let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         lines.put("version", VERSION)?;
-        lines.put("server_state", "standalone")?;
+        lines.put("server_state", self.mode())?;
+        if let Some(view) = &self.ensemble {
+            view.monitor(lines)?;
+        }
         lines.put("ephemerals_count", ephemerals)?;
         lines.put("num_alive_connections", self.connections())?;
         lines.put("avg_latency", text::decimal(latency.avg))?;

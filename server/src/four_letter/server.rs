@@ -1,6 +1,6 @@
 //! The words about the server as a whole: `srvr`, `stat`, `conf`, `dirs`, `envi`.
 
-use super::{VERSION, Words, Written, text};
+use super::{VERSION, Words, Written, ensemble, text};
 use crate::stats::get;
 use std::io::Write;
 use std::path::Path;
@@ -28,7 +28,7 @@ impl Words<'_> {
         write!(
             out,
             "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\n\
-             Mode: standalone\nNode count: {nodes}\n",
+             Mode: {}\nNode count: {nodes}\n",
             latency.min,
             text::decimal(latency.avg),
             latency.max,
@@ -36,8 +36,9 @@ impl Words<'_> {
             self.packets_sent(),
             self.connections(),
             get(&self.hub.core_stats.outstanding),
+            self.mode(),
         )?;
-        Ok(())
+        self.ensemble.as_ref().map_or(Ok(()), |view| view.proposal_sizes(out))
     }
 
     pub(super) fn packets_sent(&self) -> u64 {
@@ -60,7 +61,7 @@ impl Words<'_> {
         writeln!(out, "clientPortListenBacklog={}", clients.backlog.map_or(-1, i64::from))?;
         // A server that stands alone says 0 in ZooKeeper, whatever `myid` holds.
         writeln!(out, "serverId={}", self.config.ensemble().map_or(0, |_| self.config.server_id().0))?;
-        Ok(())
+        ensemble::conf(self.config, out)
     }
 
     pub(super) fn dirs(&self, out: &mut impl Write) -> Written {

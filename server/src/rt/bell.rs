@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
@@ -118,53 +118,94 @@ enum Alarm {
 /// Lets one plain thread sleep until it is rung.
 #[derive(Debug)]
 pub struct Parker {
-    flag: Arc<WakeFlag>,
+    sleeper: Arc<Sleeper>,
     spin: Duration,
+}
+
+/// What a parker and its bells share.
+#[derive(Debug)]
+struct Sleeper {
+    flag: WakeFlag,
+    /// What a ring writes to wake it; without one it sleeps in a futex.
+    eventfd: Option<OwnedFd>,
 }
 
 impl Parker {
     /// A parker whose thread spins up to `spin` before it sleeps (zero: sleeps at once, which is right wherever cores are shared).
     #[must_use]
     pub fn new(spin: Duration) -> Self {
-        Self { flag: Arc::new(WakeFlag::new()), spin }
+        Self { sleeper: Arc::new(Sleeper { flag: WakeFlag::new(), eventfd: None }), spin }
+    }
+
+    /// A parker that can wait for a descriptor as well ([`Parker::wait_or_readable`]); its wake-ups cost a little more.
+    ///
+    /// # Errors
+    /// The kernel gives no descriptor.
+    pub fn with_eventfd(spin: Duration) -> std::io::Result<Self> {
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { sleeper: Arc::new(Sleeper { flag: WakeFlag::new(), eventfd: Some(eventfd) }), spin })
     }
 
     /// A bell that wakes it.
     #[must_use]
     pub fn bell(&self) -> ThreadBell {
-        ThreadBell(Arc::clone(&self.flag))
+        ThreadBell(Arc::clone(&self.sleeper))
     }
 
     /// Whether it was rung since the last call or wait; does not sleep.
     pub fn take(&mut self) -> bool {
-        self.flag.take()
+        self.sleeper.flag.take()
     }
 
     /// Sleeps until it is rung, or was rung since the last wait, or the time is over (`None`: no limit).
     pub fn wait(&mut self, timeout: Option<Duration>) -> Woken {
+        self.wait_with(timeout, |sleeper, left| match &sleeper.eventfd {
+            Some(eventfd) => poll(eventfd, None, left),
+            None => sleeper.wait_for_futex(left),
+        })
+    }
+
+    /// As [`Parker::wait`], and until `fd` is readable.
+    ///
+    /// # Panics
+    /// If the parker is not one [`Parker::with_eventfd`].
+    pub fn wait_or_readable(&mut self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken {
+        self.wait_with(timeout, |sleeper, left| {
+            let eventfd = sleeper.eventfd.as_ref().expect("a parker that waits for a descriptor has an eventfd");
+            poll(eventfd, Some(fd), left)
+        })
+    }
+
+    /// Sleeps by `sleep`, which says whether what else it waits for is there, and may return for no reason.
+    fn wait_with(
+        &mut self,
+        timeout: Option<Duration>,
+        mut sleep: impl FnMut(&Sleeper, Option<Timespec>) -> bool,
+    ) -> Woken {
         if self.spin_for_ring(timeout) {
             return Woken::Rung;
         }
         // A time that the clock cannot hold is no limit.
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        if !self.flag.try_sleep() {
-            self.flag.take();
+        let sleeper = &*self.sleeper;
+        if !sleeper.flag.try_sleep() {
+            sleeper.flag.take();
             return Woken::Rung;
         }
-        loop {
+        let mut is_readable = false;
+        while !is_readable && sleeper.flag.is_asleep() {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            // What is readable is found even if there is no time.
+            is_readable = sleep(sleeper, left.and_then(|left| left.try_into().ok()));
             if left == Some(Duration::ZERO) {
                 break;
             }
-            let limit = left.and_then(|left| left.try_into().ok());
-            match futex::wait(self.flag.word(), futex::Flags::PRIVATE, ASLEEP, limit.as_ref()) {
-                // EAGAIN: the word is not ASLEEP any more, so it was rung. A wake without a ring, and a signal, are looked at again.
-                Err(Errno::AGAIN) => break,
-                Ok(()) | Err(Errno::INTR | Errno::TIMEDOUT) => {}
-                Err(errno) => panic!("futex wait on our own word failed: {errno}"),
-            }
         }
-        if self.flag.take() { Woken::Rung } else { Woken::TimedOut }
+        match (sleeper.flag.take(), is_readable) {
+            (true, _) => Woken::Rung,
+            (false, true) => Woken::Readable,
+            (false, false) => Woken::TimedOut,
+        }
     }
 
     /// Looks for a ring for as long as asked; true if one came.
@@ -175,7 +216,7 @@ impl Parker {
         let started = Instant::now();
         let limit = timeout.map_or(self.spin, |t| t.min(self.spin));
         while started.elapsed() < limit {
-            if self.flag.take() {
+            if self.sleeper.flag.take() {
                 return true;
             }
             for _ in 0..SPIN_PAUSES {
@@ -186,25 +227,69 @@ impl Parker {
     }
 }
 
-/// Why [`Parker::wait`] returned.
+impl Sleeper {
+    /// Never finds anything but a ring.
+    fn wait_for_futex(&self, limit: Option<Timespec>) -> bool {
+        match futex::wait(self.flag.word(), futex::Flags::PRIVATE, ASLEEP, limit.as_ref()) {
+            // EAGAIN: the word is not ASLEEP any more, so it was rung. A wake without a ring, and a signal, are looked at again.
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => false,
+            Err(errno) => panic!("futex wait on our own word failed: {errno}"),
+        }
+    }
+}
+
+/// Waits until one of both is readable; says whether `fd` is. What a ring wrote is taken: it may be a late one, of a ring that was seen before.
+fn poll(eventfd: &OwnedFd, fd: Option<BorrowedFd<'_>>, limit: Option<Timespec>) -> bool {
+    let own = PollFd::new(eventfd, PollFlags::IN);
+    let outcome = match fd {
+        Some(fd) => {
+            let mut fds = [own, PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            rustix::event::poll(&mut fds, limit.as_ref()).map(|_| fds.map(|fd| !fd.revents().is_empty()))
+        }
+        None => {
+            let mut fds = [own];
+            rustix::event::poll(&mut fds, limit.as_ref())
+                .map(|_| fds.map(|fd| !fd.revents().is_empty()))
+                .map(|[own]| [own, false])
+        }
+    };
+    match outcome {
+        Ok([is_rung, is_readable]) => {
+            if is_rung {
+                // A count that is gone was taken before.
+                let _count = rustix::io::read(eventfd, &mut [0; 8]);
+            }
+            is_readable
+        }
+        Err(Errno::INTR) => false,
+        Err(errno) => panic!("poll on our own descriptors failed: {errno}"),
+    }
+}
+
+/// Why [`Parker::wait`] or [`Parker::wait_or_readable`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// Somebody rang.
     Rung,
+    /// Nobody rang, and the descriptor is readable.
+    Readable,
     /// The time was over and nobody had rung.
     TimedOut,
 }
 
 /// Rings one thread that waits in a [`Parker`].
 #[derive(Clone, Debug)]
-pub struct ThreadBell(Arc<WakeFlag>);
+pub struct ThreadBell(Arc<Sleeper>);
 
 impl ThreadBell {
     /// Makes the thread's current or next [`Parker::wait`] return. Harmless after the thread ended.
     pub fn ring(&self) {
-        if self.0.ring() {
-            // Waking a futex of our own that exists cannot fail.
-            let _ = futex::wake(self.0.word(), futex::Flags::PRIVATE, 1);
+        if self.0.flag.ring() {
+            // Neither waking a futex of our own that exists nor writing an eventfd that is as good as empty can fail.
+            match &self.0.eventfd {
+                Some(eventfd) => drop(rustix::io::write(eventfd, &1u64.to_ne_bytes())),
+                None => drop(futex::wake(self.0.flag.word(), futex::Flags::PRIVATE, 1)),
+            }
         }
     }
 }

@@ -4,7 +4,8 @@
 //! `pop_dirty` with `flush` and its own means. Must never wait. The end-to-end tests of `server/tests/rt_*.rs` run all of it.
 
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -147,6 +148,11 @@ impl<H: Handler> Driver<H> {
 
     pub(super) fn stop_asked_by_handler(&self) -> bool {
         self.control.stop
+    }
+
+    /// What the handler has asked to be watched since the last call.
+    pub(super) fn take_watch(&mut self) -> Option<Arc<OwnedFd>> {
+        self.control.watch.take()
     }
 
     /// Ends every connection because the shard stops.

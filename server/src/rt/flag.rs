@@ -33,6 +33,11 @@ impl WakeFlag {
         self.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether the waiter has announced its sleep and was not rung since.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ASLEEP
+    }
+
     /// The word itself, for a futex wait while it reads [`ASLEEP`].
     pub(crate) fn word(&self) -> &AtomicU32 {
         &self.0

@@ -1,6 +1,7 @@
 //! The commands of a turn. They only change the shard's table; the backend carries them out when the turn is over.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::conns::Conns;
@@ -74,6 +75,14 @@ impl Io<'_> {
         self.control.wake_at = Some(earliest);
     }
 
+    /// Asks for a turn when `fd` becomes readable, or at once if it is. One such turn for each call; a call while an earlier one waits changes nothing, so
+    /// that a shard has one descriptor that it watches.
+    pub fn watch(&mut self, fd: &Arc<OwnedFd>) {
+        if self.control.watch.is_none() {
+            self.control.watch = Some(Arc::clone(fd));
+        }
+    }
+
     /// Ends the shard's loop after this turn's sends; connections that are left are closed.
     pub fn stop(&mut self) {
         self.control.stop = true;
@@ -85,4 +94,6 @@ impl Io<'_> {
 pub(super) struct Control {
     pub(super) wake_at: Option<Instant>,
     pub(super) stop: bool,
+    /// A descriptor to watch.
+    pub(super) watch: Option<Arc<OwnedFd>>,
 }

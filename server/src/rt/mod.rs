@@ -25,6 +25,7 @@ mod on_ring;
 mod ring_buffers;
 pub mod stacks;
 mod thread;
+mod watcher;
 
 /// Where [`flag`] takes its atomics from; its model test puts loom's in this place.
 mod atomics {

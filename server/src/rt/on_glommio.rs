@@ -25,6 +25,7 @@ use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use super::conns::Phase;
 use super::driver::{Driver, Flush};
 use super::listener::is_out_of_resources;
+use super::watcher::Watcher;
 use super::{ACCEPT_PAUSE, ConnId, Doorbell, Handler, Ready, Start};
 
 /// Runs a shard on this thread until its handler stops it.
@@ -45,6 +46,7 @@ pub(super) fn run<H: Handler>(start: Start, make: impl FnOnce(Doorbell) -> H, re
             scratch: vec![0; config.recv_bytes],
             turn_waker: None,
             tasks: 0,
+            watcher: None,
         }));
         let mut acceptors = Vec::new();
         for listener in listeners {
@@ -75,6 +77,8 @@ struct Shard<H> {
     turn_waker: Option<Waker>,
     /// Connection tasks that have not ended.
     tasks: usize,
+    /// Waits for the descriptor that the handler watches, where it does: glommio has no way to.
+    watcher: Option<Watcher>,
 }
 
 /// A connection's socket and its task.
@@ -143,7 +147,23 @@ impl<H: Handler> Shard<H> {
         }
     }
 
+    /// Watches what the handler asked for, once.
+    fn watch(&mut self, doorbell: &Doorbell) {
+        let Some(fd) = self.driver.take_watch() else { return };
+        if self.watcher.is_none() {
+            match Watcher::start(fd, doorbell.clone()) {
+                Ok(watcher) => self.watcher = Some(watcher),
+                // Whoever watches looks from time to time all the same.
+                Err(error) => tracing::error!(%error, "what comes from other servers is seen late"),
+            }
+        }
+        if let Some(watcher) = &self.watcher {
+            watcher.watch();
+        }
+    }
+
     fn close_all(&mut self) {
+        self.watcher = None;
         self.driver.kill_all();
         self.settle();
     }
@@ -222,6 +242,7 @@ fn poll_turns<H: Handler>(
     let now = Instant::now();
     if rung || shard.driver.is_turn_due(now) {
         shard.driver.turn(now);
+        shard.watch(doorbell);
         shard.settle();
         if shard.driver.stop_asked_by_handler() {
             return Poll::Ready(());

@@ -13,6 +13,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -42,6 +43,7 @@ pub(super) fn run<H: Handler>(start: Start, make: impl FnOnce(Doorbell) -> H, re
         doorbell,
         links: Vec::new(),
         acceptors,
+        watched: None,
         reaped: Vec::new(),
         in_flight: 0,
         stopping: false,
@@ -63,6 +65,8 @@ struct Shard<H> {
     /// By slot.
     links: Vec<Option<Link>>,
     acceptors: Vec<Acceptor>,
+    /// What a poll is in flight on.
+    watched: Option<Arc<OwnedFd>>,
     /// The completions of one enter.
     reaped: Vec<cqueue::Entry>,
     /// Operations whose last completion has not come.
@@ -116,6 +120,7 @@ impl<H: Handler> Shard<H> {
             let rung = self.doorbell.flag().take();
             if rung || self.driver.is_turn_due(now) {
                 self.driver.turn(now);
+                self.watch();
             }
             self.settle();
             if self.driver.stop_asked_by_handler() {
@@ -201,6 +206,10 @@ impl<H: Handler> Shard<H> {
                     if !self.stopping {
                         self.watch_doorbell();
                     }
+                }
+                Op::Watch => {
+                    self.watched = None;
+                    self.driver.progressed();
                 }
                 // A cancellation shows in what it cancelled.
                 Op::Cancel => {}
@@ -371,6 +380,16 @@ impl<H: Handler> Shard<H> {
         self.acceptors.get_mut(index(place)).expect("accepts are tagged with their listener's place")
     }
 
+    /// Watches what the handler asked for, once. A poll of one shot is not among those that kernels lose: see the module.
+    fn watch(&mut self) {
+        let Some(fd) = self.driver.take_watch() else { return };
+        if self.watched.is_none() {
+            let events = u32::from(libc::POLLIN.unsigned_abs());
+            self.push(opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build(), Op::Watch, 0);
+            self.watched = Some(fd);
+        }
+    }
+
     fn watch_doorbell(&mut self) {
         let Some(eventfd) = self.doorbell.eventfd() else { unreachable!("a ring shard's doorbell is an eventfd") };
         let entry = opcode::Read::new(Fd(eventfd.as_raw_fd()), self.rings.as_mut_ptr(), 8).build();
@@ -386,6 +405,7 @@ enum Op {
     Accept = 3,
     Doorbell = 4,
     Cancel = 5,
+    Watch = 6,
 }
 
 impl Op {
@@ -401,6 +421,7 @@ impl Op {
             3 => Self::Accept,
             4 => Self::Doorbell,
             5 => Self::Cancel,
+            6 => Self::Watch,
             other => panic!("a completion with a tag that we never gave: {other}"),
         };
         (op, slot)

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use engine::apply;
 use engine::replica::{Forward, ForwardBatch, Now, Replica, ReplicaOptions, TxnBatch};
 use engine::stream::{Attachment, ConnId, ShardId};
 use engine::tree::Tree;
-use proto::{SessionId, Zxid};
+use engine::turn::LogItem;
+use proto::txn::{Txn, TxnHeader, TxnRecord};
+use proto::{OpCode, SessionId, Xid, Zxid};
 use ringkeeper_server::hub::{CoreBell, Hub};
 use ringkeeper_server::log_writer::LogWriter;
 use ringkeeper_server::rt::Parker;
+use snapshot::control::{Control, ControlFile};
+use tempfile::TempDir;
 use wal::sim_disk::{SimDisk, SimFile};
-use wal::{AlignedBuf, Disk, Log, Options, Wait};
+use wal::{AlignedBuf, Disk, Generation, Log, Options, Wait};
 
 /// A warning of a slow disk that never comes.
 const NO_WARNING: Duration = Duration::MAX;
@@ -88,6 +93,9 @@ pub(crate) struct Rig {
     pub(crate) hub: Arc<Hub>,
     pub(crate) core_parker: Parker,
     pub(crate) log_parker: Parker,
+    /// The control file, and where it lies.
+    pub(crate) control: ControlFile,
+    pub(crate) dir: TempDir,
     tree: Tree,
     replica: Replica,
     connections: u32,
@@ -103,13 +111,17 @@ impl Rig {
         let tree = Tree::new();
         let replica = Replica::new(ReplicaOptions::default(), &tree, NOW);
         let disk = HeldDisk::default();
-        Rig { disk, hub, core_parker, log_parker, tree, replica, connections: 0, pushed: Vec::new() }
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control { log_generation: options().generation.0, ..Control::default() };
+        control.replace(dir.path()).unwrap();
+        let control = ControlFile::new(dir.path(), control);
+        Rig { disk, hub, core_parker, log_parker, control, dir, tree, replica, connections: 0, pushed: Vec::new() }
     }
 
     /// A writer over the log.
     pub(crate) fn writer(&self) -> LogWriter<HeldDisk> {
         let (log, _nothing) = Log::open(self.disk.clone(), options()).unwrap();
-        LogWriter::new(Arc::clone(&self.hub), log, NO_WARNING)
+        LogWriter::new(Arc::clone(&self.hub), log, self.control.clone(), NO_WARNING)
     }
 
     /// Pushes a batch of so many txns to the log's queue, and returns the last zxid.
@@ -120,8 +132,43 @@ impl Rig {
         let txns: Arc<TxnBatch> = self.replica.take_appends().expect("a new session is a txn");
         assert_eq!(txns.len(), count);
         self.pushed.extend(txns.iter().map(|(zxid, bytes)| (zxid.0, bytes.to_vec())));
-        self.hub.hand_to_log(txns, Instant::now());
+        self.hub.hand_to_log(LogItem::Txns(txns), Instant::now());
         self.last()
+    }
+
+    /// What was pushed up to a zxid.
+    pub(crate) fn records(&self, up_to: Zxid) -> Vec<(Zxid, Vec<u8>)> {
+        let records = self.pushed.iter().map(|(zxid, bytes)| (Zxid(*zxid), bytes.clone()));
+        records.filter(|(zxid, _)| *zxid <= up_to).collect()
+    }
+
+    /// The log ends with this now, and what is pushed from here on follows it.
+    pub(crate) fn take_back(&mut self, to: Zxid) {
+        self.pushed.retain(|(zxid, _)| *zxid <= to.0);
+        self.follow(to);
+    }
+
+    /// What is pushed from here on follows a state of this zxid. Returns what was pushed before.
+    pub(crate) fn go_on_after(&mut self, base: Zxid) -> Vec<(u64, Vec<u8>)> {
+        self.follow(base);
+        std::mem::take(&mut self.pushed)
+    }
+
+    /// What was pushed before is in force again.
+    pub(crate) fn go_back_to(&mut self, former: Vec<(u64, Vec<u8>)>) {
+        self.pushed = former;
+        self.follow(Zxid(self.last()));
+    }
+
+    fn follow(&mut self, last: Zxid) {
+        let mut tree = Tree::new();
+        if last > Zxid::ZERO {
+            let header = TxnHeader { session: SessionId(0), xid: Xid(0), zxid: last, time_ms: 0, op: OpCode::Error };
+            let record = TxnRecord { header, txn: Txn::Error(0), digest: None };
+            apply::apply(&mut tree, &record, &mut Vec::new(), None);
+        }
+        self.replica = Replica::new(ReplicaOptions::default(), &tree, NOW);
+        self.tree = tree;
     }
 
     /// The last zxid that was pushed.
@@ -141,9 +188,13 @@ impl Rig {
 
     /// Holds what lies on the disk to being what was pushed, in order, at least up to this zxid.
     pub(crate) fn assert_holds_up_to(&self, zxid: u64) {
-        let (log, mut reader) = Log::open(self.disk.sim.deep_clone(), options()).unwrap();
+        let control = Control::load(self.dir.path()).unwrap().unwrap();
+        let generation = Generation(control.log_generation);
+        let options = Options { generation, replay_after: control.base_zxid().0, ..options() };
+        let (log, mut reader) = Log::open(self.disk.sim.deep_clone(), options).unwrap();
         assert!(log.torn_tail().is_none(), "{:?}", log.torn_tail());
-        let mut found = 0;
+        // What the image holds is not asked of the log.
+        let mut found = self.pushed.iter().filter(|(pushed, _)| *pushed <= control.base_zxid().0).count();
         while let Some((at, data)) = reader.next_record().unwrap() {
             assert_eq!((at, data), (self.pushed[found].0, &self.pushed[found].1[..]));
             found += 1;

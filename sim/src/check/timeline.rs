@@ -144,7 +144,8 @@ impl<'h> Facts<'h> {
                 continue;
             }
             match (open.get(&(*session, *xid)), kind) {
-                (_, TxnKind::Begin) => drop(self.others.insert(*zxid)),
+                // What has failed has done nothing, whatever would have come of it: its session may have moved meanwhile, and it was refused.
+                (_, TxnKind::Begin | TxnKind::Failed) => drop(self.others.insert(*zxid)),
                 (Some(call), _) => drop(self.steps.insert(*zxid, Step::Call(*call))),
                 (None, TxnKind::End) => drop(self.steps.insert(*zxid, Step::End(*session, Some(at)))),
                 (None, _) => drop(self.others.insert(*zxid)),

@@ -2,7 +2,8 @@
 //! all of it into the history.
 //!
 //! Owns one session at a time, and what a client library owns: xids, the newest zxid seen, the watches. It never looks into a server. Any driver of a
-//! cluster can use it: it dials one of the machines that it was told of, and speaks the client protocol.
+//! cluster can use it: it dials one of the machines that it was told of, and speaks the client protocol over [`Lines`], which are the world's [`Network`]
+//! or, in `tests/tests/ensemble`, real connections.
 
 use crate::history::{Answer, ClientId, Code, Event, History, Op, ServerId, SessionId, Told, Xid, Zxid};
 use crate::world::chance::Chance;
@@ -30,7 +31,7 @@ const TIMEOUT_MS: i32 = 4_000;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     id: ClientId,
     host: Host,
     servers: Vec<(ServerId, Host)>,
@@ -67,14 +68,43 @@ enum Watched {
     Child,
 }
 
+/// Connections from clients to servers, as a client uses them: what it hears of them it is told by its driver.
+pub trait Lines {
+    /// Dials the port for clients of a machine. [`Client::connected`] or [`Client::not_connected`] tells.
+    fn dial(&mut self, now: Time, from: Host, to: Host) -> ConnId;
+    /// Sends bytes. On a connection that is over they are dropped.
+    fn send(&mut self, now: Time, conn: ConnId, bytes: &[u8]);
+    /// Closes. Nothing more is heard of the connection.
+    fn close(&mut self, now: Time, conn: ConnId);
+}
+
+impl Lines for Network {
+    fn dial(&mut self, now: Time, from: Host, to: Host) -> ConnId {
+        Network::dial(self, now, from, to, CLIENT_PORT)
+    }
+
+    fn send(&mut self, now: Time, conn: ConnId, bytes: &[u8]) {
+        Network::send(self, now, conn, Side::Dialler, bytes);
+    }
+
+    fn close(&mut self, now: Time, conn: ConnId) {
+        Network::close(self, now, conn, Side::Dialler);
+    }
+}
+
 /// What a client may touch.
-pub(crate) struct Ctx<'w> {
-    pub(crate) now: Time,
-    pub(crate) chance: &'w mut Chance,
-    pub(crate) network: &'w mut Network,
-    pub(crate) history: &'w mut History,
+#[expect(missing_debug_implementations, reason = "borrows of a driver's parts, for one call")]
+pub struct Ctx<'w> {
+    /// The driver's clock.
+    pub now: Time,
+    /// What the client draws from.
+    pub chance: &'w mut Chance,
+    /// Its connections.
+    pub lines: &'w mut dyn Lines,
+    /// What it writes down.
+    pub history: &'w mut History,
     /// What is wrong and no checker of the history would see.
-    pub(crate) wrong: &'w mut Vec<String>,
+    pub wrong: &'w mut Vec<String>,
 }
 
 impl Ctx<'_> {
@@ -89,7 +119,8 @@ impl Ctx<'_> {
 
 impl Client {
     /// A client on this machine, and the servers that it may connect to.
-    pub(crate) fn new(id: ClientId, host: Host, servers: &[(ServerId, Host)]) -> Client {
+    #[must_use]
+    pub fn new(id: ClientId, host: Host, servers: &[(ServerId, Host)]) -> Client {
         Client {
             id,
             host,
@@ -111,29 +142,32 @@ impl Client {
     }
 
     /// The machine it is on.
-    pub(crate) const fn host(&self) -> Host {
+    #[must_use]
+    pub const fn host(&self) -> Host {
         self.host
     }
 
     /// Replies so far.
-    pub(crate) const fn replies(&self) -> u64 {
+    #[must_use]
+    pub const fn replies(&self) -> u64 {
         self.replies
     }
 
     /// Is everything answered that it has asked?
-    pub(crate) fn is_content(&self) -> bool {
+    #[must_use]
+    pub fn is_content(&self) -> bool {
         self.phase == Phase::Ready && self.waiting.is_empty()
     }
 
     // ---- what it does by itself -----------------------------------------------------------------------------------------
 
     /// Looks at what there is to do; `asks`: may it ask for more? Returns when it wants to look again.
-    pub(crate) fn look(&mut self, ctx: &mut Ctx<'_>, asks: bool) -> Micros {
+    pub fn look(&mut self, ctx: &mut Ctx<'_>, asks: bool) -> Micros {
         match self.phase {
             Phase::Apart => {
                 if let Some((server, host)) = ctx.chance.pick(&self.servers).copied() {
                     self.server = server;
-                    self.conn = Some(ctx.network.dial(ctx.now, self.host, host, CLIENT_PORT));
+                    self.conn = Some(ctx.lines.dial(ctx.now, self.host, host));
                     self.phase = Phase::Dialling;
                     self.heard_at = ctx.now;
                 }
@@ -218,14 +252,14 @@ impl Client {
     fn send(&mut self, ctx: &mut Ctx<'_>, frame: &[u8]) {
         self.sent_at = ctx.now;
         if let Some(conn) = self.conn {
-            ctx.network.send(ctx.now, conn, Side::Dialler, frame);
+            ctx.lines.send(ctx.now, conn, frame);
         }
     }
 
     /// The connection is over, or is given up.
     fn lose(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(conn) = self.conn.take() {
-            ctx.network.close(ctx.now, conn, Side::Dialler);
+            ctx.lines.close(ctx.now, conn);
         }
         if self.phase == Phase::Ready {
             ctx.tell(Event::Lost { client: self.id });
@@ -244,9 +278,10 @@ impl Client {
 
     // ---- what it hears --------------------------------------------------------------------------------------------------
 
-    pub(crate) fn connected(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+    /// The connection that it dialled stands.
+    pub fn connected(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
         if self.conn != Some(conn) || self.phase != Phase::Dialling {
-            return ctx.network.close(ctx.now, conn, Side::Dialler);
+            return ctx.lines.close(ctx.now, conn);
         }
         self.phase = Phase::Greeting;
         self.heard_at = ctx.now;
@@ -265,20 +300,23 @@ impl Client {
         self.send(ctx, &frame);
     }
 
-    pub(crate) fn not_connected(&mut self, conn: ConnId) {
+    /// It does not stand: refused, or nobody answers.
+    pub fn not_connected(&mut self, conn: ConnId) {
         if self.conn == Some(conn) {
             self.conn = None;
             self.phase = Phase::Apart;
         }
     }
 
-    pub(crate) fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+    /// The connection is over, from the other side.
+    pub fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
         if self.conn == Some(conn) {
             self.lose(ctx);
         }
     }
 
-    pub(crate) fn arrived(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, bytes: &[u8]) {
+    /// Bytes have come.
+    pub fn arrived(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, bytes: &[u8]) {
         if self.conn != Some(conn) {
             return;
         }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use proto::jute::Reader;
-use proto::{Acl, Perms, SessionId, StatPersisted, Zxid};
+use proto::{Acl, Perms, SessionId, StatPersisted, Zxid, java_text};
 
 use super::stream::Stream;
 use super::{AclNumber, Compression, END_PATH, Error, FORMAT_VERSION, Fault, Result, SNAPSHOT_MAGIC};
@@ -155,16 +155,20 @@ impl SnapshotReader {
         let mut acl = Vec::new();
         for _ in 0..count {
             let perms = Perms(self.stream.int()?);
-            let scheme = self.read_str("the scheme of an ACL")?;
-            let id = self.read_str("the id of an ACL")?;
+            let scheme = self.read_text("the scheme of an ACL")?;
+            let id = self.read_text("the id of an ACL")?;
             acl.push(Acl { perms, scheme, id });
         }
         Ok(acl)
     }
 
-    fn read_str(&mut self, what: &'static str) -> Result<Box<str>> {
-        self.stream.string(&mut self.data, what)?;
-        Ok(text(&self.data).into())
+    /// As Java reads it: a server writes characters above U+FFFF in a way that it does not read back.
+    fn read_text(&mut self, what: &'static str) -> Result<Box<str>> {
+        let at = self.stream.offset();
+        if !self.stream.buffer(&mut self.data)? {
+            return Err(self.stream.damaged_at(at, Fault::Field(what)));
+        }
+        Ok(java_text(&self.data).into())
     }
 
     fn read_node(&mut self) -> Result<Node<'_>> {

@@ -51,6 +51,29 @@ const SUITES: &[Suite] = &[
         }],
     },
     Suite {
+        name: "ensemble",
+        about: "all faults in random orders on ensembles of 3 and 5 servers, Java's and RingKeeper's, 5 of each to a round, kazoo's clients among others",
+        rounds: 4,
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        steps: &[Line {
+            words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture",
+            env: &[("RK_ENSEMBLE_ROUNDS", "5"), ("RK_ENSEMBLE", "java,ringkeeper")],
+            reading: Libtest,
+        }],
+    },
+    Suite {
+        name: "sim",
+        about: "the simulation: 8,000 seeds of one, three and five servers, and how soon each planted bug is found",
+        rounds: 1,
+        prepare: &[BUILD],
+        steps: &[
+            line(ExitCode, "{bin}/sim run --servers 3 --seed 1000000 --seeds 5000"),
+            line(ExitCode, "{bin}/sim run --servers 5 --observers 1 --seed 2000000 --seeds 1000"),
+            line(ExitCode, "{bin}/sim run --servers 1 --seed 3000000 --seeds 2000"),
+            line(ExitCode, "{bin}/sim bugs"),
+        ],
+    },
+    Suite {
         name: "sessions",
         about: "100,000 sessions that expire at once, one with 100,000 ephemerals, and stalls of many lengths",
         rounds: 2,
@@ -73,7 +96,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "clients",
-        about: "the foreign clients against 1, 2 and 4 shards, again and again",
+        about: "the foreign clients against 1, 2 and 4 shards and an ensemble of 3 servers, again and again",
         rounds: 20,
         prepare: &["tests/clients/install.sh", "tests/clients/rust/run.sh --prepare", BUILD],
         steps: &[
@@ -81,21 +104,31 @@ const SUITES: &[Suite] = &[
             line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 4 -- tests/clients/all.sh --super super:test {addr}"),
             line(LastLine, "{bin}/with-server --shards 2 -- tests/clients/rust/run.sh {addr}"),
+            line(
+                LastLine,
+                "{bin}/with-ensemble -- tests/clients/all.sh --suites python,java,java-3.9.5,curator,c,node --super super:test {addrs}",
+            ),
+            line(LastLine, "{bin}/with-ensemble -- tests/clients/rust/run.sh {addrs}"),
         ],
     },
     Suite {
         name: "kazoo",
-        about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, each outcome the expected one",
+        about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, one server and three, each outcome the expected one",
         rounds: 3,
         prepare: &[BUILD, "tests/foreign/kazoo-suite.sh --prepare", "tests/reference/java-server.sh --prepare"],
         steps: &[
             line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
             line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
+            line(
+                LastLine,
+                "tests/foreign/kazoo-suite.sh --servers 3 --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo-3",
+            ),
+            line(LastLine, "tests/foreign/kazoo-suite.sh --servers 3 --logs {target}/kazoo-zookeeper-3"),
         ],
     },
     Suite {
         name: "recipes",
-        about: "Curator 5.4 and 5.9 with 5 times the contention and nodes that expire, the Java client, and the proxy that lies to each",
+        about: "Curator 5.4 and 5.9 with 5 times the contention and nodes that expire, on an ensemble too, the Java client, and the proxy that lies to each",
         rounds: 3,
         prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
         steps: &[
@@ -103,6 +136,10 @@ const SUITES: &[Suite] = &[
             line(LastLine, recipes!(2, "curator/run.sh --scale 5 --timeout 900 --client 3.9.5")),
             line(LastLine, recipes!(4, "curator/run.sh --scale 5 --timeout 900")),
             line(LastLine, recipes!(4, "java/run.sh --super super:test --client 3.9.5")),
+            line(
+                LastLine,
+                "{bin}/with-ensemble -- tests/clients/curator/run.sh --scale 5 --timeout 900 --client 3.9.5 {addrs}",
+            ),
             line(ExitCode, recipes!(2, "bite.py")),
         ],
     },

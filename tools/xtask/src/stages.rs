@@ -2,8 +2,8 @@
 //!
 //! A new suite takes its minutes from here, or goes to `cargo xtask long`. The budgets are for 2 cores and an empty target
 //! directory; together they stay below [`CI_BUDGET_S_MAX`], and a test holds them to it. All building is done in the profile
-//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash`, `durability` and `version-2` together to every
-//! file in `tests/tests/`.
+//! `ci`, so that binaries, tests and this program share it. A test holds `e2e`, `crash`, `ensemble`, `durability` and `version-2` together to
+//! every file in `tests/tests/`.
 //!
 //! What starts servers does so for both places where the consensus core can live ([`CORE_IN_THREAD`], [`CORE_IN_SHARD`]), since a
 //! machine with two processors would choose only the one; `durability` and `version-2` choose for themselves.
@@ -169,7 +169,7 @@ const DURABILITY: Stage = Stage {
 const CRASH: Stage = Stage {
     name: "crash",
     about: "kill -9 at random moments, 10 rounds a core's place: every acknowledged write is there",
-    budget_s: 90,
+    budget_s: 45,
     steps: &[
         crash(&[("RK_CRASH_ROUNDS", "10"), ("RK_TEST_CORE", "thread")]),
         crash(&[("RK_CRASH_ROUNDS", "10"), ("RK_TEST_CORE", "shard")]),
@@ -183,15 +183,15 @@ const fn crash(env: Env) -> Step {
 
 const E2E: Stage = Stage {
     name: "e2e",
-    about: "the laws, sessions, bad input, configuration and the house's rules against the built server",
-    budget_s: 410,
+    about: "the laws, sessions, bad input, configuration and the house's rules against the built server; elections with real ones",
+    budget_s: 420,
     steps: &[
         run_with(
             Libtest,
             CORE_IN_THREAD,
             "cargo test --profile ci --workspace --test arrows --test docs --test compatibility --test lifecycle --test config \
              --test laws --test session_ends --test bad_input --test watchdog --test quotas \
-             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --test damage --test larger_than_memory --no-fail-fast --locked",
+             --test words --test sasl --test addresses --test memory_limit --test inspection --test base --test damage --test larger_than_memory --test election --no-fail-fast --locked",
         ),
         run_with(
             Libtest,
@@ -200,6 +200,17 @@ const E2E: Stage = Stage {
              --test watchdog --no-fail-fast --locked",
         ),
     ],
+    needed: false,
+};
+
+const ENSEMBLE: Stage = Stage {
+    name: "ensemble",
+    about: "3 servers and 8 clients while the leader is killed or stands still: all that was seen is explained by the logs; one changed thing is not",
+    budget_s: 90,
+    steps: &[run(
+        Libtest,
+        "cargo test --profile ci --workspace --test ensemble --locked -- place bite faults::the_leader --test-threads 1",
+    )],
     needed: false,
 };
 
@@ -214,7 +225,7 @@ const VERSION_2: Stage = Stage {
 const DIFFERENTIAL: Stage = Stage {
     name: "differential",
     about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's; 10,000 beside 3.8.0",
-    budget_s: 95,
+    budget_s: 60,
     steps: &[
         run(
             LastLine,
@@ -281,10 +292,21 @@ const CLIENTS_4: Stage = clients!(
     "python,java,curator,c,node"
 );
 
+const CLIENTS_OF_3: Stage = Stage {
+    name: "clients-of-3",
+    about: "Curator with its recipes and service discovery, and C, against an ensemble of 3 servers",
+    budget_s: 70,
+    steps: &[run(
+        LastLine,
+        "{bin}/with-ensemble -- tests/clients/all.sh --suites curator-3.9.5,c --super super:test {addrs}",
+    )],
+    needed: false,
+};
+
 const CLIENTS_SASL: Stage = Stage {
     name: "clients-sasl",
     about: "kazoo and Java log in, and are turned away where they must and do not",
-    budget_s: 90,
+    budget_s: 20,
     steps: &[
         run(
             LastLine,
@@ -365,12 +387,14 @@ pub(crate) const CI: &[Stage] = &[
     BENCH_SMOKE,
     DURABILITY,
     CRASH,
+    ENSEMBLE,
     VERSION_2,
     DIFFERENTIAL,
     E2E,
     CLIENTS_1,
     CLIENTS_2,
     CLIENTS_4,
+    CLIENTS_OF_3,
     CLIENTS_SASL,
     RECIPES,
     FOREIGN,

@@ -20,6 +20,7 @@ const NEEDS: &[Need] = &[
     Need { package: "e2fsprogs", program: "mkfs.ext4", for_what: "the durability tests" },
     Need { package: "mount", program: "losetup", for_what: "the durability tests" },
     Need { package: "iproute2", program: "ip", for_what: "the tests of addresses with a zone" },
+    Need { package: "faketime", program: "faketime", for_what: "the tests of wrong clocks" },
     Need { package: "util-linux", program: "setpriv", for_what: "the tests of an unprivileged server" },
 ];
 

@@ -184,9 +184,9 @@ impl Looking {
         self.finalize_at.map_or(self.resend_at, |finalize_at| finalize_at.min(self.resend_at))
     }
 
-    /// Has the vote of this server a weight in what it sees? One without a vote, or whose history does not count, votes for nobody.
+    /// Has the vote of this server a weight in what it sees? One whose history does not count votes for nobody; one without a vote is in no quorum.
     fn counts(&self) -> bool {
-        self.own.leader == self.me && self.own.zxid != LastZxid::NONE
+        self.own.zxid != LastZxid::NONE
     }
 
     /// Does the leader of an established vote say itself that it leads (`checkLeader`)? Otherwise a quorum that has not noticed yet would

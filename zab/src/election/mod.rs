@@ -179,6 +179,16 @@ impl Election {
         }
     }
 
+    /// The round that it is in, or that its office is of.
+    pub(crate) const fn round(&self) -> ElectionEpoch {
+        self.round
+    }
+
+    /// Is it known that this voter cannot be reached?
+    pub(crate) fn is_down(&self, server: ServerId) -> bool {
+        self.reach.get(&server) == Some(&Reach::Down)
+    }
+
     /// When [`Election::tick`] is to be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Ms> {

@@ -20,14 +20,18 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// The greatest weight: the sum of all fits.
 pub const WEIGHT_MAX: u64 = u32::MAX as u64;
 
-/// What is wrong with a line. The messages of all but [`LineError::Key`] say what is allowed, as noun phrases.
+/// What is wrong with a line. The messages of all but the first three say what is allowed, as noun phrases.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// No key of an ensemble.
-    #[error(
-        "`{0}` is not a key of an ensemble; they are server.N, group.N, weight.N and version, N being a whole number"
-    )]
+    #[error("`{0}` is not a key of an ensemble; they are server.ID, group.NUMBER, weight.ID and version")]
     Key(String),
+    /// `server.` or `weight.` and no server's id.
+    #[error("`{0}` does not end with a server's id; these are whole numbers from 0 to {max}", max = ServerId::OBSERVER.0 - 1)]
+    ServerId(String),
+    /// `group.` and no group's number.
+    #[error("`{0}` does not end with a group's number; these are whole numbers from {min} to {max}", min = i64::MIN, max = i64::MAX)]
+    GroupId(String),
     /// It has been said before.
     #[error("one line of each key, and `{0}` has two")]
     Twice(String),
@@ -71,9 +75,14 @@ pub enum EnsembleError {
     /// A voter without a group in a hierarchical ensemble.
     #[error("with groups or weights every voting server needs a group; add {} to a `group.` line", .0.0)]
     NoGroup(ServerId),
-    /// A server in two groups.
-    #[error("a server is in one group, and server {} stands in several", .0.0)]
-    TwoGroups(ServerId),
+    /// A server in two groups, or twice in one.
+    #[error("a server is in one group, and server {} stands in several", .server.0)]
+    TwoGroups {
+        /// The server.
+        server: ServerId,
+        /// The group that names it again; its line is the later one by the groups' numbers.
+        group: GroupId,
+    },
     /// A server in a group that is not a voter, which has no weight by itself.
     #[error("server {} is in a group and does not vote; add a line weight.{}=0, or take it out of the group", .0.0, .0.0)]
     NoWeight(ServerId),
@@ -106,7 +115,6 @@ impl Draft {
         if value.len() > LINE_BYTES_MAX || key.len() > LINE_BYTES_MAX {
             return Err(LineError::Long(value.len().max(key.len())));
         }
-        let unknown = || LineError::Key(key.to_owned());
         if key == "version" {
             if self.version.is_some() {
                 return Err(LineError::Twice(key.to_owned()));
@@ -114,14 +122,15 @@ impl Draft {
             self.version = Some(parse_version(value)?);
             return Ok(());
         }
+        let unknown = || LineError::Key(key.to_owned());
         let (stem, id) = key.split_once('.').ok_or_else(unknown)?;
         self.is_hierarchical |= matches!(stem, "group" | "weight");
-        let server = || parse_server(id).ok_or_else(unknown);
+        let server = || parse_server(id).ok_or_else(|| LineError::ServerId(key.to_owned()));
         match stem {
             "server" => insert(&mut self.members, server()?, Member::parse(value, self.multi_address)?, key),
             "weight" => insert(&mut self.weights, server()?, parse_weight(value)?, key),
             "group" => {
-                let group = id.parse().map(GroupId).map_err(|_| unknown())?;
+                let group = id.parse().map(GroupId).map_err(|_| LineError::GroupId(key.to_owned()))?;
                 insert(&mut self.groups, group, parse_group(value)?, key)
             }
             _ => Err(unknown()),
@@ -164,7 +173,7 @@ impl Draft {
         for (group, servers) in &self.groups {
             for server in servers {
                 if groups.insert(*server, *group).is_some() {
-                    errors.push(EnsembleError::TwoGroups(*server));
+                    errors.push(EnsembleError::TwoGroups { server: *server, group: *group });
                 }
             }
         }

@@ -89,7 +89,8 @@ impl Link {
     /// An ACK. Says whether it was NEWLEADER's, after which the learner is in step.
     ///
     /// # Errors
-    /// What is wrong with it. It comes once for each proposal and in order; a learner of 3.8 acks what it was sent as committed as well.
+    /// What is wrong with it. It comes once for each proposal and in order. A learner of 3.8 acks what it was sent as committed as well, and from a
+    /// thread of its own, so that such an ACK may overtake NEWLEADER's: it says nothing.
     pub(super) fn ack(&mut self, now: Ms, zxid: Zxid, new_leader: Zxid) -> Result<bool, &'static str> {
         match self.stage {
             Stage::NewLeader if zxid == new_leader => {
@@ -97,6 +98,7 @@ impl Link {
                 self.acked = self.sent;
                 Ok(true)
             }
+            Stage::NewLeader if zxid <= self.sent => Ok(false),
             Stage::Synced | Stage::UpToDate if zxid <= self.acked.max(new_leader) || self.is_observer => Ok(false),
             Stage::UpToDate if zxid == self.acked.next() && zxid <= self.sent => {
                 self.acked = zxid;

@@ -93,7 +93,8 @@ impl Leader {
         }
         let first = Zxid::new(self.epoch, 0);
         for (link, learner) in &mut self.learners {
-            if learner.stage == Stage::Synced && learner.sent <= server.committed {
+            // What comes before the epoch's first position is committed, and a learner may have said that position itself.
+            if learner.stage == Stage::Synced && learner.sent <= server.committed.max(first) {
                 learner.stage = Stage::UpToDate;
                 learner.heard = now;
                 learner.sent = learner.sent.max(first);

@@ -4,7 +4,8 @@
 //! or it looks again after [`PATIENCE_MS`]; so does a follower that is not one of a leader's. One seed is one run, and none is without an end:
 //! past [`EVENTS_MAX`] it fails. A run that fails prints its seed and the end of its trace.
 
-use crate::text;
+use crate::seeds::Random;
+use crate::{scripts, text};
 use proto::election::ServerState;
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use ringkeeper_zab::election::{Election, ElectionOptions, Vote};
@@ -113,7 +114,7 @@ impl Cluster {
         if random.below(3) == 0 {
             words.extend(hierarchy(voters, &mut random));
         }
-        let ensemble = text::ensemble(&words.join(" "));
+        let ensemble = scripts::ensemble(&words.join(" "));
         let mut servers = BTreeMap::new();
         for id in (1..=voters + observers).map(ServerId) {
             let epoch = Epoch(u32::try_from(random.below(3)).unwrap());
@@ -486,19 +487,5 @@ impl Drop for Cluster {
             println!("{server:?}");
         }
         println!("seed {} at {} ms, after {} events", self.seed, self.now, self.happened);
-    }
-}
-
-/// splitmix64.
-#[derive(Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, end: Ms) -> Ms {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ms::try_from((z ^ (z >> 31)) % u64::try_from(end).unwrap()).unwrap()
     }
 }

@@ -3,21 +3,11 @@
 //! `RINGKEEPER_SEEDS=1000..2000 cargo test -p ringkeeper-zab --test election -- --nocapture` runs other ones, `=7` the one that failed.
 
 use crate::cluster::Cluster;
+use crate::seeds::seeds;
 use ringkeeper_zab::Ms;
-use std::ops::Range;
 
 /// How soon after the last fault there is a leader.
 const AGREED_WITHIN_MS: Ms = 30_000;
-
-/// These seeds, or `RINGKEEPER_SEEDS`.
-fn seeds(usual: Range<u64>) -> Range<u64> {
-    let Ok(words) = std::env::var("RINGKEEPER_SEEDS") else { return usual };
-    let number = |word: &str| word.parse::<u64>().unwrap();
-    match words.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&words)..number(&words) + 1,
-    }
-}
 
 #[test]
 fn a_start_without_faults_elects_the_best_at_once() {

@@ -6,4 +6,8 @@ mod cluster;
 mod faults;
 mod recorded;
 mod script;
+#[path = "../shared/scripts.rs"]
+mod scripts;
+#[path = "../shared/seeds.rs"]
+mod seeds;
 mod text;

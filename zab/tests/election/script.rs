@@ -1,6 +1,6 @@
 //! Runs `tests/scripts/election/*.txt`: what happens to one server, a line each, and indented below it what the server then says.
 //!
-//! Record anew with `RINGKEEPER_BLESS=1 cargo test -p ringkeeper-zab`, and read the difference. A script's lines:
+//! A script's lines, beside what [`scripts`] says of all:
 //!
 //! | line | what |
 //! |---|---|
@@ -14,51 +14,15 @@
 //!
 //! Below: `-> 2 3: …` what it says, to whom; `elected 3`; `deadline 400` where that has changed.
 
-use crate::text;
+use crate::{scripts, text};
 use proto::{Epoch, ServerId};
 use ringkeeper_zab::election::{Election, ElectionOptions, Vote};
 use ringkeeper_zab::ensemble::Ensemble;
 use ringkeeper_zab::{Action, Ms};
-use std::fmt::Write;
-use std::path::Path;
 
 #[test]
 fn every_script_says_what_was_recorded() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/election");
-    let mut paths: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no scripts in {}", directory.display());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let recorded = std::fs::read_to_string(&path).unwrap();
-        let said = run(&recorded);
-        if std::env::var_os("RINGKEEPER_BLESS").is_some() {
-            std::fs::write(&path, &said).unwrap();
-        } else if said != recorded {
-            wrong.push(format!("{}:\n{}", path.display(), difference(&recorded, &said)));
-        }
-    }
-    assert!(wrong.is_empty(), "not what was recorded (RINGKEEPER_BLESS=1 records anew):\n{}", wrong.join("\n"));
-}
-
-/// The script with what is said now in the place of what was recorded.
-fn run(script: &str) -> String {
-    let mut server = Server::default();
-    let mut said = String::new();
-    for line in script.lines().filter(|line| !line.starts_with("  ")) {
-        said += line;
-        said.push('\n');
-        if !line.is_empty() && !line.starts_with('#') {
-            said += &server.line(line);
-        }
-    }
-    said
-}
-
-fn difference(recorded: &str, said: &str) -> String {
-    let same = recorded.lines().zip(said.lines()).take_while(|(a, b)| a == b).count();
-    let rest = |text: &str| text.lines().skip(same.saturating_sub(2)).take(8).collect::<Vec<_>>().join("\n");
-    format!("line {}\nrecorded:\n{}\nsaid:\n{}\n", same + 1, rest(recorded), rest(said))
+    scripts::check("election", Server::default, Server::line);
 }
 
 /// The server of a script.
@@ -73,10 +37,10 @@ struct Server {
 
 impl Server {
     /// Does what the line says, and tells what comes of it.
-    fn line(&mut self, line: &str) -> String {
+    fn line(&mut self, line: &str) -> Vec<String> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
-            "ensemble" => self.ensemble = Some(text::ensemble(rest)),
+            "ensemble" => self.ensemble = Some(scripts::ensemble(rest)),
             "me" => {
                 let mut numbers = rest.split(' ').map(|word| word.parse::<i64>().unwrap());
                 let me = ServerId(numbers.next().unwrap());
@@ -91,24 +55,23 @@ impl Server {
             "at" => return self.wait(rest.parse().unwrap()),
             _ => return self.step(word, rest),
         }
-        String::new()
+        Vec::new()
     }
 
     /// Lets the time go on, deadline by deadline.
-    fn wait(&mut self, until: Ms) -> String {
+    fn wait(&mut self, until: Ms) -> Vec<String> {
         assert!(self.now <= until, "time does not go back");
-        let mut said = String::new();
+        let mut said = Vec::new();
         while let Some(deadline) = self.deadline.filter(|&deadline| deadline <= until) {
             self.now = self.now.max(deadline);
-            let told = self.step("tick", "");
-            said += &told;
+            said.extend(self.step("tick", ""));
             assert!(self.deadline != Some(deadline), "the deadline {deadline} is met and stands");
         }
         self.now = until;
         said
     }
 
-    fn step(&mut self, word: &str, rest: &str) -> String {
+    fn step(&mut self, word: &str, rest: &str) -> Vec<String> {
         let (Some(ensemble), Some(election)) = (&self.ensemble, &mut self.election) else {
             panic!("a script begins with an ensemble and a server")
         };
@@ -131,7 +94,7 @@ impl Server {
         self.said(&out)
     }
 
-    fn said(&mut self, out: &[Action]) -> String {
+    fn said(&mut self, out: &[Action]) -> Vec<String> {
         let mut groups: Vec<(Vec<i64>, Vote)> = Vec::new();
         for action in out {
             let Action::Vote { to, vote } = *action else { panic!("an election says {action:?}") };
@@ -140,18 +103,18 @@ impl Server {
                 _ => groups.push((vec![to.0], vote)),
             }
         }
-        let mut said = String::new();
+        let mut said = Vec::new();
         for (servers, vote) in groups {
             let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
-            writeln!(said, "  -> {}: {}", servers.join(" "), text::of_vote(&vote)).unwrap();
+            said.push(format!("-> {}: {}", servers.join(" "), text::of_vote(&vote)));
         }
         let election = self.election.as_ref().unwrap();
         let (elected, deadline) = (election.elected(), election.deadline());
         if let Some(leader) = elected.filter(|_| elected != self.elected) {
-            writeln!(said, "  elected {}", leader.0).unwrap();
+            said.push(format!("elected {}", leader.0));
         }
         if let Some(at) = deadline.filter(|_| deadline != self.deadline) {
-            writeln!(said, "  deadline {at}").unwrap();
+            said.push(format!("deadline {at}"));
         }
         (self.elected, self.deadline) = (elected, deadline);
         said

@@ -1,22 +1,9 @@
-//! Votes, zxids and ensembles as a person writes them.
+//! Votes and zxids as a person writes them.
 
+use crate::scripts;
 use proto::election::{ElectionEpoch, PeerEpoch, ServerState};
-use proto::{Epoch, LastZxid, ServerId, Zxid};
+use proto::{LastZxid, ServerId};
 use ringkeeper_zab::election::Vote;
-use ringkeeper_zab::ensemble::Ensemble;
-
-/// `1 2 3 o4 group.1=1:2 weight.3=0`: voters, observers, and lines of a configuration as they are.
-pub(crate) fn ensemble(words: &str) -> Ensemble {
-    let mut text = String::new();
-    for word in words.split_whitespace() {
-        let (id, role) = word.strip_prefix('o').map_or((word, "participant"), |id| (id, "observer"));
-        match word.contains('=') {
-            true => text += &format!("{word}\n"),
-            false => text += &format!("server.{id}=zk{id}:2888:3888:{role}\n"),
-        }
-    }
-    Ensemble::parse(&format!("{text}version=0")).unwrap()
-}
 
 /// `leading 3 zxid=1.5 epoch=2 round=4`; `looking nobody round=4` is that of a server without a vote.
 pub(crate) fn vote(words: &str) -> Vote {
@@ -58,10 +45,10 @@ pub(crate) fn of_vote(vote: &Vote) -> String {
 
 /// `1.5`: epoch and counter; `none` is -1, which counts for nothing.
 pub(crate) fn zxid(word: &str) -> LastZxid {
-    match word.split_once('.') {
-        Some((epoch, counter)) => Zxid::new(Epoch(epoch.parse().unwrap()), counter.parse().unwrap()).into(),
-        None if word == "none" => LastZxid::NONE,
-        None => LastZxid(word.parse().unwrap()),
+    match word {
+        "none" => LastZxid::NONE,
+        _ if word.contains('.') => scripts::zxid(word).into(),
+        _ => LastZxid(word.parse().unwrap()),
     }
 }
 

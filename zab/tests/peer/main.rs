@@ -9,5 +9,9 @@
 mod disk;
 mod random;
 mod script;
+#[path = "../shared/scripts.rs"]
+mod scripts;
+#[path = "../shared/seeds.rs"]
+mod seeds;
 mod wire;
 mod world;

@@ -1,11 +1,10 @@
 //! Runs `tests/scripts/peer/*.txt`: what happens to an ensemble, a line each, and indented below it what its servers then do.
 //!
-//! Record anew with `RINGKEEPER_BLESS=1 cargo test -p ringkeeper-zab`, and read the difference. After each line everything happens that can without
-//! time passing, except what is held. A script's lines:
+//! After each line everything happens that can without time passing, except what is held. A script's lines, beside what [`scripts`] says of all:
 //!
 //! | line | what |
 //! |---|---|
-//! | `ensemble 1 2 3 o4` | the voters and observers |
+//! | `ensemble 1 2 3 o4` | the voters and observers; lines such as `group.1=1:2`, `weight.3=0` |
 //! | `limits learners_max=2 held_max=1` | settings that are not ZooKeeper's defaults |
 //! | `disk 1 epochs=2/1 base=1.2 log=1.3..1.5,2.1 damaged` | what is on a server's disk before it starts: accepted and current epoch, log, a history that is not whole |
 //! | `start 1 2`, `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
@@ -25,53 +24,18 @@
 //! Below: what each server does (PINGs and votes left out), and where its office or its positions have changed, those: proposed, durable, committed.
 
 use crate::disk::{Disk, Generation};
+use crate::scripts::{self, zxid};
 use crate::wire::{Packet, Txn, at};
 use crate::world::{Fake, World};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
+use ringkeeper_zab::ensemble::Ensemble;
 use ringkeeper_zab::{Epochs, Input, LinkId, Ms, Peer};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 #[test]
 fn every_script_does_what_was_recorded() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/peer");
-    let mut paths: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no scripts in {}", directory.display());
-    let mut wrong = Vec::new();
-    for path in paths {
-        println!("{}", path.display());
-        let recorded = std::fs::read_to_string(&path).unwrap();
-        let done = run(&recorded);
-        if std::env::var_os("RINGKEEPER_BLESS").is_some() {
-            std::fs::write(&path, &done).unwrap();
-        } else if done != recorded {
-            wrong.push(format!("{}:\n{}", path.display(), difference(&recorded, &done)));
-        }
-    }
-    assert!(wrong.is_empty(), "not what was recorded (RINGKEEPER_BLESS=1 records anew):\n{}", wrong.join("\n"));
-}
-
-/// The script with what is done now in the place of what was recorded.
-fn run(script: &str) -> String {
-    let mut stage = Stage { world: World::new("", &[]), standing: BTreeMap::new() };
-    let mut done = String::new();
-    for line in script.lines().filter(|line| !line.starts_with("  ")) {
-        done += line;
-        done.push('\n');
-        if !line.is_empty() && !line.starts_with('#') {
-            for said in stage.line(line) {
-                done += &format!("  {said}\n");
-            }
-        }
-    }
-    done
-}
-
-fn difference(recorded: &str, done: &str) -> String {
-    let same = recorded.lines().zip(done.lines()).take_while(|(a, b)| a == b).count();
-    let rest = |text: &str| text.lines().skip(same.saturating_sub(3)).take(12).collect::<Vec<_>>().join("\n");
-    format!("line {}\nrecorded:\n{}\ndone:\n{}\n", same + 1, rest(recorded), rest(done))
+    let stage = || Stage { world: World::new(Ensemble::default()), standing: BTreeMap::new() };
+    scripts::check("peer", stage, Stage::line);
 }
 
 struct Stage {
@@ -103,7 +67,7 @@ impl Stage {
     fn act(&mut self, word: &str, rest: &str, words: &[&str]) {
         let count = |at: usize| words.get(at).map_or(1, |word| word.parse::<usize>().unwrap());
         match (word, words) {
-            ("ensemble", members) => self.ensemble(members),
+            ("ensemble", _) => self.ensemble(rest),
             ("limits", limits) => limits.iter().for_each(|limit| self.limit(limit)),
             ("disk", [id, what @ ..]) => self.disk(server(id), what),
             ("start", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
@@ -167,13 +131,8 @@ impl Stage {
         }
     }
 
-    fn ensemble(&mut self, members: &[&str]) {
-        let ids: Vec<i64> = members.iter().map(|id| id.trim_start_matches('o').parse().unwrap()).collect();
-        let lines = members.iter().zip(&ids).map(|(member, id)| {
-            let role = if member.starts_with('o') { "observer" } else { "participant" };
-            format!("server.{id}=127.0.0.{id}:2888:3888:{role}")
-        });
-        self.world = World::new(&lines.collect::<Vec<_>>().join("\n"), &ids);
+    fn ensemble(&mut self, words: &str) {
+        self.world = World::new(scripts::ensemble(words));
         self.world.traces = true;
         self.standing.clear();
         for id in self.world.ids.clone() {
@@ -258,12 +217,6 @@ fn server(text: &str) -> ServerId {
 fn ends(text: &str) -> (ServerId, ServerId) {
     let (from, to) = text.split_once('>').unwrap_or_else(|| panic!("{text} is no way"));
     (server(from), server(to))
-}
-
-/// `1.5`.
-fn zxid(text: &str) -> Zxid {
-    let (epoch, counter) = text.split_once('.').unwrap_or_else(|| panic!("{text} is no zxid"));
-    Zxid::new(Epoch(epoch.parse().unwrap()), counter.parse().unwrap())
 }
 
 /// `1.3..1.5,2.1`.

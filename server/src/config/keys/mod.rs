@@ -10,7 +10,7 @@ mod quorum;
 mod security;
 mod server;
 
-use super::value::Kind;
+use super::value::{Kind, Value};
 
 /// One key, or one family of keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,8 +36,12 @@ pub enum Effect {
     Later,
     /// As [`Effect::Later`], and whoever relies on it must know what follows.
     LaterMind(&'static str),
-    /// It concerns ensembles only, which come later; a standalone server may carry it without a warning.
+    /// It takes effect in ensembles; a server that stands alone may carry it without a warning.
     Ensemble,
+    /// It concerns ensembles and comes later. A member warns where it differs from the default, and says what holds until then.
+    EnsembleLater(&'static str),
+    /// It asks a member for what must not be missing in silence: until it comes, it ends a member's start ([`crate::member`]).
+    EnsembleRefused,
     /// It tunes something that exists in the Java server only.
     Never(&'static str),
 }
@@ -121,6 +125,11 @@ impl KeySpec {
     /// Whether the name stands for many keys, `server.*` for instance.
     pub fn is_family(&self) -> bool {
         self.name.ends_with(".*")
+    }
+
+    /// Whether this value, of the key's kind, is the default.
+    pub fn is_default(&self, value: &Value) -> bool {
+        !self.default.is_empty() && self.kind.read(self.default).as_ref() == Some(value)
     }
 }
 

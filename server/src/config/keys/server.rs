@@ -1,7 +1,7 @@
 //! Keys of a single server: storage, clients and sessions, limits, the data tree, operations.
 
 use super::super::value::Kind::{self, Bool, Host, List, Path, Text};
-use super::Effect::{self, Later, LaterMind, Never, Now};
+use super::Effect::{self, EnsembleLater, Later, LaterMind, Never, Now};
 use super::{INT_MAX, KeySpec, LONG_MAX, int, keys};
 
 const THREADS: Effect = Never("RingKeeper's threads follow ringkeeper.shards");
@@ -73,8 +73,8 @@ pub(super) const CLIENTS: &[KeySpec] = keys! {
         "How long a connection may take to open its session, in milliseconds.";
     "clientTcpKeepAlive" => Bool, "false", Now,
         "TCP keep-alive on connections of clients: the kernel ends one whose client is gone for good.";
-    "closeSessionTxn.enabled" => Bool, "true", Effect::Ensemble,
-        "Write the ephemeral nodes that go into the transaction that closes their session. RingKeeper always does; only servers older than 3.6 in the same ensemble could tell.";
+    "closeSessionTxn.enabled" => Bool, "true", Never("they are always written: only servers older than 3.6 in the same ensemble could tell"),
+        "Write the ephemeral nodes that go into the transaction that closes their session.";
 };
 
 pub(super) const LIMITS: &[KeySpec] = keys! {
@@ -121,7 +121,7 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
     "connection_throttle_global_session_weight" => int(1, INT_MAX), "3", Now,
         "Weight of a new global session.";
     "connection_throttle_local_session_weight" => int(1, INT_MAX), "1", Now,
-        "Weight of a new local session. One server has none; the other two weights are at least this one.";
+        "Weight of a new local session. There are none yet; the other two weights are at least this one.";
     "connection_throttle_renew_session_weight" => int(1, INT_MAX), "2", Now,
         "Weight of a session that reconnects.";
 };
@@ -139,7 +139,7 @@ pub(super) const TREE: &[KeySpec] = keys! {
         "Age in milliseconds at which a container that never had a child is removed. 0 is off.";
     "skipACL" => Kind::YesNo, "no", Now,
         "Do not check ACLs: they are stored, and everybody may do everything.";
-    "enableEagerACLCheck" => Bool, "false", Effect::Ensemble,
+    "enableEagerACLCheck" => Bool, "false", EnsembleLater("the leader alone checks"),
         "Check ACLs before a request is forwarded to the leader. One server checks them once, in any case.";
     "enforceQuota" => Bool, "false", Now,
         "Refuse writes that exceed a hard quota, and warn of those that exceed a soft one. The totals in `zookeeper_stats` are kept in any case.";

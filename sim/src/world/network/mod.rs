@@ -199,6 +199,17 @@ impl Network {
         self.paused.contains_key(&host)
     }
 
+    /// Is it without power?
+    #[must_use]
+    pub fn is_dark(&self, host: Host) -> bool {
+        self.dark.contains(&host)
+    }
+
+    /// Every way has the pace of all.
+    pub fn forget_paces(&mut self) {
+        self.paces.clear();
+    }
+
     /// Both ends of a connection are reset, each when it hears of it.
     pub fn cut(&mut self, now: Time, conn: ConnId) {
         self.reset(now, conn, Side::Dialler);

@@ -1,0 +1,112 @@
+//! Takes a whole state from a leader, on a thread of its own, and makes a tree on a durable image of it.
+//!
+//! Owns the thread's work and the way of the link's bytes to it: a bounded queue, behind which the link waits. It ends when the core drops the [`TakeJob`]. It must
+//! never touch the control file: the image counts only from the log's [`engine::turn::LogItem::Adopt`] on. It fails by a word in the log; the link is closed then, and what
+//! the server had is its own still.
+
+use crate::hub::Hub;
+use crate::image::write_image;
+use engine::tree::Tree;
+use engine::turn::Taken;
+use engine::turn::sync::{StateTaker, TakeLimits, Taking};
+use proto::Zxid;
+use snapshot::base::Base;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+
+/// What became of a state, and the pieces that the thread has not taken.
+type Outcome = (Result<Taken, ()>, Receiver<Vec<u8>>);
+
+/// A state on its way.
+#[derive(Debug)]
+pub(super) struct TakeJob {
+    pieces: SyncSender<Vec<u8>>,
+    outcome: Receiver<Outcome>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl TakeJob {
+    /// Starts the thread. Without one the job fails at its first look.
+    pub(super) fn start(hub: &Arc<Hub>, data_dir: PathBuf, zxid: Zxid) -> TakeJob {
+        let (pieces, coming) = sync_channel(PIECES_AHEAD);
+        let (give, outcome) = sync_channel(1);
+        let hub = Arc::clone(hub);
+        let is_over = Arc::<AtomicBool>::default();
+        let tell_over = Arc::clone(&is_over);
+        let thread = std::thread::Builder::new().name("rk-take".into()).spawn(move || {
+            let taken = take(&coming, &data_dir, zxid, || hub.ring_core(), &tell_over).map_err(|why| {
+                tracing::error!(%zxid, why, "the leader's state cannot be taken: its link is closed, and this server tries again");
+            });
+            // Nobody wants it if the link has ended meanwhile.
+            drop(give.try_send((taken, coming)));
+            hub.ring_core();
+        });
+        if let Err(error) = thread {
+            tracing::error!(%error, "there is no thread to take the leader's state");
+        }
+        TakeJob { pieces, outcome, is_over }
+    }
+
+    /// Is the stream not over?
+    pub(super) fn wants_more(&self) -> bool {
+        !self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Takes what has come, if there is room.
+    pub(super) fn feed(&mut self, input: &mut Vec<u8>) {
+        if input.is_empty() {
+            return;
+        }
+        match self.pieces.try_send(std::mem::take(input)) {
+            Ok(()) => {}
+            // After its end what comes is the link's.
+            Err(TrySendError::Full(piece) | TrySendError::Disconnected(piece)) => *input = piece,
+        }
+    }
+
+    /// The outcome, once it is there.
+    pub(super) fn taken(&mut self) -> Option<Result<Taken, ()>> {
+        match self.outcome.try_recv() {
+            Ok((Ok(mut taken), coming)) => {
+                coming.try_iter().for_each(|piece| taken.rest.extend_from_slice(&piece));
+                Some(Ok(taken))
+            }
+            Ok((Err(()), _)) => Some(Err(())),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(())),
+        }
+    }
+}
+
+fn take(
+    coming: &Receiver<Vec<u8>>,
+    dir: &Path,
+    zxid: Zxid,
+    ring: impl Fn(),
+    is_over: &AtomicBool,
+) -> Result<Taken, String> {
+    let mut taker = StateTaker::new(zxid, TakeLimits::default());
+    let rest = loop {
+        let Ok(piece) = coming.recv() else { return Err("the link has ended before it".to_owned()) };
+        // There is room for the next.
+        ring();
+        match taker.take(&piece).map_err(|error| error.to_string())? {
+            Taking::More => {}
+            Taking::Over { rest } => break piece.get(piece.len() - rest..).unwrap_or_default().to_vec(),
+        }
+    };
+    is_over.store(true, Ordering::Release);
+    let state = taker.finish().map_err(|error| error.to_string())?;
+    let nodes = state.nodes;
+    let mut tree: Tree = state.exact().map_err(|error| error.to_string())?;
+    let published = write_image(dir, &tree.freeze(), None).map_err(|error| error.to_string())?;
+    let base = Base::open(dir, &published.image).map_err(|error| error.to_string())?;
+    drop(tree.rebase(Arc::new(base)));
+    tracing::info!(%zxid, nodes, bytes = published.file_bytes, "the leader's state is here, and durable");
+    Ok(Taken { tree: Box::new(tree), image: published.image, rest })
+}
+
+/// Pieces of the link's bytes that wait for the thread.
+const PIECES_AHEAD: usize = 4;

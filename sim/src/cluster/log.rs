@@ -1,0 +1,303 @@
+//! The log of a simulated server: the production `wal::Log` and the production turns of the store, worked off as the log's thread does.
+//!
+//! Owns the queue from the core, and what is answered. A group is started, and has come to its end when the world says so; everything else
+//! ([`LogItem`]) is done at once, when all before it is durable. It must never say that something is durable which is not.
+
+use super::bugs::Bug;
+use super::effects::Effect;
+use super::process::Turn;
+use crate::world::chance::Chance;
+use engine::replay::Replay;
+use engine::tree::Tree;
+use engine::turn::{LogDone, LogItem};
+use proto::Zxid;
+use snapshot::AnyImage;
+use snapshot::control::{ControlFile, ImageRef};
+use snapshot::store::{self, Cut, StoreError};
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::path::Path;
+use wal::sim_disk::SimDisk;
+use wal::{Disk, Gathered, Log, Prepared, Reader, Started};
+use zab::Epochs;
+
+/// Items that the queue takes.
+const QUEUE_MAX: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct LogSide {
+    pub(super) log: Log<SimDisk>,
+    pub(super) control: ControlFile,
+    queue: VecDeque<LogItem>,
+    /// How many txns of the queue's first batch are in the log already.
+    taken: usize,
+    is_group_full: bool,
+    pub(super) disk_is_full: bool,
+    pub(super) durable: Zxid,
+    pub(super) done: VecDeque<LogDone>,
+    /// Txns up to here may be purged.
+    pub(super) purge_below: Zxid,
+    pub(super) bug: Option<Bug>,
+    /// For [`Bug::EpochAfterAck`].
+    unwritten: Option<Epochs>,
+    /// For [`Bug::TruncUndone`].
+    uncut: Option<Zxid>,
+    /// For [`Bug::DiscardSkipped`].
+    former_durable: Zxid,
+}
+
+impl LogSide {
+    pub(super) fn new(log: Log<SimDisk>, control: ControlFile, bug: Option<Bug>) -> LogSide {
+        let durable = Zxid(log.durable_zxid());
+        LogSide {
+            log,
+            control,
+            queue: VecDeque::new(),
+            taken: 0,
+            is_group_full: false,
+            disk_is_full: false,
+            durable,
+            done: VecDeque::new(),
+            purge_below: Zxid::ZERO,
+            bug,
+            unwritten: None,
+            uncut: None,
+            former_durable: Zxid::ZERO,
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_MAX
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, item: LogItem) {
+        assert!(self.has_room(), "the core asks for room first");
+        self.queue.push_back(item);
+    }
+
+    /// The group in flight has come to its end.
+    pub(super) fn group_ends(&mut self, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        if let Some(durable) = self.log.poll_commit()? {
+            self.durable = Zxid(durable);
+            effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
+        }
+        Ok(())
+    }
+
+    /// As `LogWriter`, but that the group is started and looked after later.
+    pub(super) fn turn(&mut self, chance: &mut Chance, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        if self.bug.is_some() && !self.log.is_in_flight() {
+            self.catch_up(chance)?;
+        }
+        self.gather()?;
+        if self.log.is_in_flight() {
+            return Ok(());
+        }
+        if self.log.gathered_bytes() == 0 && self.queue.front().is_some_and(|item| !matches!(item, LogItem::Txns(_))) {
+            if let Some(item) = self.queue.pop_front() {
+                self.work_off(item)?;
+            }
+            effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
+            return Ok(());
+        }
+        if self.log.needs_segment() && !self.make_room()? {
+            effects.push(Effect::WakeLater(Turn::Log));
+            return Ok(());
+        }
+        match self.log.start_commit()? {
+            Started::InFlight => {
+                self.is_group_full = false;
+                effects.push(Effect::WriteStarted);
+                if self.bug == Some(Bug::AckBeforeDurable) {
+                    self.durable = Zxid(self.log.last_appended_zxid());
+                    effects.push(Effect::Wake(Turn::Core));
+                }
+            }
+            Started::NeedsSegment => effects.push(Effect::Wake(Turn::Log)),
+            Started::Nothing => self.tidy(chance)?,
+        }
+        Ok(())
+    }
+
+    fn work_off(&mut self, item: LogItem) -> Result<(), StoreError> {
+        let (log, control) = (&mut self.log, &self.control);
+        let done = match item {
+            LogItem::Txns(_) => unreachable!("they are gathered"),
+            LogItem::Epochs(epochs) if self.bug == Some(Bug::EpochAfterAck) => {
+                self.unwritten = Some(epochs);
+                Some(LogDone::Epochs(epochs))
+            }
+            LogItem::Epochs(epochs) => {
+                control.write_epochs(epochs.accepted, epochs.current, Zxid(log.durable_zxid()))?;
+                Some(LogDone::Epochs(epochs))
+            }
+            LogItem::Cut { to, rebuild } if matches!(self.bug, Some(Bug::TruncSkipped | Bug::TruncUndone)) => {
+                return self.pretend_cut(to, rebuild);
+            }
+            LogItem::Cut { to, rebuild } => {
+                let dir = control.dir().to_owned();
+                let mut make = |image: Option<&ImageRef>, records: Reader<<SimDisk as Disk>::Read>| {
+                    tree_of(&dir, image, records, to).map(|(tree, _)| Box::new(tree))
+                };
+                let cut = store::cut(log, control, to, if rebuild { Some(&mut make) } else { None })?;
+                Some(match cut {
+                    Cut::Done { last, rebuilt } => LogDone::Cut { last, tree: rebuilt },
+                    Cut::Impossible { .. } => LogDone::CutImpossible,
+                })
+            }
+            LogItem::Begin(image) => {
+                self.former_durable = self.durable;
+                store::begin(log, control, image)?;
+                Some(LogDone::Begun)
+            }
+            LogItem::Adopt(epochs) => {
+                self.unwritten = None;
+                store::adopt(log, control, epochs.accepted, epochs.current)?;
+                Some(LogDone::Epochs(epochs))
+            }
+            LogItem::Discard if self.bug == Some(Bug::DiscardSkipped) => {
+                self.durable = self.former_durable;
+                self.done.push_back(LogDone::Discarded);
+                return Ok(());
+            }
+            LogItem::Discard => {
+                store::discard(log, control)?;
+                Some(LogDone::Discarded)
+            }
+            LogItem::Release => {
+                store::release(log, control)?;
+                None
+            }
+        };
+        // It may go back.
+        self.durable = Zxid(self.log.durable_zxid());
+        self.done.extend(done);
+        Ok(())
+    }
+
+    /// [`Bug::TruncSkipped`], [`Bug::TruncUndone`]: the tree is made, and the log stays.
+    fn pretend_cut(&mut self, to: Zxid, rebuild: bool) -> Result<(), StoreError> {
+        let image = self.control.get().image;
+        let after = image.as_ref().map_or(Zxid::ZERO, |image| image.zxid);
+        let found = match self.log.reader(after.0) {
+            Ok(records) if after <= to => tree_of(self.control.dir(), image.as_ref(), records, to).ok(),
+            _ => None,
+        };
+        self.done.push_back(match found {
+            Some((tree, zxids)) => {
+                let last = zxids.last().copied().unwrap_or(after);
+                self.durable = last;
+                self.uncut = Some(last).filter(|_| self.bug == Some(Bug::TruncUndone));
+                LogDone::Cut { last, tree: rebuild.then(|| Box::new(tree)) }
+            }
+            None => LogDone::CutImpossible,
+        });
+        Ok(())
+    }
+
+    /// What planted bugs have put off.
+    fn catch_up(&mut self, chance: &mut Chance) -> Result<(), StoreError> {
+        if let Some(epochs) = self.unwritten.take_if(|_| chance.percent(2)) {
+            self.control.write_epochs(epochs.accepted, epochs.current, Zxid(self.log.durable_zxid()))?;
+        }
+        let appends = matches!(self.queue.front(), Some(LogItem::Txns(_)));
+        if let Some(to) = self.uncut.take_if(|_| appends) {
+            let _: Cut<()> = store::cut(&mut self.log, &self.control, to, None)?;
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self) -> Result<(), StoreError> {
+        while !self.is_group_full
+            && let Some(LogItem::Txns(batch)) = self.queue.front()
+        {
+            for (zxid, bytes) in batch.iter().skip(self.taken) {
+                self.taken += 1;
+                self.is_group_full = self.log.append(zxid.0, bytes)? == Gathered::Full;
+                if self.is_group_full {
+                    break;
+                }
+            }
+            if self.taken >= batch.len() {
+                self.queue.pop_front();
+                self.taken = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<bool, StoreError> {
+        match self.log.make_room() {
+            Err(error) if error.is_no_space() => {
+                self.disk_is_full = true;
+                Ok(false)
+            }
+            made => {
+                made?;
+                self.disk_is_full = false;
+                Ok(true)
+            }
+        }
+    }
+
+    /// What the log's thread does when it has nothing else to do.
+    fn tidy(&mut self, chance: &mut Chance) -> Result<(), StoreError> {
+        if self.purge_below > Zxid::ZERO {
+            self.log.purge_below(self.purge_below.0)?;
+            self.purge_below = Zxid::ZERO;
+            store::tidy(&mut self.log, &self.control)?;
+        }
+        if chance.percent(30) {
+            self.log.seal()?;
+        }
+        if self.log.has_spare() {
+            self.disk_is_full = false;
+        } else {
+            match self.log.prepare_step(64 << 10) {
+                Err(error) if error.is_no_space() => self.disk_is_full = true,
+                step => self.disk_is_full &= step? != Prepared::Ready,
+            }
+        }
+        Ok(())
+    }
+
+    /// A clean stop, with everything written.
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.log.settle()?;
+        if self.log.needs_segment() {
+            return Ok(());
+        }
+        match self.log.close() {
+            Err(error) if error.is_no_space() => Ok(()),
+            closed => Ok(closed?),
+        }
+    }
+}
+
+/// The tree of an image and the records after it, up to `to`; and those zxids.
+pub(super) fn tree_of<R: wal::ReadDisk>(
+    dir: &Path,
+    image: Option<&ImageRef>,
+    mut records: Reader<R>,
+    to: Zxid,
+) -> Result<(Tree, Vec<Zxid>), Box<dyn StdError>> {
+    let tree = match image {
+        Some(image) => Tree::of_image(AnyImage::open(dir, image)?)?,
+        None => Tree::new(),
+    };
+    let (mut replay, mut zxids) = (Replay::new(tree), Vec::new());
+    while let Some((zxid, bytes)) = records.next_record()? {
+        let zxid = Zxid(zxid);
+        if zxid > to {
+            break;
+        }
+        replay.take(zxid, bytes)?;
+        zxids.push(zxid);
+    }
+    Ok((replay.finish()?.0, zxids))
+}

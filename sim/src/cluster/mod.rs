@@ -1,0 +1,369 @@
+//! A cluster under faults: one server alone, or an ensemble; some clients, a network between them all, and what a machine room does to it.
+//!
+//! Owns the driver: it takes the next thing that happens, lets it happen, and crashes what the seed says. A server is [`process::Process`]: the production
+//! types and the production turn loop (`engine::turn::Core`), over a simulated clock, disk and network. What was seen goes into a [`History`], over which all checkers run
+//! at the end; leaders and digests are looked at as they come. Then nothing may be wrong, and once faults stop the cluster must converge: every server up and
+//! serving the same state, every client with its answers.
+//!
+//! What it lacks: images and the control file lie on a real file system, of which a power failure takes nothing ([`place`]); TLS, DNS, the
+//! sockets and threads of `server`.
+
+mod bugs;
+mod effects;
+mod faults;
+mod finish;
+mod io;
+mod log;
+mod machine;
+mod panics;
+mod place;
+mod process;
+mod shard;
+mod votes;
+
+pub use bugs::Bug;
+
+use crate::check::Violation;
+use crate::clients::{CLIENT_PORT, Client, Ctx};
+use crate::history::{ClientId, Event, History, ServerId};
+use crate::world::chance::Chance;
+use crate::world::network::{Host, NetEvent, Network, NetworkOptions, Port};
+use crate::world::schedule::Schedule;
+use crate::world::time::{Micros, Time};
+use crate::world::trace::Trace;
+use faults::Faults;
+use machine::Machine;
+use process::{Membership, Turn};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use zab::election::Vote;
+use zab::ensemble::Ensemble;
+
+/// The port on which servers listen for learners.
+const QUORUM_PORT: Port = Port(2888);
+/// How long clients and servers may take after the last fault until all is well: the longest half-open connection, an election or two, a session's timeout, and a
+/// few dials.
+const CONVERGE_MAX: Micros = Micros::s(90);
+
+/// What a run is like.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// Servers: 1 is a standalone one; more are an ensemble.
+    pub servers: u32,
+    /// So many of them observe.
+    pub observers: u32,
+    /// Clients.
+    pub clients: u32,
+    /// For how long there are faults.
+    pub faults_for: Micros,
+    /// Keep the trace's lines.
+    pub with_trace: bool,
+    /// A bug that is planted, to see that the checkers find it.
+    pub bug: Option<Bug>,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions { servers: 3, observers: 0, clients: 4, faults_for: Micros::s(20), with_trace: false, bug: None }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    /// What clients and servers were seen to do.
+    pub history: History,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+    /// The same for the same seed.
+    pub trace_hash: u64,
+    /// The trace, if it was asked for.
+    pub trace: Vec<String>,
+    /// Virtual time.
+    pub time: Time,
+    /// Things that happened.
+    pub steps: u64,
+    /// Replies that clients had.
+    pub replies: u64,
+    /// Starts of servers.
+    pub starts: u64,
+    /// Epochs that had a leader.
+    pub leaders: u64,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, options: RunOptions) -> Report {
+    panics::keep(seed);
+    let mut world = Cluster::new(seed, options);
+    world.run();
+    world.report()
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Happens {
+    /// A thread of a server's process takes its turn.
+    Turn(usize, Turn),
+    /// A client looks what there is to do.
+    Client(usize),
+    /// The next fault.
+    Fault,
+    /// A fault ends.
+    Heal(faults::Ends),
+    /// A server is started.
+    Start(usize),
+    /// A server, in this life, hears whether it reaches another.
+    Reach { at: usize, of: usize, is_up: bool, life: u64 },
+}
+
+#[derive(Debug)]
+struct Cluster {
+    options: RunOptions,
+    now: Time,
+    chance: Chance,
+    schedule: Schedule<Happens>,
+    network: Network,
+    machines: Vec<Machine>,
+    clients: Vec<Client>,
+    faults: Faults,
+    /// All that were ever sent.
+    votes: Vec<Vote>,
+    /// Do clients ask for more?
+    asks: bool,
+    history: History,
+    trace: Trace,
+    /// What is wrong and no checker of the history sees.
+    wrong: Vec<String>,
+    /// A server's code has panicked: the run is over.
+    panicked: bool,
+    /// Who leads, or led, which epoch.
+    leaders: BTreeMap<u64, usize>,
+    /// Of the states that servers were seen to have.
+    digests: BTreeMap<proto::Zxid, u64>,
+}
+
+impl Cluster {
+    fn new(seed: u64, options: RunOptions) -> Cluster {
+        let stream = |name: &str| Chance::stream(seed, name);
+        let mut chance = stream("cluster");
+        let ensemble = (options.servers > 1).then(|| ensemble_of(options));
+        let machines: Vec<Machine> = (1..=options.servers.max(1))
+            .map(|number| {
+                let member =
+                    ensemble.clone().map(|ensemble| Membership { me: proto::ServerId(number.into()), ensemble });
+                Machine::new(number, member, seed, &mut chance)
+            })
+            .collect();
+        let servers: Vec<(ServerId, Host)> = machines.iter().map(|machine| (machine.id, machine.host)).collect();
+        let mut world = Cluster {
+            options,
+            now: Time(0),
+            schedule: Schedule::default(),
+            network: Network::new(NetworkOptions::default(), stream("network")),
+            machines,
+            clients: (1..=options.clients)
+                .map(|number| Client::new(ClientId(number), Host(100 + number), &servers))
+                .collect(),
+            faults: Faults::new(stream("faults")),
+            votes: Vec::new(),
+            asks: true,
+            history: History::new(),
+            trace: Trace::new(options.with_trace),
+            wrong: Vec::new(),
+            panicked: false,
+            leaders: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            chance,
+        };
+        for number in 0..world.machines.len() {
+            let at = Time(0) + world.chance.latency(Micros(1), Micros::s(2));
+            world.schedule.put(at, Happens::Start(number));
+        }
+        for number in 0..world.clients.len() {
+            let at = Time(0) + world.chance.micros(Micros::ms(1), Micros::ms(50));
+            world.schedule.put(at, Happens::Client(number));
+        }
+        world.schedule.put(Time(0) + Micros::ms(500), Happens::Fault);
+        world
+    }
+
+    // ---- the run --------------------------------------------------------------------------------------------------------
+
+    fn run(&mut self) {
+        let faults_end = Time(0) + self.options.faults_for;
+        self.run_until(faults_end, |_| false);
+        self.note("faults end");
+        self.schedule.retain(|happens| !matches!(happens, Happens::Fault));
+        self.heal_everything();
+        // A while with all well, then no more questions.
+        self.run_until(faults_end + Micros::s(3), |_| false);
+        self.asks = false;
+        self.run_until(self.now + CONVERGE_MAX, Cluster::is_settled);
+        if self.wrong.is_empty() {
+            let replies: u64 = self.clients.iter().map(Client::replies).sum();
+            let content = self.clients.iter().all(Client::is_content) && replies > 0;
+            let unsettled = self.unsettled().or_else(|| (!content).then(|| "a client has no answer".to_owned()));
+            if let Some(unsettled) = unsettled {
+                self.wrong(format!("{} s after the last fault {unsettled}", CONVERGE_MAX.0 / 1_000_000));
+            }
+            self.tell_final();
+        }
+    }
+
+    fn run_until(&mut self, until: Time, is_over: impl Fn(&Cluster) -> bool) {
+        let mut steps = 0_u64;
+        while self.wrong.is_empty() {
+            steps += 1;
+            if steps.is_multiple_of(16) && is_over(self) {
+                return;
+            }
+            let network = self.network.next_at().unwrap_or(Time(u64::MAX));
+            let schedule = self.schedule.next_at().unwrap_or(Time(u64::MAX));
+            let next = network.min(schedule);
+            if next > until {
+                self.now = until;
+                return;
+            }
+            self.now = next;
+            if schedule <= network {
+                if let Some((_, happens)) = self.schedule.pop() {
+                    self.happens(happens);
+                }
+            } else if let Some(event) = self.network.step() {
+                self.hears(event);
+            }
+        }
+    }
+
+    fn note(&mut self, what: &str) {
+        self.trace.note(self.now, format_args!("{what}"));
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.note(&what);
+        self.wrong.push(format!("at {}: {what}", self.now));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.history.push(self.now.0, event);
+    }
+
+    fn happens(&mut self, happens: Happens) {
+        match happens {
+            Happens::Turn(number, turn) => self.turn(number, turn),
+            Happens::Client(number) => {
+                let asks = self.asks;
+                let wait = self.with_client(number, |client, ctx| client.look(ctx, asks));
+                self.schedule.put(self.now + wait.unwrap_or(Micros::s(1)), happens);
+            }
+            Happens::Fault => self.next_fault(),
+            Happens::Heal(ends) => self.heal(ends),
+            Happens::Start(number) => self.start(number),
+            Happens::Reach { at, of, is_up, life } => {
+                if self.at(at).life == life {
+                    self.hears_reach(at, of, is_up);
+                }
+            }
+        }
+    }
+
+    fn with_client<T>(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Ctx<'_>) -> T) -> Option<T> {
+        let client = self.clients.get_mut(number)?;
+        let mut ctx = Ctx {
+            now: self.now,
+            chance: &mut self.chance,
+            lines: &mut self.network,
+            history: &mut self.history,
+            wrong: &mut self.wrong,
+        };
+        Some(act(client, &mut ctx))
+    }
+
+    /// A machine hears of the network.
+    fn hears(&mut self, event: NetEvent) {
+        self.trace.note(self.now, format_args!("{}", Told(&event)));
+        if let Some(number) = self.machines.iter().position(|machine| machine.host == event.at()) {
+            return self.server_hears(number, event);
+        }
+        let Some(number) = self.clients.iter().position(|client| client.host() == event.at()) else { return };
+        self.with_client(number, |client, ctx| match event {
+            NetEvent::Connected { conn, .. } => client.connected(ctx, conn),
+            NetEvent::NotConnected { conn, .. } => client.not_connected(conn),
+            NetEvent::Arrived { conn, bytes, .. } => client.arrived(ctx, conn, &bytes),
+            NetEvent::Closed { conn, .. } => client.closed(ctx, conn),
+            NetEvent::Accepted { .. } | NetEvent::Posted { .. } => {}
+        });
+    }
+
+    fn server_hears(&mut self, number: usize, event: NetEvent) {
+        if let NetEvent::Posted { from, message, .. } = &event {
+            return self.posted(*from, number, message);
+        }
+        let Cluster { machines, network, now, .. } = self;
+        let Some(machine) = machines.get_mut(number) else { return };
+        let at = machine.now(*now);
+        let Some(process) = &mut machine.process else { return };
+        let turn = match event {
+            NetEvent::Accepted { conn, port: CLIENT_PORT, .. } => Some(Turn::Shard(process.accepted(conn, at))),
+            NetEvent::Accepted { conn, .. } => {
+                process.io().link_accepted(conn);
+                Some(Turn::Core)
+            }
+            NetEvent::Connected { conn, .. } => {
+                if !process.io().link_dialled(conn) {
+                    network.close(*now, conn, crate::world::network::Side::Dialler);
+                }
+                Some(Turn::Core)
+            }
+            NetEvent::NotConnected { conn, .. } => {
+                process.io().link_not_dialled(conn);
+                Some(Turn::Core)
+            }
+            NetEvent::Arrived { conn, bytes, .. } if process.io().is_link(conn) => {
+                process.io().link_bytes(conn, bytes);
+                Some(Turn::Core)
+            }
+            NetEvent::Arrived { conn, bytes, .. } => process.arrived(conn, &bytes).map(Turn::Shard),
+            NetEvent::Closed { conn, .. } if process.io().is_link(conn) => {
+                process.io().link_closed(conn);
+                Some(Turn::Core)
+            }
+            NetEvent::Closed { conn, .. } => process.closed(conn).map(Turn::Shard),
+            NetEvent::Posted { .. } => None,
+        };
+        if let Some(turn) = turn {
+            self.wake(number, turn);
+        }
+    }
+}
+
+/// The members, and where a real ensemble would have them.
+fn ensemble_of(options: RunOptions) -> Ensemble {
+    let mut text = String::new();
+    let first_observer = options.servers.saturating_sub(options.observers) + 1;
+    for number in 1..=options.servers {
+        let role = if number >= first_observer { "observer" } else { "participant" };
+        // A string takes everything.
+        let _ = writeln!(text, "server.{number}=127.0.0.{number}:2888:3888:{role};2181");
+    }
+    text.push_str("version=0");
+    Ensemble::parse(&text).expect("that is an ensemble")
+}
+
+/// A line of the trace: of bytes that come their count and a hash.
+struct Told<'e>(&'e NetEvent);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            NetEvent::Arrived { conn, side, at, bytes } => {
+                let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+                });
+                write!(f, "{at:?} {side:?} {conn:?}: {} bytes, {hash:#x}", bytes.len())
+            }
+            event => write!(f, "{event:?}"),
+        }
+    }
+}
