@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Start servers on full trees and print what their storage costs: start time, memory, pauses, bytes written
     Storage(StorageArgs),
+    /// Start ensembles, of Java and of RingKeeper, and print what they do under load and when their leader is killed
+    Ensemble(crate::ensemble::EnsembleArgs),
 }
 
 /// `rkbench storage`.
@@ -78,9 +80,9 @@ pub(crate) struct RunArgs {
     /// Seconds of load before them
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     warmup: Duration,
-    /// The server's process: adds its CPU time per operation and its memory
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    /// The server's process: adds its CPU time per operation and its memory; of an ensemble all of them, for the sum
+    #[arg(long, value_name = "PID,...", value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// Pin the generator to this CPU
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<usize>,
@@ -102,7 +104,7 @@ impl RunArgs {
             keys: self.keys,
             warmup: self.warmup,
             duration: self.duration,
-            server_pid: self.server_pid,
+            server_pids: self.server_pid.clone(),
             filled: None,
         }
     }
@@ -123,7 +125,7 @@ bench/compare-java.sh starts both servers on one core and runs this."
 )]
 pub(crate) struct CompareArgs {
     /// A server to measure, repeatable; the first is the yardstick
-    #[arg(long = "target", value_name = "NAME=HOST:PORT[,PID]", value_parser = parse_target, required = true)]
+    #[arg(long = "target", value_name = "NAME=HOST:PORT[+HOST:PORT..][,PID[+PID..]]", value_parser = parse_target, required = true)]
     pub(crate) targets: Vec<Target>,
     /// A row to measure, repeatable
     #[arg(long = "row", value_name = "WORKLOAD:BYTES:CxD", value_parser = parse_row)]
@@ -160,7 +162,7 @@ pub(crate) struct CompareArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
-fn at_least_one(value: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(value: &str) -> Result<usize, String> {
     match value.parse() {
         Ok(0) | Err(_) => Err("must be a whole number from 1 on".to_owned()),
         Ok(value) => Ok(value),
@@ -175,7 +177,7 @@ fn share(value: &str) -> Result<f64, String> {
     positive(value).ok().filter(|share| *share < 1.0).ok_or("must be between 0 and 1, as in 0.7".to_owned())
 }
 
-fn seconds(value: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
     let seconds = value.parse::<f64>().ok().filter(|s| (0.0..=86_400.0).contains(s));
     seconds.map(Duration::from_secs_f64).ok_or("must be seconds from 0 to 86400, as in 10 or 0.5".to_owned())
 }

@@ -126,7 +126,7 @@ fn measure(args: &CompareArgs, targets: &[Target], row: Row, rate: Option<f64>) 
 
 fn spec(args: &CompareArgs, target: &Target, row: Row, rate: Option<f64>) -> LoadSpec {
     LoadSpec {
-        servers: vec![target.server],
+        servers: target.servers.clone(),
         workload: row.workload,
         read_percent: args.read_percent,
         data_bytes: row.data_bytes,
@@ -136,7 +136,7 @@ fn spec(args: &CompareArgs, target: &Target, row: Row, rate: Option<f64>) -> Loa
         keys: args.keys,
         warmup: args.warmup,
         duration: args.duration,
-        server_pid: target.pid,
+        server_pids: target.pids.clone(),
         filled: None,
     }
 }

@@ -58,6 +58,11 @@ pub(crate) fn prepare(spec: &LoadSpec, root: &str, connection: &mut Connection) 
     pipelined(connection, requests).map_err(BenchError::client("creating the keys"))
 }
 
+/// Waits until this server, another one of the ensemble, has what was made.
+pub(crate) fn await_root(root: &str, connection: &mut Connection) -> Result<()> {
+    connection.sync(root).map(drop).map_err(BenchError::client("catching up with the leader"))
+}
+
 /// Deletes everything below the root, and the root. `created` has the count of each connection's creates.
 pub(crate) fn clean_up(spec: &LoadSpec, root: &str, created: &[u64], connection: &mut Connection) -> Result<()> {
     let mut paths: Vec<String> = Vec::new();

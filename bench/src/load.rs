@@ -44,6 +44,9 @@ pub(crate) fn run(spec: &LoadSpec) -> Result<RunReport> {
     let is_ours = spec.filled.is_none();
     if is_ours {
         keyspace::with_connection(server, |connection| keyspace::prepare(spec, &root, connection))?;
+        for other in spec.servers.iter().skip(1) {
+            keyspace::with_connection(*other, |connection| keyspace::await_root(&root, connection))?;
+        }
     }
     let mut load = Load::connect(spec, &root)?;
     load.drive()?;
@@ -91,7 +94,7 @@ struct Mark {
     at_ns: u64,
     own_cpu_ns: u64,
     stolen_ms: u64,
-    server: Option<CpuReading>,
+    servers: Vec<CpuReading>,
 }
 
 impl<'s> Load<'s> {
@@ -170,8 +173,8 @@ impl<'s> Load<'s> {
     fn mark_borders(&mut self, now: u64) -> Result<()> {
         let borders = [self.window.0, self.window.1];
         while borders.get(self.marks.len()).is_some_and(|border| now >= *border) {
-            let server = self.spec.server_pid.map(CpuReading::take).transpose()?;
-            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), stolen_ms: stolen_ms(), server });
+            let servers = self.spec.server_pids.iter().copied().map(CpuReading::take).collect::<Result<_>>()?;
+            self.marks.push(Mark { at_ns: self.now_ns(), own_cpu_ns: own_cpu_ns(), stolen_ms: stolen_ms(), servers });
         }
         Ok(())
     }
@@ -246,10 +249,8 @@ impl<'s> Load<'s> {
     fn report(&mut self) -> Result<RunReport> {
         let unfinished: u64 = self.links.iter().map(|link| (link.in_flight() + link.backlog.len()) as u64).sum();
         let [from, to] = self.marks.as_slice() else { return Err(BenchError::NoOperations) };
-        let server_cpu_ns = match (&from.server, &to.server) {
-            (Some(from), Some(to)) => Some(to.since(from)),
-            _ => None,
-        };
+        let cpu_ns = from.servers.iter().zip(&to.servers).map(|(from, to)| to.since(from)).sum();
+        let is_measured = !self.spec.server_pids.is_empty();
         let measured = Measured {
             ops: self.tally.ops_in_window,
             elapsed_ns: to.at_ns - from.at_ns,
@@ -259,8 +260,8 @@ impl<'s> Load<'s> {
             unfinished,
             own_cpu_ns: to.own_cpu_ns - from.own_cpu_ns,
             stolen_ms: to.stolen_ms - from.stolen_ms,
-            server_cpu_ns,
-            memory: self.spec.server_pid.map(Memory::take).transpose()?,
+            server_cpu_ns: is_measured.then_some(cpu_ns),
+            memory: if is_measured { Some(Memory::sum(&self.spec.server_pids)?) } else { None },
         };
         if measured.ops == 0 && self.spec.workload != Workload::Idle {
             return Err(BenchError::NoOperations);

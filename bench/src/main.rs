@@ -7,6 +7,7 @@
 
 mod args;
 mod compare;
+mod ensemble;
 mod error;
 mod filled;
 mod keyspace;
@@ -55,6 +56,7 @@ fn run(command: Command) -> Result<()> {
             compare::run(&compare)
         }
         Command::Storage(storage) => storage::run(&storage.figure),
+        Command::Ensemble(ensemble) => ensemble::run(&ensemble),
     }
 }
 

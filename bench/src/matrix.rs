@@ -7,12 +7,14 @@ use serde::Serialize;
 
 use crate::spec::{Workload, parse_server};
 
-/// A server under a name.
+/// A server under a name, or the servers of an ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) name: String,
-    pub(crate) server: SocketAddr,
-    pub(crate) pid: Option<u32>,
+    /// Connections go to these in turn.
+    pub(crate) servers: Vec<SocketAddr>,
+    /// Their processes, where their CPU time is to be measured.
+    pub(crate) pids: Vec<u32>,
 }
 
 /// A workload in one shape.
@@ -47,14 +49,14 @@ impl fmt::Display for Row {
     }
 }
 
-/// Parses `name=host:port` or `name=host:port,pid`.
+/// Parses `name=host:port` or `name=host:port,pid`; an ensemble has several of both, with `+` between.
 pub(crate) fn parse_target(text: &str) -> Result<Target, String> {
     let (name, rest) = text.split_once('=').ok_or("must be NAME=HOST:PORT[,PID], as in java=127.0.0.1:2182,4711")?;
-    let (server, pid) = match rest.split_once(',') {
-        Some((server, pid)) => (server, Some(pid.parse().map_err(|_| format!("`{pid}` is no pid"))?)),
-        None => (rest, None),
-    };
-    Ok(Target { name: name.to_owned(), server: parse_server(server)?, pid })
+    let (servers, pids) = rest.split_once(',').map_or((rest, None), |(servers, pids)| (servers, Some(pids)));
+    let pid = |pid: &str| pid.parse::<u32>().map_err(|_| format!("`{pid}` is no pid"));
+    let servers = servers.split('+').map(parse_server).collect::<Result<_, _>>()?;
+    let pids = pids.into_iter().flat_map(|pids| pids.split('+')).map(pid).collect::<Result<_, _>>()?;
+    Ok(Target { name: name.to_owned(), servers, pids })
 }
 
 /// Parses `set:1024:64x16`.
@@ -84,7 +86,10 @@ mod tests {
             assert!(parse_row(wrong).unwrap_err().contains("set:1024:64x16"), "{wrong}");
         }
         let target = parse_target("a=127.0.0.1:2181,42").unwrap();
-        assert_eq!((target.name.as_str(), target.server.port(), target.pid), ("a", 2181, Some(42)));
+        assert_eq!((target.name.as_str(), target.servers[0].port(), target.pids), ("a", 2181, vec![42]));
+        let ensemble = parse_target("a=127.0.0.1:2181+127.0.0.1:2182,42+43").unwrap();
+        assert_eq!((ensemble.servers.len(), ensemble.servers[1].port(), ensemble.pids), (2, 2182, vec![42, 43]));
+        assert!(parse_target("a=127.0.0.1:2181,42+x").is_err());
         assert!(parse_target("a=127.0.0.1:2181,x").is_err());
         assert!(parse_target("127.0.0.1:2181").is_err());
     }

@@ -76,6 +76,21 @@ impl Memory {
         Ok(Memory::parse(&read(&proc_file(pid, "status"))?))
     }
 
+    /// Of several processes. What they share counts for each of them.
+    ///
+    /// # Errors
+    /// [`BenchError::Proc`] if there is no such process.
+    pub(crate) fn sum(pids: &[u32]) -> Result<Memory> {
+        pids.iter().try_fold(Memory::default(), |sum, pid| {
+            let own = Memory::take(*pid)?;
+            Ok(Memory {
+                rss_kib: sum.rss_kib + own.rss_kib,
+                rss_anon_kib: sum.rss_anon_kib + own.rss_anon_kib,
+                rss_file_kib: sum.rss_file_kib + own.rss_file_kib,
+            })
+        })
+    }
+
     fn parse(status: &str) -> Memory {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -59,8 +59,8 @@ pub(crate) struct LoadSpec {
     pub(crate) warmup: Duration,
     /// How long is counted.
     pub(crate) duration: Duration,
-    /// The server's process, to read its CPU time and memory.
-    pub(crate) server_pid: Option<u32>,
+    /// The servers' processes, to read their CPU time and memory, which are added up. None: they are not measured.
+    pub(crate) server_pids: Vec<u32>,
     /// get, set and mixed work on these, which stay, instead of on `keys` of their own.
     pub(crate) filled: Option<Filled>,
 }

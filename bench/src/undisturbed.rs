@@ -4,12 +4,10 @@
 //! host's. The run is cut into slots; one counts if nothing was taken in it nor in the [`BEFORE`] slots before it, in which what had
 //! piled up was worked off. The kernel counts what is taken in ticks, hence more than one. The rule looks at the host alone, never at a latency.
 
-use std::time::Duration;
-
 use hdrhistogram::Histogram;
 
-/// Length of a slot.
-const SLOT: Duration = Duration::from_millis(100);
+/// Length of a slot: a tenth of a second.
+const SLOT_NS: u64 = 100_000_000;
 
 /// Slots before one in which nothing may have been taken either.
 const BEFORE: u32 = 2;
@@ -32,8 +30,8 @@ impl Undisturbed {
     /// Begins with the first slot. `like` has the bounds and digits.
     pub(crate) fn new(like: &Histogram<u64>, stolen_ms: u64) -> Undisturbed {
         let empty = Histogram::new_from(like);
-        let ends_ns = u64::try_from(SLOT.as_nanos()).unwrap_or(u64::MAX);
-        Undisturbed { kept: empty.clone(), slot: empty, ends_ns, stolen_ms, quiet: 0, slots: 0, slots_kept: 0 }
+        let kept = empty.clone();
+        Undisturbed { kept, slot: empty, ends_ns: SLOT_NS, stolen_ms, quiet: 0, slots: 0, slots_kept: 0 }
     }
 
     /// A reply came now.
@@ -57,7 +55,7 @@ impl Undisturbed {
             }
             self.slot.reset();
         }
-        self.ends_ns = now_ns + u64::try_from(SLOT.as_nanos()).unwrap_or(u64::MAX);
+        self.ends_ns = now_ns + SLOT_NS;
     }
 
     /// The latencies that count.

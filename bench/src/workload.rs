@@ -185,7 +185,7 @@ mod tests {
             keys: 4,
             warmup: Duration::ZERO,
             duration: Duration::ZERO,
-            server_pid: None,
+            server_pids: Vec::new(),
             filled: None,
         };
         Workbench::new(&spec, "/r")

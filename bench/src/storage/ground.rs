@@ -151,7 +151,7 @@ impl Ground {
 
     fn site(&self, name: &str, kind: Kind) -> Site {
         let cfg = QUIET.map(str::to_owned).to_vec();
-        Site { kind, dir: self.dir.join(name), cfg, cpus: self.server_cpus.clone() }
+        Site { kind, dir: self.dir.join(name), cfg, cpus: self.server_cpus.clone(), myid: None }
     }
 
     /// Fills the tree of a site unless it is, and has an image written of it. Afterwards it does not run. `None`: it was filled.

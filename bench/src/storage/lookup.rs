@@ -72,7 +72,7 @@ pub(crate) fn run(args: &LookupArgs) -> Result<()> {
                 keys: 0,
                 warmup: Duration::from_secs(1),
                 duration: Duration::from_secs_f64(args.duration),
-                server_pid: Some(server.pid()),
+                server_pids: vec![server.pid()],
                 filled: Some(ground.filled),
             };
             let report = load::run(&spec)?;

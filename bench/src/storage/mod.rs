@@ -9,9 +9,9 @@ mod amplification;
 mod ground;
 mod image_pause;
 mod lookup;
-mod page;
+pub(crate) mod page;
 mod restart;
-mod server;
+pub(crate) mod server;
 
 use clap::Subcommand;
 

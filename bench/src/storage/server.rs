@@ -56,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) cfg: Vec<String>,
     /// The CPUs it may use, as `taskset` has them; `None`: all.
     pub(crate) cpus: Option<String>,
+    /// Its id in an ensemble, whose `server.N` lines are in `cfg`; `None`: it is standalone.
+    pub(crate) myid: Option<u8>,
 }
 
 /// A server that runs. Dropped, it is killed.
@@ -117,15 +119,22 @@ impl Site {
     /// # Errors
     /// [`BenchError::Server`] with the end of its log.
     pub(crate) fn start(&self, filled: Option<Filled>) -> Result<Running<'_>> {
-        let server = free_address()?;
+        let begun = Instant::now();
+        let mut running = self.launch(free_address()?)?;
+        running.first_read = running.await_first_read(begun, filled)?;
+        Ok(running)
+    }
+
+    /// Starts it at this address, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`BenchError::System`], [`BenchError::Output`]
+    pub(crate) fn launch(&self, server: SocketAddr) -> Result<Running<'_>> {
         let mut command = self.command(server)?;
         let log = File::create(self.log()).map_err(BenchError::output(&self.log()))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let begun = Instant::now();
         let child = command.spawn().map_err(|source| BenchError::System { what: "starting the server", source })?;
-        let mut running = Running { site: self, server, first_read: Duration::ZERO, child };
-        running.first_read = running.await_first_read(begun, filled)?;
-        Ok(running)
+        Ok(Running { site: self, server, first_read: Duration::ZERO, child })
     }
 
     fn command(&self, server: SocketAddr) -> Result<Command> {
@@ -135,22 +144,28 @@ impl Site {
         if let Some(cpus) = &self.cpus {
             words.extend(["taskset", "-c", cpus].map(str::to_owned));
         }
-        let (dir, port) = (self.dir.display(), server.port());
+        let (dir, host, port) = (self.dir.display(), server.ip(), server.port());
         match &self.kind {
             Kind::RingKeeper { binary } => {
                 let path = self.dir.with_extension("cfg");
                 let mut cfg = format!(
-                    "tickTime=2000\ndataDir={dir}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n"
+                    "tickTime=2000\ndataDir={dir}\nclientPort={port}\nclientPortAddress={host}\nmaxClientCnxns=0\n"
                 );
                 self.cfg.iter().for_each(|line| cfg += &format!("{line}\n"));
                 fs::write(&path, cfg).map_err(BenchError::output(&path))?;
+                if let Some(id) = self.myid {
+                    let path = self.dir.join("myid");
+                    fs::write(&path, format!("{id}\n")).map_err(BenchError::output(&path))?;
+                }
                 let path = path.display().to_string();
                 words.extend([binary.display().to_string(), path, "--log-format".to_owned(), "json".to_owned()]);
             }
             Kind::Java { script, heap } => {
                 words.push(script.display().to_string());
-                let options = ["--data", &dir.to_string(), "--port", &port.to_string(), "--heap", heap];
+                let (dir, host, port) = (dir.to_string(), host.to_string(), port.to_string());
+                let options = ["--data", &dir, "--host", &host, "--port", &port, "--heap", heap];
                 words.extend(options.map(str::to_owned));
+                words.extend(self.myid.into_iter().flat_map(|id| ["--myid".to_owned(), id.to_string()]));
                 words.extend(self.cfg.iter().flat_map(|line| ["--cfg".to_owned(), line.clone()]));
             }
         }
@@ -267,7 +282,7 @@ impl Running<'_> {
         }
     }
 
-    fn fault(&self, what: &str) -> BenchError {
+    pub(crate) fn fault(&self, what: &str) -> BenchError {
         let log = fs::read_to_string(self.site.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
@@ -407,7 +422,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("rkbench-test-{}", std::process::id()));
         // It ends at once, with words about an option that it does not know.
         let kind = Kind::RingKeeper { binary: PathBuf::from("/bin/ls") };
-        let site = Site { kind, dir: dir.join("site"), cfg: Vec::new(), cpus: None };
+        let site = Site { kind, dir: dir.join("site"), cfg: Vec::new(), cpus: None, myid: None };
         let error = site.start(None).unwrap_err().to_string();
         fs::remove_dir_all(&dir).unwrap();
         assert!(error.starts_with("RingKeeper did not serve: ") && error.contains("--log-format"), "{error}");
