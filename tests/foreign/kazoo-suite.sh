@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs kazoo's own test suite with one server, RingKeeper or the real ZooKeeper, in place of the Java server that the suite starts.
+# Runs kazoo's own test suite with servers of RingKeeper or of the real ZooKeeper, in place of the Java servers that the suite starts.
 # Owns its virtual environment and kazoo's source distribution in the cache; kazoo_suite.py beside it runs and judges.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,12 +10,14 @@ venv=$cache/kazoo-suite-$KAZOO
 
 usage() {
     cat <<'END'
-Run kazoo's own test suite against one server, and compare each outcome with the one that kazoo-<version>.expected names.
+Run kazoo's own test suite against one server or an ensemble, and compare each outcome with the one that kazoo-<version>.expected
+names, or with kazoo-<version>-ensemble.expected.
 
 usage: kazoo-suite.sh [options] [MODULE…] [-- PYTEST-ARGUMENTS]
   MODULE                test_lock, test_queue, …; without any, all of them
   --ringkeeper BINARY   the server; without it, ZooKeeper 3.9.5 (tests/reference/java-server.sh prepares it)
-  --jobs N              modules that run side by side, each with a server of its own; most of their time is sleep (default 1)
+  --servers N           servers that the suite starts, and stops where a test wants it: 1 (default), or an ensemble of 3 or more
+  --jobs N              modules that run side by side, each with servers of their own; most of their time is sleep (default 1)
   --core                only the part that CI runs: without the handlers for other event loops and without tests that need a fast machine
   --out FILE            each test and its outcome, sorted
   --logs DIR            what pytest and the servers said, a file a module (default: thrown away, but for the modules that failed)
@@ -26,6 +28,7 @@ The last line is `N passed, N failed`: a test with its expected outcome counts a
 
 examples:
   tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper --jobs 3
+  tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper --servers 3
   tests/foreign/kazoo-suite.sh --out /tmp/java.txt
   tests/foreign/kazoo-suite.sh --ringkeeper target/release/ringkeeper test_lock test_client -- -k semaphore
 END
@@ -39,15 +42,21 @@ fetch_tests() {
         && tar -xf "$venv/kazoo-$KAZOO.tar.gz" -C "$venv"
 }
 
-binary='' only_prepare='' arguments=()
+binary='' only_prepare='' servers=1 arguments=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
     --core) arguments+=("$1") ;;
     --prepare) only_prepare=1 ;;
-    --ringkeeper | --jobs | --out | --logs | --port)
+    --ringkeeper | --servers | --jobs | --out | --logs | --port)
         [ $# -ge 2 ] || { usage >&2; exit 2; }
-        if [ "$1" = --ringkeeper ]; then binary=$(realpath -e "$2"); else arguments+=("$1" "$2"); fi
+        case $1 in
+        --ringkeeper) binary=$(realpath -e "$2") ;;
+        --servers)
+            [[ $2 =~ ^[13579]$ ]] || { usage >&2; exit 2; }
+            servers=$2 arguments+=("$1" "$2") ;;
+        *) arguments+=("$1" "$2") ;;
+        esac
         shift ;;
     --) break ;;
     -*) usage >&2; exit 2 ;;
@@ -69,7 +78,9 @@ else
     server=zookeeper
     "$top/tests/reference/java-server.sh" --prepare >/dev/null
 fi
-export ZOOKEEPER_VERSION=3.9.5 ZOOKEEPER_CLUSTER_SIZE=1 ZOOKEEPER_PATH=$cache/zookeeper-3.9.5 PYTHONDONTWRITEBYTECODE=1
+export ZOOKEEPER_VERSION=3.9.5 ZOOKEEPER_CLUSTER_SIZE=$servers ZOOKEEPER_PATH=$cache/zookeeper-3.9.5 PYTHONDONTWRITEBYTECODE=1
+expected=$here/kazoo-$KAZOO.expected
+[ "$servers" = 1 ] || expected=$here/kazoo-$KAZOO-ensemble.expected
 # It ends with this shell, however that ends, and its modules with it.
 setpriv --pdeathsig KILL "$venv/bin/python" "$here/kazoo_suite.py" --server "$server" --sources "$venv/kazoo-$KAZOO" \
-    --expected "$here/kazoo-$KAZOO.expected" "${arguments[@]}" "$@"
+    --expected "$expected" "${arguments[@]}" "$@"

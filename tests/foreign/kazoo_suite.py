@@ -77,17 +77,17 @@ class Expectations:
 
 
 class Ports:
-    """Hands out ports on which nobody listens."""
+    """Hands out ports on which nobody listens, for so many servers each time."""
 
-    def __init__(self, first):
-        self._next, self._lock = first, threading.Lock()
+    def __init__(self, first, servers):
+        self._next, self._each, self._lock = first, servers * PORTS_EACH, threading.Lock()
 
     def take(self):
-        """The first of PORTS_EACH free ports."""
+        """The first of the free ports that one module's servers take."""
         with self._lock:
             while True:
-                first, self._next = self._next, self._next + PORTS_EACH
-                if all(self._free(port) for port in range(first, first + PORTS_EACH)):
+                first, self._next = self._next, self._next + self._each
+                if all(self._free(port) for port in range(first, first + self._each)):
                     return first
 
     @staticmethod
@@ -125,7 +125,7 @@ class Runner:
     """Runs modules, each in a pytest process of its own."""
 
     def __init__(self, options, logs):
-        self.options, self.logs, self.ports = options, logs, Ports(options.port)
+        self.options, self.logs, self.ports = options, logs, Ports(options.port, options.servers)
 
     def run(self, module):
         """The module's outcomes."""
@@ -163,6 +163,7 @@ def parse(arguments):
     parser.add_argument("--server", choices=("zookeeper", "ringkeeper"), required=True)
     parser.add_argument("--sources", type=pathlib.Path, required=True)
     parser.add_argument("--expected", type=pathlib.Path, required=True)
+    parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--out", type=pathlib.Path)
@@ -224,7 +225,7 @@ def main(arguments):
     outcomes, failed = run_all(options, runner, expectations)
     passed = max(0, len(outcomes) - failed)
     kinds = collections.Counter(one.outcome for one in outcomes)
-    print(f"# on {options.server}: " + ", ".join(f"{kinds[kind]} {kind}" for kind in ("passed", "failed", "skipped")))
+    print(f"# on {options.servers} of {options.server}: " + ", ".join(f"{kinds[kind]} {kind}" for kind in ("passed", "failed", "skipped")))
     if options.out:
         options.out.write_text("".join(sorted(f"{one.test} {one.outcome}\n" for one in outcomes)))
     if not failed and not options.logs:

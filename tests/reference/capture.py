@@ -9,6 +9,7 @@ parts: client   client-3.9.5.txt, and client-3.8.0.txt with what differs in 3.8.
        txn      txn-3.9.5.txt, one record of each kind from the log
        digest   txnlog_digest.txt, every record of one run from an empty server, and snapshot.* beside it
        sequence sequence-3.9.5.txt, counters that run over, and sequence-3.8.0.txt with what differs in 3.8.0
+       texts    acl-texts-3.9.5.txt, ids that are not UTF-8
        quorum   quorum-3.9.5.txt and quorum-3.8.0.txt, what the servers of an ensemble say to each other; each of one run, and so not comparable
 """
 
@@ -27,6 +28,7 @@ import time
 import client_script
 import quorum_script
 import sequence_script
+import text_script
 import txn_script
 import txnlog
 import zkwire
@@ -220,6 +222,19 @@ def capture_sequence(version):
         return out
 
 
+def do_texts(out_dir):
+    with tempfile.TemporaryDirectory(prefix="rk-ref-") as data:
+        text_script.write_snapshot(data)
+        with Server("3.9.5", data=data) as server:
+            out = text_script.run(server.port)
+            server.stop()
+            sequence_script.add_log(out, server.txns())
+    lines = head("Ids of ACLs and clients that are not UTF-8: a crafted tree, requests, replies and log records (text_script.py)", "3.9.5")
+    for vector in out:
+        lines += render(vector)
+    write(out_dir, "acl-texts-3.9.5.txt", lines)
+
+
 def do_quorum(out_dir):
     for version in ("3.9.5", "3.8.0"):
         lines = head("What the servers of an ensemble say to each other: election and quorum ports (quorum_script.py)", version)
@@ -255,9 +270,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: capture.py --out /tmp/vectors client txn")
     parser.add_argument("--out", default=VECTORS, help="directory to write into, default %(default)s")
-    parser.add_argument("part", nargs="*", help="client, txn, digest, sequence, quorum; all by default")
+    parser.add_argument("part", nargs="*", help="client, txn, digest, sequence, texts, quorum; all by default")
     args = parser.parse_args()
-    parts = {"client": do_client, "txn": do_txn, "digest": do_digest, "sequence": do_sequence, "quorum": do_quorum}
+    parts = {"client": do_client, "txn": do_txn, "digest": do_digest, "sequence": do_sequence, "texts": do_texts,
+             "quorum": do_quorum}
     unknown = set(args.part) - set(parts)
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")

@@ -5,6 +5,7 @@ only; decoders for replies, events and txns, and each decoder must consume its i
 It owns no policy: which requests to send is the callers' matter. Standard library only.
 """
 
+import re
 import socket
 import struct
 import time
@@ -113,6 +114,11 @@ def connect_request(timeout_ms=30000, session=0, password=b"\0" * 16, last_zxid=
 
 # ---- decoding -----------------------------------------------------------------------------------------------------
 
+def java_text(raw):
+    """As Java reads a string: a surrogate, whole or cut short, is one mistake to it and two or three to Python."""
+    return re.sub(rb"\xed[\xa0-\xbf][\x80-\xbf]?", "\ufffd".encode(), raw).decode("utf-8", "replace")
+
+
 class Reader:
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -138,7 +144,7 @@ class Reader:
 
     def ustr(self):
         raw = self.buf()
-        return None if raw is None else raw.decode("utf-8", "replace")
+        return None if raw is None else java_text(raw)
 
     def vec(self, decode):
         n = self.i32()

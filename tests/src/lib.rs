@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod cgroup;
+pub mod cluster;
+pub mod lease;
 mod loop_disk;
 mod refusal;
 

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ringkeeper-zab", &["ringkeeper-proto"]),
     ("ringkeeper-engine", &["ringkeeper-proto", "ringkeeper-zab", "ringkeeper-snapshot"]),
     ("ringkeeper-wal", &[]),
-    ("ringkeeper-snapshot", &["ringkeeper-proto"]),
+    ("ringkeeper-snapshot", &["ringkeeper-proto", "ringkeeper-wal"]),
     (
         "ringkeeper",
         &["ringkeeper-proto", "ringkeeper-zab", "ringkeeper-engine", "ringkeeper-wal", "ringkeeper-snapshot"],

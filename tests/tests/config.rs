@@ -243,8 +243,8 @@ fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     assert_says(&err, &["environment ZOO_INIT_LIMIT: initLimit: `soon`", "environment ZOO_MY_ID: myid: `first`"]);
     let servers = "server.1=zoo1:2888:3888;2181 server.2=zoo2:2888:3888;2181";
-    let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "")]);
-    assert_says(&refused(&builder), &["describes an ensemble of 2 servers, and ensembles come later"]);
+    let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "sslQuorum=true")]);
+    assert_says(&refused(&builder), &["sslQuorum"]);
     let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
     assert!(is_empty(&builder.conf_dir()), "an ensemble's file was left");
     // What is refused only after the configuration was found good: a wrong `myid` left behind would hold against the right variable.

@@ -20,6 +20,7 @@ check(async function acl_of_the_creator(context) {
     await owner.create(path, "x", { acl: ACL.CREATOR_ALL_ACL });
     assert.equal((await owner.get(path)).data.toString(), "x");
     assert.deepEqual((await owner.acl(path)).acls, [[Permission.ALL, "digest", digestOf(OWNER)]]);
+    await other.settle(context.root);
     for (const call of [
         () => other.get(path),
         () => other.set(path, ""),

@@ -53,6 +53,7 @@ check(async function node_sequential_numbers(context) {
 check(async function node_ephemeral_goes_with_its_session(context) {
     const [owner, observer] = [await context.client(), await context.client()];
     await owner.create(context.at("e"), "", { mode: CreateMode.EPHEMERAL });
+    await observer.settle(context.root);
     assert.equal((await observer.exists(context.at("e"))).ephemeralOwner, owner.idNumber);
     await refuses("NO_CHILDREN_FOR_EPHEMERALS", owner.create(context.at("e/c")));
     await owner.close();

@@ -23,10 +23,10 @@ check(async function session_timeout_is_negotiated(context) {
 });
 
 check(async function session_is_taken_over_with_its_password(context) {
-    const [first, observer] = [await context.client(), await context.client()];
+    const [first, observer] = [await context.client({ onFirst: true }), await context.client()];
     await first.create(context.at("e"), "", EPHEMERAL);
     first.client.connectionManager.servers = [{ host: "127.0.0.1", port: 1 }]; // where it will look once it is cut off
-    const second = await context.client({ of: first });
+    const second = await context.client({ of: first, onFirst: true }); // at another server the former connection would stay until it asks
     assert.deepEqual([second.id, second.password], [first.id, first.password]);
     await first.state("DISCONNECTED");
     assert.equal((await second.exists(context.at("e"))).ephemeralOwner, second.idNumber);
@@ -43,6 +43,7 @@ check(async function session_with_a_wrong_password_is_refused(context) {
     await thief.state("EXPIRED");
     // ZooKeeper closes the owner's connection too, before it looks at the password; the session stays.
     const observer = await context.client();
+    await observer.settle(context.root);
     assert.equal((await observer.exists(context.at("e"))).ephemeralOwner, owner.idNumber);
 });
 
@@ -70,6 +71,7 @@ check(async function session_outlives_its_connection(context) {
 check(async function session_reconnect_tells_what_was_missed(context) {
     const [client, writer] = [await context.client(), await context.client()];
     for (const name of ["data", "gone", "parent", "quiet"]) await writer.create(context.at(name));
+    await client.settle(context.root);
     await client.get(context.at("data"), WATCH);
     await client.get(context.at("gone"), WATCH);
     await client.get(context.at("quiet"), WATCH);
@@ -96,6 +98,7 @@ check(async function session_expires_and_one_that_pings_does_not(context) {
     const [idle, doomed, observer] = [await open(), await open(), await context.client()];
     await idle.create(context.at("idle"), "", EPHEMERAL);
     await doomed.create(context.at("doomed"), "", EPHEMERAL);
+    await observer.settle(context.root);
     await observer.exists(context.at("doomed"), WATCH);
     const heard = Date.now();
     await doomed.exists(context.at("doomed"));

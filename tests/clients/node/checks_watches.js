@@ -8,7 +8,7 @@ const { check } = require("./suite");
 // A watch whose event is read off the session's log.
 const WATCH = () => {};
 
-/** A client, another one that writes, and the root of what is watched. */
+/** A client, another one that writes, and the root of what is watched. They may be at different servers: what the one has written the other sees once it has settled. */
 async function pair(context) {
     return [await context.client(), await context.client()];
 }
@@ -16,6 +16,7 @@ async function pair(context) {
 check(async function watch_of_data(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"));
+    await client.settle(context.root);
     const given = [];
     await client.get(context.at("n"), (event) => given.push(`${event.getName()} ${event.getPath()}`));
     await writer.set(context.at("n"), "x");
@@ -42,6 +43,7 @@ check(async function watch_of_exists(context) {
 check(async function watch_of_children(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"));
+    await client.settle(context.root);
     for (const change of [() => writer.create(context.at("n/c")), () => writer.remove(context.at("n/c")), () => writer.remove(context.at("n"))]) {
         const seen = client.log.length;
         await client.children(context.at("n"), WATCH);
@@ -54,6 +56,7 @@ check(async function watch_of_children(context) {
 check(async function watch_fires_once(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"));
+    await client.settle(context.root);
     await client.get(context.at("n"), WATCH);
     await client.exists(context.at("n"), WATCH);
     for (let i = 0; i < 3; i += 1) await writer.set(context.at("n"), `${i}`);
@@ -66,6 +69,7 @@ check(async function watch_that_has_nothing_to_tell(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"));
     await writer.create(context.at("n/c"));
+    await client.settle(context.root);
     await client.children(context.at("n"), WATCH);
     await client.get(context.at("n/c"), WATCH);
     await client.get(context.at("none"), WATCH).catch(() => {});
@@ -90,6 +94,7 @@ check(async function watch_tells_before_its_own_writes_reply(context) {
 check(async function watch_tells_before_a_read_shows_the_change(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"), "0");
+    await client.settle(context.root);
     for (let i = 1; i <= 50; i += 1) {
         await client.get(context.at("n"), WATCH);
         const seen = client.log.length;
@@ -113,6 +118,7 @@ check(async function watch_events_come_in_the_order_of_the_changes(context) {
 check(async function watch_tells_of_each_change_of_a_multi(context) {
     const [client, writer] = await pair(context);
     await writer.create(context.at("n"));
+    await client.settle(context.root);
     await client.get(context.at("n"), WATCH);
     await client.exists(context.at("n/a"), WATCH);
     await client.children(context.at("n"), WATCH);
@@ -125,6 +131,7 @@ check(async function watch_tells_of_each_change_of_a_multi(context) {
 check(async function watch_tells_of_the_ephemerals_of_a_closed_session(context) {
     const [client, owner] = await pair(context);
     await owner.create(context.at("e"), "", { mode: CreateMode.EPHEMERAL });
+    await client.settle(context.root);
     await client.exists(context.at("e"), WATCH);
     await client.children(context.root, WATCH);
     await owner.close();
@@ -135,6 +142,7 @@ check(async function watch_of_one_node_by_many_clients(context) {
     const writer = await context.client();
     const clients = await Promise.all(Array.from({ length: 10 }, () => context.client()));
     await writer.create(context.at("n"));
+    await Promise.all(clients.map((client) => client.settle(context.root)));
     await Promise.all(clients.map((client) => client.get(context.at("n"), WATCH)));
     await writer.set(context.at("n"), "x");
     for (const client of clients) assert.deepEqual(await client.entries(1), [`changed ${context.at("n")}`]);

@@ -42,9 +42,10 @@ class Context {
         return session;
     }
 
-    /** A client that has begun to connect, for one that will be refused. */
-    unconnected(arguments_ = {}) {
-        const session = Session.open(this.options.hosts, arguments_);
+    /** A client that has begun to connect, for one that will be refused. With `onFirst` it knows the first server only. */
+    unconnected({ onFirst = false, ...arguments_ } = {}) {
+        const hosts = onFirst ? this.options.hosts.split(",")[0] : this.options.hosts;
+        const session = Session.open(hosts, arguments_);
         this.sessions.push(session);
         return session;
     }

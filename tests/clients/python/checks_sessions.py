@@ -20,13 +20,13 @@ def session_ids_differ(context):
 
 @check
 def reattach_with_password(context):
-    """Another connection takes the session over: same id, its ephemerals stay, and the former connection is closed."""
+    """Another connection to the same server takes the session over: same id, its ephemerals stay, and the former connection is closed."""
     first, observer, path = context.banishable(), context.client(), context.root + "/e"
     first.create(path, ephemeral=True)
     session = first.client_id
     states = context.states(first)
     first.set_hosts(DEAD_HOST)  # where it will look once its connection is closed
-    second = context.client(client_id=session)
+    second = context.banishable(client_id=session)  # at another server the former connection would stay until it asks for something
     expect(second.client_id, session, "session of the second connection")
     await_state(states, KazooState.SUSPENDED)
     expect(second.exists(path).ephemeralOwner, observer.exists(path).ephemeralOwner, "the ephemeral stays")

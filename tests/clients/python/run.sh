@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the kazoo suite: python/run.sh [options] host:port[,host:port]. Prepares its own virtual environment on first use.
+# Runs the kazoo suite: python/run.sh [options] host:port[,host:port]; or its clients that record a history: python/run.sh --record [options]. Prepares its own virtual environment on first use.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${RINGKEEPER_CACHE:-$HOME/.cache/ringkeeper}
@@ -11,4 +11,8 @@ if [ "${1:-}" = "--prepare" ]; then
     exit 0
 fi
 export PYTHONDONTWRITEBYTECODE=1
+if [ "${1:-}" = "--record" ]; then
+    shift
+    exec "$venv/bin/python" "$here/record.py" "$@"
+fi
 exec "$venv/bin/python" "$here/main.py" "$@"

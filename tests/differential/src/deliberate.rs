@@ -67,8 +67,8 @@ pub const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         what: "a string that is not UTF-8, or has a character above U+FFFF that is sent back",
-        why: "ZooKeeper reads replacement characters and writes such a character as two surrogates; RingKeeper refuses what is not UTF-8, and \
-              writes UTF-8: a path must not change on its way",
+        why: "ZooKeeper reads replacement characters and writes such a character as two surrogates; RingKeeper reads them so in the ids of \
+              ACLs and of clients, elsewhere refuses what is not UTF-8, and writes UTF-8: a path must not change on its way",
         // What is not UTF-8 cannot be said: the paths of a sequence are strings.
         is: |op| !op.code().is_some_and(OpCode::is_write) && op.body.iter().any(is_above_ffff),
     },

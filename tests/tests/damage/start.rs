@@ -3,6 +3,7 @@
 use crate::stand::{connect, image_in_two_files, newest_zxid, open};
 use ringkeeper_tests::Builder;
 use snapshot::DataDir;
+use snapshot::control::CONTROL_BYTES;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -106,7 +107,7 @@ fn what_a_newer_version_has_written_is_refused_with_what_to_do() {
     let segment = segment.filter(|path| path.to_string_lossy().contains("segment-")).min().expect("a segment");
     let cases: [(PathBuf, usize, Forge, &str); 3] = [
         (data.image(newest_zxid(&builder)), 128, made_newer, "format version 3, this program reads up to 2"),
-        (data.control(), 256, made_newer, "format version 2, this program reads up to 1"),
+        (data.control(), CONTROL_BYTES, made_newer, "format version 3, this program reads up to 2"),
         (segment, 4096, made_newer_segment, "format version 2, this program reads up to 1"),
     ];
     for (path, block_bytes, newer, words) in cases {

@@ -144,6 +144,10 @@ impl Owner {
 
     /// Its session lives.
     fn must_live(&mut self, what: &str) {
+        // Of one that may have expired an earlier question may still be open.
+        if self.excused {
+            return;
+        }
         let began = Instant::now();
         // Behind the answers to its pings, which nobody has taken.
         let own = self.connection.ephemerals("/");

@@ -1,8 +1,9 @@
 //! A real ZooKeeper server on a directory that stays.
 
 use client::four_letter_word;
+use ringkeeper_tests::lease::Lease;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,14 +21,15 @@ pub struct Java {
     child: Child,
     address: SocketAddr,
     log: PathBuf,
+    _lease: Lease,
 }
 
 impl Java {
     /// Starts one that takes a snapshot every 50 to 100 txns, and waits until it serves.
     pub fn start(version: Version, data_dir: &Path, compression: &str) -> Java {
         std::fs::create_dir_all(data_dir).unwrap();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let lease = Lease::take();
+        let address = lease.client(1);
         let log = data_dir.with_extension("java.log");
         let out = File::create(&log).unwrap();
         let mut command = Command::new(ringkeeper_tests::top().join("tests/reference/java-server.sh"));
@@ -35,12 +37,13 @@ impl Java {
             Version::V3_9 => "3.9.5",
             Version::V3_8 => "3.8.0",
         };
-        command.args(["--version", version, "--port", &port.to_string(), "--data"]).arg(data_dir);
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        command.args(["--version", version, "--host", &host, "--port", &port, "--data"]).arg(data_dir);
         command.args(["--jvm", "-Dznode.container.checkIntervalMs=2000000000", "--cfg", "snapCount=100"]);
         command.args(["--cfg", &format!("maxSessionTimeout={}", super::load::TIMEOUT_MS), "--cfg", "preAllocSize=64"]);
         command.args(["--jvm", &format!("-Dzookeeper.snapshot.compression.method={compression}")]);
         let child = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
-        let mut java = Java { child, address, log };
+        let mut java = Java { child, address, log, _lease: lease };
         ringkeeper_tests::until_within(Duration::from_secs(120), "Java serves", || {
             let ended = java.child.try_wait().unwrap();
             assert!(ended.is_none(), "Java has ended, {ended:?}:\n{}", java.log());

@@ -170,6 +170,7 @@ final class NodeChecks {
         owner.create(context.path("e"), "", CreateMode.EPHEMERAL);
         owner.create(context.path("s-"), "", CreateMode.EPHEMERAL_SEQUENTIAL);
         owner.create(context.path("p"), "", CreateMode.PERSISTENT);
+        observer.settle(context.root());
         expect(3, observer.zk().getChildren(context.root(), false).size(), "children while the session lives");
         owner.close();
         observer.settle(context.root());

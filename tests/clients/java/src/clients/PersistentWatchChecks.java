@@ -119,6 +119,7 @@ final class PersistentWatchChecks {
         Client client = context.track(Client.open(relay.address(), Client.TIMEOUT_MS));
         String one = writer.create(context.path("one"), "");
         String tree = writer.create(context.path("tree"), "");
+        client.settle(context.root());
         client.zk().addWatch(one, client.watcher, AddWatchMode.PERSISTENT);
         client.zk().addWatch(tree, client.watcher, AddWatchMode.PERSISTENT_RECURSIVE);
         WatchChecks.reconnect(client, relay);
@@ -137,6 +138,7 @@ final class PersistentWatchChecks {
         String path = writer.create(context.path("n"), "");
         Watcher data = client.watcher("data ");
         Watcher children = client.watcher("children ");
+        client.settle(path);
         client.zk().getData(path, data, null);
         client.zk().getChildren(path, children);
         if (all) {
@@ -171,6 +173,7 @@ final class PersistentWatchChecks {
         Client client = context.client();
         Client writer = context.client();
         String path = writer.create(context.path("n"), "");
+        client.settle(path);
         client.zk().addWatch(path, client.watcher, mode);
         writer.set(path, "x");
         client.awaitLog(1);

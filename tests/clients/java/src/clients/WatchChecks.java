@@ -51,6 +51,7 @@ final class WatchChecks {
         Client client = context.client();
         Client writer = context.client();
         String path = writer.create(context.path("n"), "");
+        client.settle(path);
         client.zk().getData(path, client.watcher, null);
         writer.set(path, "x");
         client.awaitLog(1);
@@ -63,6 +64,7 @@ final class WatchChecks {
         Client client = context.client();
         Client writer = context.client();
         String path = writer.create(context.path("n"), "");
+        client.settle(path);
         client.zk().getChildren(path, client.watcher);
         writer.set(path, "the data is not the children");
         writer.create(path + "/c", "");
@@ -88,6 +90,7 @@ final class WatchChecks {
         Client client = context.client();
         Client writer = context.client();
         String path = writer.create(context.path("n"), "");
+        client.settle(path);
         client.zk().getData(path, client.watcher("a "), null);
         client.zk().exists(path, client.watcher("b "));
         for (int i = 0; i < 5; i++) {
@@ -131,6 +134,7 @@ final class WatchChecks {
         Client client = context.client();
         Client writer = context.client();
         String path = writer.create(context.path("n"), "0");
+        client.settle(path);
         for (int round = 1; round <= 50; round++) {
             String wanted = String.valueOf(round);
             int before = client.log().size();
@@ -173,6 +177,7 @@ final class WatchChecks {
         Client client = context.client();
         Client owner = context.client();
         String path = owner.create(context.path("e"), "", CreateMode.EPHEMERAL);
+        client.settle(path);
         client.zk().exists(path, client.watcher);
         client.zk().getChildren(context.root(), client.watcher);
         owner.close();
@@ -184,6 +189,7 @@ final class WatchChecks {
     /** Set one watch of each kind through a relay; returns the client. */
     private static Client watching(Context context, Relay relay) throws Exception {
         Client client = context.track(Client.open(relay.address(), Client.TIMEOUT_MS));
+        client.settle(context.root());
         client.zk().getData(context.path("data"), client.watcher, null);
         client.zk().exists(context.path("exists"), client.watcher);
         client.zk().getChildren(context.path("children"), client.watcher);

@@ -1,0 +1,226 @@
+//! One server of an ensemble: its process, its directory, and what it says of itself.
+
+use super::{Implementation, PATIENCE};
+use crate::{binary, signal, top};
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to answer a four-letter word. One that stands still does not.
+const WORD_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked whether a process has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It leads.
+    Leader,
+    /// It follows.
+    Follower,
+    /// It observes.
+    Observer,
+    /// It is alone.
+    Standalone,
+}
+
+/// A server, whether it runs or not.
+#[derive(Debug)]
+pub(super) struct Member {
+    id: u8,
+    implementation: Implementation,
+    address: SocketAddr,
+    dir: PathBuf,
+    /// All lines of `zoo.cfg` but its own directory and client port.
+    lines: Vec<(String, String)>,
+    wrapper: Vec<String>,
+    child: Option<Child>,
+    paused: bool,
+}
+
+impl Member {
+    /// `how`: the lines of `zoo.cfg`, and what starts it, if anything.
+    pub(super) fn new(
+        implementation: Implementation,
+        id: u8,
+        address: SocketAddr,
+        dir: PathBuf,
+        how: (Vec<(String, String)>, Vec<String>),
+    ) -> Member {
+        std::fs::create_dir_all(&dir).expect("its directory");
+        let (lines, wrapper) = how;
+        Member { id, implementation, address, dir, lines, wrapper, child: None, paused: false }
+    }
+
+    pub(super) const fn id(&self) -> u8 {
+        self.id
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        self.lines.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub(super) fn wrap(&mut self, words: &[&str]) {
+        self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
+    }
+
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default()
+    }
+
+    pub(super) fn mode(&self) -> Option<Mode> {
+        let answer = four_letters(self.address, "srvr")?;
+        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
+        match mode.split_whitespace().next()? {
+            "leader" => Some(Mode::Leader),
+            "follower" => Some(Mode::Follower),
+            "observer" => Some(Mode::Observer),
+            "standalone" => Some(Mode::Standalone),
+            _ => None,
+        }
+    }
+
+    pub(super) fn start(&mut self) {
+        assert!(self.child.is_none(), "server {} runs already", self.id);
+        let log = File::options().create(true).append(true).open(self.dir.join("server.log")).expect("its log");
+        let (out, err) = (log.try_clone().expect("its log"), log);
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        self.child = Some(command.spawn().expect("the server can be started"));
+        self.paused = false;
+    }
+
+    /// # Panics
+    /// If it was started and has ended by itself.
+    pub(super) fn assert_runs(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        let ended = child.try_wait().expect("a child can be waited for");
+        assert!(ended.is_none(), "server {} has ended by itself, {ended:?}", self.id);
+    }
+
+    pub(super) fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _gone = child.kill();
+            child.wait().expect("a killed child can be waited for");
+        }
+        self.paused = false;
+    }
+
+    pub(super) fn stop(&mut self) -> ExitStatus {
+        self.go_on();
+        let mut child = self.child.take().expect("it runs");
+        let begun = Instant::now();
+        signal(child.id(), Signal::TERM);
+        loop {
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            if begun.elapsed() > PATIENCE {
+                let _gone = child.kill();
+                panic!("server {} did not end after SIGTERM", self.id);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    pub(super) fn pause(&mut self) {
+        signal(self.pid().expect("it runs"), Signal::STOP);
+        self.paused = true;
+    }
+
+    pub(super) fn go_on(&mut self) {
+        if let (Some(pid), true) = (self.pid(), self.paused) {
+            signal(pid, Signal::CONT);
+        }
+        self.paused = false;
+    }
+
+    /// Each wrapper, `java-server.sh` and `setpriv` become what they start: the child is the server.
+    fn command(&self) -> Command {
+        let mut words = self.wrapper.clone();
+        match self.implementation {
+            Implementation::Java => words.extend(self.java()),
+            Implementation::RingKeeper => {
+                words.push(binary("ringkeeper").display().to_string());
+                words.push(self.write_config().display().to_string());
+            }
+        }
+        let mut command = Command::new(words.first().expect("a program is among them"));
+        command.args(words.get(1..).unwrap_or_default());
+        command
+    }
+
+    fn java(&self) -> Vec<String> {
+        let (id, host, port) = (self.id.to_string(), self.address.ip().to_string(), self.address.port().to_string());
+        let data = self.data_dir().display().to_string();
+        let mut words = vec![top().join("tests/reference/java-server.sh").display().to_string()];
+        let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
+        option("--data", &data);
+        option("--host", &host);
+        option("--port", &port);
+        option("--myid", &id);
+        option("--heap", "128m");
+        option("--log", "info");
+        // A start is what takes time here, not the load.
+        option("--jvm", "-XX:TieredStopAtLevel=1");
+        for (key, value) in &self.lines {
+            option("--cfg", &format!("{key}={value}"));
+        }
+        words
+    }
+
+    fn write_config(&self) -> PathBuf {
+        let data = self.data_dir();
+        std::fs::create_dir_all(&data).expect("its data directory");
+        std::fs::write(data.join("myid"), format!("{}\n", self.id)).expect("its id");
+        let own = [
+            ("dataDir", data.display().to_string()),
+            ("clientPortAddress", self.address.ip().to_string()),
+            ("clientPort", self.address.port().to_string()),
+            ("extendedTypesEnabled", "true".to_owned()),
+            ("ringkeeper.shards", "1".to_owned()),
+        ];
+        let mut text: String = own.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        for (number, (key, value)) in self.lines.iter().enumerate() {
+            let is_last = !self.lines.iter().skip(number + 1).any(|(later, _)| later == key);
+            if is_last {
+                text.push_str(&format!("{key}={value}\n"));
+            }
+        }
+        let file = self.dir.join("zoo.cfg");
+        std::fs::write(&file, text).expect("the configuration can be written");
+        file
+    }
+}
+
+/// The answer to a four-letter word, if there is one soon.
+#[must_use]
+pub fn four_letters(address: SocketAddr, word: &str) -> Option<String> {
+    let mut socket = TcpStream::connect_timeout(&address, WORD_PATIENCE).ok()?;
+    socket.set_read_timeout(Some(WORD_PATIENCE)).ok()?;
+    socket.write_all(word.as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

@@ -1,0 +1,207 @@
+//! Writers that count: for ensembles whose logs do not go back to their first txn, so that the checkers of histories cannot judge them.
+//!
+//! Each writer has a znode of its own and sets it again and again, without a version; after a lost connection it goes to the next server. What was acknowledged
+//! is at least there at the end, on every server, and all servers say the same. A write without an answer may have taken place.
+
+use super::logs;
+use client::{ClientError, ConnectOptions, Connection, Operations};
+use proto::ErrorCode;
+use proto::request::CreateMode;
+use ringkeeper_sim::history::{Event, History};
+use ringkeeper_tests::cluster::{Cluster, four_letters};
+use ringkeeper_tests::{until, until_within};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a writer waits for an answer before it asks another server.
+const DEADLINE: Duration = Duration::from_secs(20);
+const WRITE_BYTES: usize = 1_000;
+/// Every so many zxids a server notes its tree's digest (`hash`).
+const DIGEST_EVERY: i32 = 128;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Load {
+    writers: Vec<(Arc<Seen>, JoinHandle<()>)>,
+    ends: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    acknowledged: AtomicU64,
+    slowest_us: AtomicU64,
+}
+
+/// What was measured since the last look.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Writes acknowledged in a second, by all writers.
+    pub per_s: f64,
+    /// The longest that one took.
+    pub slowest: Duration,
+}
+
+impl Load {
+    /// So many writers begin, spread over these servers.
+    pub fn begin(servers: &[SocketAddr], writers: usize) -> Load {
+        let ends = Arc::<AtomicBool>::default();
+        let start = |number: usize| {
+            let (seen, mut servers, ends) = (Arc::<Seen>::default(), servers.to_vec(), Arc::clone(&ends));
+            let turns = number % servers.len();
+            servers.rotate_left(turns);
+            let theirs = Arc::clone(&seen);
+            (seen, std::thread::spawn(move || write(number, &servers, &theirs, &ends)))
+        };
+        Load { writers: (0..writers).map(start).collect(), ends }
+    }
+
+    /// Writes acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.writers.iter().map(|(seen, _)| seen.acknowledged.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits for so many more.
+    pub fn progress(&self, writes: u64) {
+        let until = self.acknowledged() + writes;
+        until_within(Duration::from_secs(120), &format!("{writes} more writes"), || self.acknowledged() >= until);
+    }
+
+    /// Measures for so long.
+    pub fn rate(&self, during: Duration) -> Rate {
+        let (begun, before) = (Instant::now(), self.acknowledged());
+        self.writers.iter().for_each(|(seen, _)| seen.slowest_us.store(0, Ordering::Relaxed));
+        until_within(2 * during + DEADLINE, "the time of a measurement", || begun.elapsed() >= during);
+        let writes = u32::try_from(self.acknowledged() - before).expect("few");
+        let slowest = self.writers.iter().map(|(seen, _)| seen.slowest_us.load(Ordering::Relaxed)).max();
+        let slowest = Duration::from_micros(slowest.unwrap_or(0));
+        Rate { per_s: f64::from(writes) / begun.elapsed().as_secs_f64(), slowest }
+    }
+
+    /// Ends the writers. Every server has all that was acknowledged, and the same tree as all others.
+    pub fn finish(self, cluster: &mut Cluster) {
+        self.ends.store(true, Ordering::Relaxed);
+        let mut least = BTreeMap::new();
+        for (number, (seen, thread)) in self.writers.into_iter().enumerate() {
+            thread.join().expect("a writer does not panic");
+            least.insert(path(number), seen.acknowledged.load(Ordering::Relaxed));
+        }
+        cluster.await_serving();
+        for id in cluster.ids() {
+            let mut connection = connect(cluster.address(id));
+            connection.sync("/").expect("a quorum is there");
+            for (path, least) in &least {
+                let stat =
+                    connection.exists(path, false).unwrap_or_else(|error| panic!("{path} on server {id}: {error}"));
+                let found = stat.map_or(0, |stat| u64::try_from(stat.version).expect("versions begin with 0"));
+                assert!(found >= *least, "server {id} has {found} of {path}, {least} was acknowledged");
+            }
+            connection.close().expect("it serves");
+        }
+        digests_agree(cluster);
+    }
+}
+
+/// All servers have the same digest at the same zxid, after all that was asked before this.
+///
+/// # Panics
+/// If two differ, or do not come to the same zxid in time.
+pub fn digests_agree(cluster: &Cluster) {
+    let mut connection = connect(cluster.address(cluster.leader()));
+    // A multiple of 128 comes among them, which all servers note.
+    for _ in 0..DIGEST_EVERY {
+        connection.create("/digest", b"", CreateMode::PersistentSequential).expect("it serves");
+    }
+    let wanted = connection.last_zxid().0 & !0x7f;
+    connection.close().expect("it serves");
+    let mut digests = BTreeMap::new();
+    for id in cluster.ids() {
+        let mut digest = None;
+        until("the digest", || {
+            let text = four_letters(cluster.address(id), "hash").unwrap_or_default();
+            let start = format!("{wanted:x}: ");
+            digest = text.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned));
+            digest.is_some()
+        });
+        digests.insert(id, digest);
+    }
+    let first = digests.values().next().cloned();
+    assert!(digests.values().all(|digest| Some(digest) == first.as_ref()), "at {wanted:x}: {digests:?}");
+}
+
+/// All servers show the same znodes, one by one.
+pub fn trees_agree(cluster: &Cluster) {
+    let mut history = History::new();
+    logs::add_final_trees(&mut history, cluster);
+    let mut trees = history.events().filter_map(|(_, event)| match event {
+        Event::Final { server, nodes, .. } => Some((server, nodes)),
+        _ => None,
+    });
+    let (_, first) = trees.next().expect("there are servers");
+    for (server, nodes) in trees {
+        assert!(
+            nodes == first,
+            "{server:?} and the first have other trees: {} and {} znodes",
+            nodes.len(),
+            first.len()
+        );
+    }
+}
+
+/// A session of the usual length at a server.
+pub fn connect(server: SocketAddr) -> Connection {
+    Connection::connect(server, &ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() }).expect("it serves")
+}
+
+/// Writes at least so many MiB at this server, into one znode.
+pub fn write_mib(server: SocketAddr, mib: usize) {
+    const DATA_BYTES: usize = 512 << 10;
+    let mut connection = connect(server);
+    let data = vec![b'x'; DATA_BYTES];
+    match connection.create("/bulk", b"", CreateMode::Persistent) {
+        Ok(_) | Err(ClientError::Server(ErrorCode::NodeExists)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    for _ in 0..(mib << 20) / DATA_BYTES {
+        connection.set("/bulk", &data, -1).expect("it serves");
+    }
+    connection.set("/bulk", b"", -1).expect("it serves");
+    connection.close().expect("it serves");
+}
+
+fn path(number: usize) -> String {
+    format!("/writer-{number}")
+}
+
+/// Goes on until it is told to end. Each write counts in the znode's version; one without an answer may, too.
+fn write(number: usize, servers: &[SocketAddr], seen: &Seen, ends: &AtomicBool) {
+    let path = path(number);
+    let data = [b'x'; WRITE_BYTES];
+    for server in servers.iter().cycle() {
+        if ends.load(Ordering::Relaxed) {
+            return;
+        }
+        let options = ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() };
+        let Ok(mut connection) = Connection::connect(*server, &options) else {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        match connection.create(&path, b"0", CreateMode::Persistent) {
+            Ok(_) | Err(ClientError::Server(ErrorCode::NodeExists)) => {}
+            Err(_) => continue,
+        }
+        while !ends.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let done = connection.set(&path, &data, -1);
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            seen.slowest_us.fetch_max(took, Ordering::Relaxed);
+            if done.is_err() {
+                break;
+            }
+            seen.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

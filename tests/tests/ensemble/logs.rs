@@ -1,0 +1,133 @@
+//! What a stopped ensemble has written: the txns in each server's log, and each server's tree before the stop, as lines of a history.
+//!
+//! With them nothing in a history is left open: which of the requests without a reply took place, the log tells. `rkctl log dump` reads both implementations'.
+
+use super::crowd::monotonic_us;
+use client::{ClientError, ConnectOptions, Connection, Operations};
+use proto::ErrorCode;
+use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, Stat, TxnKind, Xid, Zxid};
+use ringkeeper_tests::cluster::Cluster;
+use ringkeeper_tests::{binary, until};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// The tree of every server. Nobody may ask for changes meanwhile; sessions that their clients have given up may still end.
+pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
+    for id in cluster.ids() {
+        let mut connection = Connection::connect(cluster.address(id), &ConnectOptions::default()).expect("it serves");
+        let mut before = None;
+        let mut found = None;
+        // Two that are the same, one after the other: so it was when the second began.
+        until("a tree that stays", || {
+            connection.sync("/").expect("a quorum is there");
+            let zxid = Zxid(connection.last_zxid().0);
+            let mut nodes = Vec::new();
+            let tree = walk(&mut connection, "/", &mut nodes).map(|()| nodes);
+            found = tree.clone().filter(|_| tree == before).map(|nodes| (zxid, nodes));
+            before = tree;
+            found.is_some()
+        });
+        connection.close().expect("it serves");
+        let (zxid, mut nodes) = found.expect("just seen");
+        nodes.sort_by(|one: &FinalNode, other| one.path.cmp(&other.path));
+        history.push(monotonic_us(), Event::Final { server: ServerId(id.into()), zxid, nodes, sessions: None });
+    }
+}
+
+/// None: something has gone meanwhile.
+fn walk(connection: &mut Connection, path: &str, nodes: &mut Vec<FinalNode>) -> Option<()> {
+    for name in there(connection.children(path, false))? {
+        let child = format!("{}/{name}", path.trim_end_matches('/'));
+        if child == "/zookeeper" {
+            continue;
+        }
+        let (data, stat) = there(connection.get(&child, false))?;
+        let stat = Stat {
+            czxid: Zxid(stat.czxid.0),
+            mzxid: Zxid(stat.mzxid.0),
+            pzxid: Zxid(stat.pzxid.0),
+            version: stat.version,
+            cversion: stat.cversion,
+            owner: SessionId(stat.ephemeral_owner.0),
+            children: stat.num_children,
+        };
+        nodes.push(FinalNode { path: child.clone(), data: String::from_utf8_lossy(&data).into_owned(), stat });
+        walk(connection, &child, nodes)?;
+    }
+    Some(())
+}
+
+fn there<T>(answer: client::Result<T>) -> Option<T> {
+    match answer {
+        Err(ClientError::Server(ErrorCode::NoNode)) => None,
+        answer => Some(answer.expect("it serves")),
+    }
+}
+
+/// The txns of every server's log. The servers must not run.
+pub fn add_txns(history: &mut History, cluster: &Cluster) {
+    let mut first = Vec::new();
+    for id in cluster.ids() {
+        let txns = txns_of(&cluster.data_dir(id), ServerId(id.into()));
+        first.extend(txns.first().cloned());
+        txns.into_iter().for_each(|txn| history.push(monotonic_us(), txn));
+    }
+    // Whoever got a SNAP has only what came after it.
+    let from_the_beginning = |txn: &Event| matches!(txn, Event::Applied { zxid: Zxid(0x1_0000_0001), .. });
+    assert!(first.iter().any(from_the_beginning), "no server has the log from its first txn on: {first:?}");
+}
+
+fn txns_of(dir: &Path, server: ServerId) -> Vec<Event> {
+    let output = Command::new(binary("rkctl")).args(["log", "dump", "--json"]).arg(dir).output().expect("rkctl runs");
+    assert!(output.status.success(), "{}: {}", dir.display(), String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let snapshots = snapshots_of(dir);
+    let mut txns = Vec::new();
+    let mut last = Zxid(0);
+    for line in text.lines() {
+        let (zxid, txn) = applied(&serde_json::from_str(line).expect("a line is JSON"), server);
+        if let Some(snapshot) = snapshots.iter().rfind(|snapshot| last < **snapshot && **snapshot < zxid) {
+            // Java leaves in its log what a SNAP has replaced, a tail included that was never committed. It does not read it any more.
+            txns.clear();
+            txns.push(Event::Took { server, zxid: *snapshot, digest: None });
+        }
+        txns.push(txn);
+        last = zxid;
+    }
+    txns
+}
+
+/// The zxids of Java's snapshots, in order. One that lies between two neighbours in the log was taken over from a leader: of its own states a
+/// server has every txn.
+fn snapshots_of(dir: &Path) -> Vec<Zxid> {
+    let entries = std::fs::read_dir(dir.join("version-2")).into_iter().flatten().flatten();
+    let zxid = |name: &str| u64::from_str_radix(name.strip_prefix("snapshot.")?, 16).ok();
+    let mut all: Vec<Zxid> = entries.filter_map(|entry| zxid(entry.file_name().to_str()?)).map(Zxid).collect();
+    all.sort_unstable();
+    all
+}
+
+fn applied(txn: &Value, server: ServerId) -> (Zxid, Event) {
+    let hex = |name: &str| {
+        let text = txn[name].as_str()?.strip_prefix("0x")?;
+        u64::from_str_radix(text, 16).ok()
+    };
+    let kind = match txn["type"].as_str().expect("a type") {
+        "createSession" => TxnKind::Begin,
+        "closeSession" => TxnKind::End,
+        "error" => TxnKind::Failed,
+        _ => TxnKind::Change,
+    };
+    let zxid = Zxid(hex("zxid").expect("a zxid"));
+    let event = Event::Applied {
+        server,
+        zxid,
+        session: SessionId(hex("session").expect("a session").cast_signed()),
+        xid: Xid(txn["cxid"].as_i64().expect("a cxid")),
+        kind,
+        hash: None,
+        digest: hex("digest"),
+    };
+    (zxid, event)
+}
