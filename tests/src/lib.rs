@@ -439,6 +439,21 @@ pub fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("the process can be signalled");
 }
 
+/// Stops a process as SIGSTOP does, and waits until all its threads stand still: each goes on until it meets the signal.
+///
+/// # Panics
+/// If there is no such process.
+pub fn stand_still(pid: u32) {
+    signal(pid, rustix::process::Signal::STOP);
+    let tasks = format!("/proc/{pid}/task");
+    until("every thread stands still", || {
+        let tasks = std::fs::read_dir(&tasks).expect("the process's threads");
+        // One that has ended meanwhile has no state.
+        let states = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        states.into_iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 'Z', 'X'])))
+    });
+}
+
 /// The top of the checkout.
 #[must_use]
 pub fn top() -> &'static Path {

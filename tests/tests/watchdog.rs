@@ -7,7 +7,7 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use proto::request::CreateMode;
-use ringkeeper_tests::{Builder, Server, signal};
+use ringkeeper_tests::{Builder, Server, signal, stand_still};
 use rustix::process::Signal;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -217,7 +217,7 @@ fn a_server_under_steady_writes_stays_up() {
 #[test]
 fn a_server_that_was_stopped_as_a_whole_goes_on() {
     let mut server = server().start();
-    signal(server.pid(), Signal::STOP);
+    stand_still(server.pid());
     // The time itself is what is tested: the clock runs on while nobody else does.
     std::thread::sleep(LIMIT * 2);
     signal(server.pid(), Signal::CONT);

@@ -1,7 +1,7 @@
 //! One server of an ensemble: its process, its directory, and what it says of itself.
 
 use super::{Implementation, PATIENCE};
-use crate::{binary, signal, top};
+use crate::{binary, signal, stand_still, top};
 use rustix::process::Signal;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -145,7 +145,7 @@ impl Member {
     }
 
     pub(super) fn pause(&mut self) {
-        signal(self.pid().expect("it runs"), Signal::STOP);
+        stand_still(self.pid().expect("it runs"));
         self.paused = true;
     }
 

@@ -4,7 +4,7 @@ use crate::{Random, connect, create_all, patient, renew, seed, server};
 use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::ErrorCode;
 use proto::request::{CreateMode, Request, SetDataRequest};
-use ringkeeper_tests::{Server, signal};
+use ringkeeper_tests::{Server, signal, stand_still};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -177,7 +177,7 @@ fn a_server_that_stood_still_expires_nobody_who_comes_back() {
         owner.create(&format!("/e{number}"), b"", CreateMode::Ephemeral).unwrap();
     }
     // Half of them lose their connection while the server stands still, and knock again; the others go on pinging.
-    signal(server.pid(), Signal::STOP);
+    stand_still(server.pid());
     let (staying, knocking) = owners.split_at_mut(4);
     let knocks: Vec<(ConnectOptions, Connection)> = knocking
         .iter()

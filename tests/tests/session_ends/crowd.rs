@@ -4,7 +4,7 @@
 use crate::{DEADLINE, TICK_MS, Target};
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::Request;
-use ringkeeper_tests::signal;
+use ringkeeper_tests::{signal, stand_still};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn stall(target: &Target) -> bool {
     let Some(spoke) = all_say_something(&mut crowd) else { return false };
     // Then a word that nobody reads for so long that the timeout is over.
     std::thread::sleep((spoke + SILENCE).saturating_duration_since(Instant::now()));
-    signal(target.pid, Signal::STOP);
+    stand_still(target.pid);
     let stopped = Instant::now();
     crowd.iter_mut().for_each(|client| {
         client.send(&Request::Ping).expect("the socket takes it");

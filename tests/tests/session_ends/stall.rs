@@ -10,7 +10,7 @@ use crate::{DEADLINE, SHORT_MS, TICK_MS, Target, is_whole};
 use client::{ConnectOptions, Connection, Operations};
 use proto::SessionId;
 use proto::request::{CreateMode, Request};
-use ringkeeper_tests::signal;
+use ringkeeper_tests::{signal, stand_still};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -222,7 +222,7 @@ fn stall(target: &Target, witness: &mut Connection, round: &Round) -> bool {
     let knocking = owners("knocking", KNOCKING);
     staying.iter_mut().for_each(Owner::speak);
     let begun = Instant::now();
-    signal(target.pid, Signal::STOP);
+    stand_still(target.pid);
     let from = Instant::now();
     let knocking: Vec<Knocking> = knocking.into_iter().map(|owner| owner.knock(target)).collect();
     late.iter_mut().for_each(Owner::speak);
