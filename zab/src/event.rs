@@ -105,8 +105,8 @@ pub enum Input<'a> {
     Forgot(Zxid),
     /// The log has been purged: the oldest history that a DIFF from the log can follow on is this.
     Purged(Zxid),
-    /// It wants another to lead, if it leads (a full disk, an operator's wish).
-    Yield,
+    /// The own log takes no more writes for want of space, or does again.
+    Full(bool),
 }
 
 /// Who waits for something to be durable.
@@ -203,8 +203,8 @@ pub enum Cause {
     NewerPromise,
     /// It led, and a quorum is not in step any more.
     NoQuorum,
-    /// It led, and was asked to leave off.
-    Yielded,
+    /// It led, its log is full, and the others are a quorum without it.
+    Full,
     /// It led, and the zxids of its epoch are used up.
     EpochIsOver,
     /// Its history is not whole.

@@ -119,6 +119,14 @@ impl Leader {
     /// # Errors
     /// Why it leaves office.
     pub(crate) fn step(&mut self, now: Ms, server: &mut Server, input: &Input<'_>, out: &mut Vec<Action>) -> Leaves {
+        self.take(now, server, input, out)?;
+        if self.is_over(server) {
+            return Err(Cause::EpochIsOver);
+        }
+        if self.can_be_done_without(now, server) { Err(Cause::Full) } else { Ok(()) }
+    }
+
+    fn take(&mut self, now: Ms, server: &mut Server, input: &Input<'_>, out: &mut Vec<Action>) -> Leaves {
         match *input {
             Input::Accepted(link) => self.accept(now, server, link, out),
             // The answer to a dial from before the office.
@@ -136,11 +144,10 @@ impl Leader {
             Input::Propose(zxid) => self.propose(server, zxid),
             Input::Durable(_) => self.advance(now, server, out),
             Input::EpochsDurable(_) => return self.epochs_durable(now, server, out),
-            Input::Yield => return Err(Cause::Yielded),
             Input::Tick => return self.tick(now, server, out),
             _ => {}
         }
-        if self.is_over(server) { Err(Cause::EpochIsOver) } else { Ok(()) }
+        Ok(())
     }
 
     /// A vote on the election port. Before the office is established it may show that no quorum is left which it could be established with: a voter
@@ -246,7 +253,7 @@ impl Leader {
         if let Err(what) = result {
             self.close(link, LinkEnd::Protocol(what), out);
         }
-        if self.is_over(server) { Err(Cause::EpochIsOver) } else { Ok(()) }
+        Ok(())
     }
 
     /// FOLLOWERINFO or OBSERVERINFO.
@@ -440,6 +447,14 @@ impl Leader {
     /// Have all zxids of the epoch been used, and committed?
     fn is_over(&self, server: &Server) -> bool {
         self.is_serving() && self.proposed.counter() >= COUNTER_MAX && server.committed >= self.proposed
+    }
+
+    /// Is the own log full, and are those in step a quorum without it? Not again soon after it has left for that: all may be full, and then nothing is gained
+    /// by going from one to the next.
+    fn can_be_done_without(&self, now: Ms, server: &Server) -> bool {
+        server.may_leave_for_space(now)
+            && self.is_serving()
+            && server.ensemble.is_quorum(self.voters(server, |learner| learner.stage == Stage::UpToDate))
     }
 
     fn tick(&mut self, now: Ms, server: &mut Server, out: &mut Vec<Action>) -> Leaves {

@@ -30,7 +30,7 @@ pub struct Peer {
 enum Role {
     /// An ensemble of one without epochs: the own log is its quorum.
     Alone,
-    /// To look for a leader as soon as the disk is done.
+    /// To look for a leader as soon as the disk is done, and not before another could be elected if its log is full.
     Draining,
     Looking,
     Leading(Leader),
@@ -81,6 +81,7 @@ impl Peer {
                 return self.history_lost(now, out);
             }
             Input::HistoryLost => return self.history_lost(now, out),
+            Input::Full(is_full) => self.server.full(is_full),
             Input::Forgot(zxid) => self.server.forgot = self.server.forgot.max(zxid),
             Input::Purged(zxid) => self.server.purged(zxid),
             Input::Voted { from, vote } => return self.voted(now, from, vote, out),
@@ -117,7 +118,7 @@ impl Peer {
     pub fn deadline(&self) -> Option<Ms> {
         let role = match &self.role {
             Role::Alone => None,
-            Role::Draining => None,
+            Role::Draining => self.server.abstains_until,
             Role::Looking => self.server.election.deadline(),
             Role::Leading(leader) => Some(leader.deadline(&self.server)),
             Role::Learning(learner) => learner.deadline(&self.server),
@@ -220,6 +221,9 @@ impl Peer {
     /// Changes roles as far as it can at once.
     fn go_on(&mut self, now: Ms, leaves: Leaves, is_tick: bool, out: &mut Vec<Action>) {
         if let Err(cause) = leaves {
+            if cause == Cause::Full {
+                self.server.leaves_full(now);
+            }
             self.look(cause, out);
         }
         if is_tick {
@@ -229,7 +233,8 @@ impl Peer {
                 election.tick(now, ensemble, out);
             }
         }
-        if matches!(self.role, Role::Draining) && self.server.is_drained() {
+        self.server.abstains_until.take_if(|until| *until <= now);
+        if matches!(self.role, Role::Draining) && self.server.is_drained() && self.server.abstains_until.is_none() {
             self.begin_election(now, out);
         }
         self.take_office(now, out);

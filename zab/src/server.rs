@@ -115,6 +115,12 @@ pub(crate) struct Server {
     keeps: bool,
     /// The newest epoch that any server has said to have promised.
     pub promised_elsewhere: Epoch,
+    /// The log takes no more writes for want of space.
+    is_full: bool,
+    /// When it last left office for that.
+    left_full: Option<Ms>,
+    /// Until when it has no part in an election, having left for that.
+    pub abstains_until: Option<Ms>,
 }
 
 /// Epochs on their way to the disk.
@@ -133,6 +139,9 @@ pub(crate) struct Former {
     history: History,
     durable: Zxid,
 }
+
+/// A leader with a full log leaves office once in this many initLimits.
+const FULL_AGAIN_INITS: Ms = 10;
 
 impl Server {
     pub(crate) fn new(options: PeerOptions, ensemble: Ensemble, start: Start) -> Server {
@@ -157,6 +166,9 @@ impl Server {
             former: None,
             keeps: true,
             promised_elsewhere: Epoch::default(),
+            is_full: false,
+            left_full: None,
+            abstains_until: None,
         }
     }
 
@@ -176,6 +188,27 @@ impl Server {
     /// Is everything on disk that was said to be written?
     pub(crate) fn is_drained(&self) -> bool {
         self.writing.is_none() && self.cutting.is_none() && self.durable >= self.last()
+    }
+
+    /// The log is full, or is not any more.
+    pub(crate) fn full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+        if !is_full {
+            self.left_full = None;
+            self.abstains_until = None;
+        }
+    }
+
+    /// It leaves office because its log is full. For a time it has no part in an election, so that another is elected. For a time only: if the others come to be
+    /// no quorum, readers are better served by an ensemble that it leads than by none.
+    pub(crate) fn leaves_full(&mut self, now: Ms) {
+        self.left_full = Some(now);
+        self.abstains_until = Some(now + self.options.init_ms());
+    }
+
+    /// May it leave office because its log is full?
+    pub(crate) fn may_leave_for_space(&self, now: Ms) -> bool {
+        self.is_full && self.left_full.is_none_or(|left| now - left >= FULL_AGAIN_INITS * self.options.init_ms())
     }
 
     pub(crate) fn write_epochs(&mut self, epochs: Epochs, then: Option<Gate>, out: &mut Vec<Action>) {

@@ -185,7 +185,10 @@ impl Driver {
                     }
                 }
             }
-            11 if self.random.below(3) == 0 => self.world.step(id, Input::Yield),
+            11 if self.random.below(3) == 0 => {
+                let is_full = self.random.below(2) == 0;
+                self.world.step(id, Input::Full(is_full));
+            }
             11 if self.random.below(3) == 0 => self.find_damage(id),
             _ => {
                 let votes: Vec<_> = self.world.votes.keys().copied().collect();

@@ -18,7 +18,7 @@
 //! | `cut 1 2`, `part 1 2`, `join` | the network ends the links between both; lets nothing through; heals |
 //! | `room 1 2 no` | the link has no room at server 1 |
 //! | `forget 1 1.5`, `publish 1` | 1 has the txns up to 1.5 not in memory any more; makes an image of what it shows, in place of the log |
-//! | `lose 1`, `yield 1` | it finds its history damaged; it is to leave off leading |
+//! | `lose 1`, `full 1 yes` | it finds its history damaged; its log has no space for more writes, or has again (`no`) |
 //! | `shown 1 2` | says what these show |
 //!
 //! Below: what each server does (PINGs and votes left out), and where its office or its positions have changed, those: proposed, durable, committed.
@@ -126,7 +126,7 @@ impl Stage {
                 self.world.nodes.get_mut(&server(id)).unwrap().disk.is_damaged = true;
                 self.world.step(server(id), Input::HistoryLost);
             }
-            ("yield", [id]) => self.world.step(server(id), Input::Yield),
+            ("full", [id, is_full]) => self.world.step(server(id), Input::Full(*is_full == "yes")),
             _ => panic!("{word} {rest}"),
         }
     }
