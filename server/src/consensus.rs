@@ -483,7 +483,13 @@ impl<D: Disk> HubHost<D> {
             return;
         }
         stats::set(was, u64::from(refuses));
-        if refuses {
+        if refuses && replica.follows().is_some() {
+            tracing::error!(
+                left_bytes = replica.log_budget().room().bytes,
+                "the disk of the log is full: this server acknowledges nothing to its leader, which goes on without it once it has waited for syncLimit. Make \
+                 room in dataLogDir; it comes back by itself"
+            );
+        } else if refuses {
             tracing::error!(
                 left_bytes = replica.log_budget().room().bytes,
                 "the disk of the log is full: writes are refused with SystemError and no session expires, until there is space for the \

@@ -25,7 +25,7 @@ use sync::{Sources, SyncJob};
 use taker::TakeJob;
 use zab::election::Vote;
 use zab::ensemble::Ensemble;
-use zab::{LinkId, Sync};
+use zab::{Cause, LinkId, Sync};
 
 /// See the module.
 #[derive(Debug)]
@@ -172,6 +172,9 @@ impl Peers {
     /// Says to the operator what the core notes.
     pub fn note(&mut self, note: &Note) {
         match note {
+            Note::Looks(Cause::Full) => tracing::warn!(
+                "the disk of the log is full and the others can do without this server: it leaves off leading, and has no part in an election for initLimit"
+            ),
             Note::Looks(cause) => tracing::info!(?cause, "looking for a leader: clients are not served meanwhile"),
             Note::Serves(None) => tracing::info!("leading: clients are served"),
             Note::Serves(Some(link)) => tracing::info!(link = link.0, "following: clients are served"),
