@@ -22,7 +22,8 @@ impl Replica {
 
     /// Is the window's next txn one to apply? Not while the window is that of a state which is not in force: the tree shows another.
     fn has_next(&self) -> bool {
-        self.former_window.is_none() && self.window.next().is_some_and(|next| next <= self.committed)
+        let may_have = self.former_window.is_none() && self.window.applied() < self.committed;
+        may_have && self.window.next().is_some_and(|next| next <= self.committed)
     }
 
     /// Applies committed txns, at most `count_max` items, and fills the stream. Returns how many txns were applied. The caller holds the tree's lock.

@@ -97,12 +97,16 @@ struct Held {
     txns: Arc<TxnBatch>,
     /// How many of them count: the others were cut.
     len: usize,
+    /// The last of these. Here, since whoever searches would have to fetch it for many batches.
+    last: Zxid,
 }
 
 impl Held {
-    fn last(&self) -> Zxid {
-        let last = self.len.checked_sub(1).and_then(|last| self.txns.get(last));
-        last.expect("a batch has txns").0
+    /// # Panics
+    /// If there are none.
+    fn new(txns: Arc<TxnBatch>, len: usize) -> Held {
+        let last = len.checked_sub(1).and_then(|last| txns.get(last)).expect("a batch has txns").0;
+        Held { txns, len, last }
     }
 
     fn bytes(&self) -> usize {
@@ -125,7 +129,8 @@ impl Window {
     pub fn push(&mut self, txns: Arc<TxnBatch>) {
         let Some((first, _)) = txns.get(0) else { return };
         assert!(first > self.last(), "{first} does not follow {}", self.last());
-        let held = Held { len: txns.len(), txns };
+        let len = txns.len();
+        let held = Held::new(txns, len);
         self.bytes += held.bytes();
         self.waiting += held.len;
         self.waiting_bytes += held.bytes();
@@ -135,7 +140,7 @@ impl Window {
     /// The end: the last txn, or what the tree was at.
     #[must_use]
     pub fn last(&self) -> Zxid {
-        self.batches.back().map_or(self.forgot, Held::last)
+        self.batches.back().map_or(self.forgot, |held| held.last)
     }
 
     /// Later txns are here.
@@ -204,10 +209,10 @@ impl Window {
     pub fn forget(&mut self, bytes_max: usize) -> bool {
         let before = self.forgot;
         while self.bytes > bytes_max
-            && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.last() <= self.applied)
+            && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.last <= self.applied)
         {
             self.bytes -= oldest.bytes();
-            self.forgot = oldest.last();
+            self.forgot = oldest.last;
         }
         self.forgot > before
     }
@@ -217,7 +222,7 @@ impl Window {
         while let Some(last) = self.batches.pop_back() {
             let len = last.txns.behind(to).min(last.len);
             if len > 0 {
-                self.batches.push_back(Held { len, ..last });
+                self.batches.push_back(Held::new(last.txns, len));
                 break;
             }
         }
@@ -234,7 +239,7 @@ impl Window {
 
     /// The batch with the first txn behind `after`.
     fn batch_behind(&self, after: Zxid) -> usize {
-        self.batches.partition_point(|held| held.last() <= after)
+        self.batches.partition_point(|held| held.last <= after)
     }
 }
 
