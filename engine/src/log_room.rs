@@ -20,6 +20,8 @@ pub const RESERVE_BYTES: u64 = 8 << 20;
 const RECORD_BYTES: u64 = 64;
 /// More than a group's header and padding, and the seal behind it.
 const GROUP_BYTES: u64 = 3 * 4096;
+/// A log that is behind gathers at least so many batches into a group, if they are small.
+const GATHERED_BATCHES: u64 = 32;
 /// A batch is cut into groups of at least this size, but for the last of them.
 const GROUP_PAYLOAD_BYTES_MIN: u64 = 512 << 10;
 
@@ -74,15 +76,29 @@ pub struct LogBudget {
     /// Their sum.
     bytes: u64,
     refuses_writes: bool,
+    /// See [`LogBudget::of_member`].
+    is_member: bool,
 }
 
 impl Default for LogBudget {
     fn default() -> LogBudget {
-        LogBudget { room: LogRoom::ENDLESS, on_their_way: VecDeque::new(), bytes: 0, refuses_writes: false }
+        LogBudget {
+            room: LogRoom::ENDLESS,
+            on_their_way: VecDeque::new(),
+            bytes: 0,
+            refuses_writes: false,
+            is_member: false,
+        }
     }
 }
 
 impl LogBudget {
+    /// That of an ensemble's member: a quorum goes on while its own disk stands still, and so should it. What waits then is gathered into few groups; each batch
+    /// reckoned as a group of its own, a segment would seem to be used up in the first second.
+    pub(crate) fn of_member() -> LogBudget {
+        LogBudget { is_member: true, ..LogBudget::default() }
+    }
+
     /// A batch goes to the log.
     pub(crate) fn handed_over(&mut self, last: Zxid, bytes: u64) {
         self.on_their_way.push_back((last, bytes));
@@ -119,7 +135,8 @@ impl LogBudget {
     /// Whether what is on its way may not fit with more, while nobody knows yet that the disk is full: wait until the log has made room or told
     /// that it cannot. Never so when nothing is on its way.
     pub(crate) fn is_tight(&self, gathering: u64) -> bool {
-        let on_its_way = self.bytes + gathering;
+        let groups = if self.is_member { self.on_their_way.len() as u64 } else { 0 };
+        let on_its_way = self.bytes - (groups - groups.div_ceil(GATHERED_BATCHES)) * GROUP_BYTES + gathering;
         !self.room.is_full && on_its_way > 0 && on_its_way.saturating_add(RESERVE_BYTES) > self.room.bytes
     }
 
@@ -163,6 +180,24 @@ mod tests {
         budget.durable(Zxid(3));
         assert!(!budget.is_tight(0), "one at a time goes on, or nobody would ever hear of a full disk");
         assert!(budget.allows(Spend::Write, 0, 1 << 30) && !budget.refuses_writes());
+    }
+
+    #[test]
+    fn a_member_takes_what_its_stalled_disk_will_gather() {
+        let batches = || (1..=320).map(Zxid);
+        let (mut alone, mut member) = (LogBudget::default(), LogBudget::of_member());
+        let each = bytes_max(1, 1_000);
+        for budget in [&mut alone, &mut member] {
+            budget.told(room(RESERVE_BYTES + 320 * (each - GROUP_BYTES) + 10 * GROUP_BYTES, !FULL));
+            batches().for_each(|zxid| budget.handed_over(zxid, each));
+        }
+        assert!(alone.is_tight(0) && !member.is_tight(0) && member.is_tight(1));
+        // What is refused once the disk is known to be full is reckoned as ever.
+        member.told(room(RESERVE_BYTES + 320 * each, FULL));
+        assert!(member.allows(Spend::Write, 0, 0) && !member.allows(Spend::Write, 0, 1));
+        member.durable(Zxid(320));
+        member.told(room(0, !FULL));
+        assert!(!member.is_tight(0));
     }
 
     #[test]

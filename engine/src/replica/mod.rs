@@ -182,7 +182,7 @@ impl Replica {
     /// A member of an ensemble over a recovered tree, which may show more than is committed. Clients are served from the first [`StreamItem::Serving`] on.
     #[must_use]
     pub fn in_ensemble(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {
-        Replica::with_peer(options, peer, tree, now)
+        Replica { log_budget: LogBudget::of_member(), ..Replica::with_peer(options, peer, tree, now) }
     }
 
     fn with_peer(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {

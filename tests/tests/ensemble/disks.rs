@@ -28,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An ensemble, and a server of it that has its log on a disk of its own, and leads or does not, as is wished.
 fn with_disk(leads: bool, mib: u64) -> Option<(LoopDisk, Cluster, u8)> {
     let disk = LoopDisk::mount(mib)?;
-    // Purging would make room.
+    // Purging would make room. Of a disk that stalls what counts is memory, not what is left of a segment.
+    let segment_kib = if mib == ROOMY_MIB { "262144" } else { "1024" };
     let plan = Plan::new(Implementation::RingKeeper, 3).set("autopurge.purgeInterval", "0");
+    let plan = plan.set("preAllocSize", segment_kib);
     let mut cluster = plan.prepare();
     let id = if leads { 3 } else { 1 };
     let dir = disk.path().join("log");
@@ -72,7 +74,7 @@ fn stalls(leads: bool) {
     drop(frozen);
     let after = load.rate(MEASURED);
     println!("the disk of the {mode:?} stalls: before {before:?}, during {during:?}, after {after:?}");
-    assert!(during.per_s > before.per_s / 10.0, "the others are a quorum");
+    assert!(during.per_s > before.per_s / 2.0, "the others are a quorum");
     assert!(during.slowest < MEASURED, "no write waits for that disk");
     assert_eq!(cluster.leads() == Some(id), leads, "nobody has been elected meanwhile");
     if !leads {

@@ -5,16 +5,25 @@
 
 use super::super::host::{Host, Planted};
 use super::super::log::{LogDone, LogItem};
-use super::{Core, Note, On, Taking, Waiting};
-use crate::replica::Now;
+use super::{BATCH_BYTES, Core, Note, On, TO_LOG_MAX, Taking, Waiting};
+use crate::replica::{Now, PENDING_BYTES_MAX};
 use zab::{Gate, Input};
 
 impl Core {
     /// Queues for the log what was appended since the last call.
     pub(super) fn hand_over_appends(&mut self) {
         if let Some(batch) = self.replica.take_appends() {
+            self.to_log_bytes += batch.byte_len() + BATCH_BYTES;
             self.to_log.push_back(LogItem::Txns(batch));
         }
+    }
+
+    /// Does so much wait for the log that nothing is to be taken that would make more?
+    pub(super) fn lags_behind_itself<H: Host>(&self, host: &H) -> bool {
+        if self.is_alone {
+            return self.to_log.len() >= TO_LOG_MAX || !host.log_has_room();
+        }
+        self.to_log_bytes >= PENDING_BYTES_MAX
     }
 
     /// Queues an item behind what was appended.
@@ -29,6 +38,9 @@ impl Core {
         while host.log_has_room()
             && let Some(item) = self.to_log.pop_front()
         {
+            if let LogItem::Txns(batch) = &item {
+                self.to_log_bytes -= batch.byte_len() + BATCH_BYTES;
+            }
             host.push_log(item);
             progress = true;
         }

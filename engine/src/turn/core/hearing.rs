@@ -5,7 +5,7 @@
 
 use super::super::host::{ElectionEvent, Host};
 use super::super::links::LinkEvent;
-use super::{Core, Note, TO_LOG_MAX, Taking};
+use super::{Core, Note, Taking};
 use crate::apply;
 use crate::replica::Now;
 use proto::DecodeError;
@@ -73,7 +73,7 @@ impl Core {
         let Some(mut unread) = self.links.take_unread(link) else { return false };
         loop {
             // What a leader sends has to be logged; what a learner sends is needed for what was logged to go on.
-            if is_leaders && (self.replica.lags_behind_leader() || self.to_log.len() >= TO_LOG_MAX) {
+            if is_leaders && (self.replica.lags_behind_leader() || self.lags_behind_itself(host)) {
                 break;
             }
             let packet = match unread.next_packet() {

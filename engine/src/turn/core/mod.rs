@@ -32,8 +32,11 @@ use zab::{Action, Cause, Gate, Input, LinkEnd, LinkId, Message};
 const BATCHES_PER_SHARD: usize = 64;
 /// Bytes of txns that a member of an ensemble keeps for its learners, or for those that it may have.
 const WINDOW_BYTES: usize = 64 << 20;
-/// Items that wait for room in the log; with more nothing is read that would make new ones.
+/// Items of a standalone server that wait for room in the log; with more nothing is read that would make new ones. A member goes on with what a quorum has while its
+/// own disk stands still, for as many bytes as may be on their way.
 const TO_LOG_MAX: usize = 64;
+/// More than a batch takes beside its txns' bytes.
+const BATCH_BYTES: usize = 256;
 
 /// A word for the operator.
 #[derive(Debug)]
@@ -76,6 +79,8 @@ pub struct Core {
     epochs_adopt: VecDeque<bool>,
     /// For the log, once it has room.
     to_log: VecDeque<LogItem>,
+    /// Bytes of the batches in it.
+    to_log_bytes: usize,
     /// Items on their way that turn the log: until they are done, how far it is durable means nothing.
     turns: usize,
     /// The next epochs come with a state.
@@ -162,6 +167,7 @@ impl Core {
             epochs_done: 0,
             epochs_adopt: VecDeque::new(),
             to_log: VecDeque::new(),
+            to_log_bytes: 0,
             turns: 0,
             adopts: false,
             leader_link: None,

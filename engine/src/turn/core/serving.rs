@@ -4,7 +4,7 @@
 //! every shard's stream.
 
 use super::super::host::{Host, Planted, Shown, TreeLock};
-use super::{BATCHES_PER_SHARD, Core, Note, TO_LOG_MAX};
+use super::{BATCHES_PER_SHARD, Core, Note};
 use crate::replica::Now;
 use crate::stream::{StreamBatch, StreamItem};
 use proto::Zxid;
@@ -31,7 +31,7 @@ impl Core {
             let number = (self.first_shard + offset) % count;
             let mut any = false;
             for _ in 0..BATCHES_PER_SHARD {
-                if self.replica.is_full() || self.to_log.len() >= TO_LOG_MAX || !host.log_has_room() {
+                if self.replica.is_full() || self.lags_behind_itself(host) {
                     break;
                 }
                 let Some(batch) = host.next_forwards(number) else { break };
