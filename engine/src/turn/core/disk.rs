@@ -79,7 +79,7 @@ impl Core {
     pub(super) fn hear_done<H: Host>(&mut self, host: &mut H, now: Now, done: LogDone) {
         match done {
             LogDone::Epochs(epochs) => {
-                if self.epochs_adopt.pop_front().expect("epochs that are durable were written") {
+                if self.epochs_are_done() {
                     self.has_begun = false;
                     self.replica.state_adopted();
                     if !host.plants(Planted::StateShownEarly) {
@@ -87,7 +87,6 @@ impl Core {
                         host.begin_era();
                     }
                 }
-                self.epochs_done += 1;
                 self.step(host, now, Input::EpochsDurable(epochs));
             }
             LogDone::Cut { last, tree } => {
@@ -126,13 +125,24 @@ impl Core {
         }
     }
 
+    /// The oldest epochs on their way are durable: what waits for them may go. Does a state come into force with them?
+    fn epochs_are_done(&mut self) -> bool {
+        let mut on_their_way = self.waiting.iter_mut().filter_map(|waiting| match &mut waiting.on {
+            On::Epochs { adopts, is_done } if !*is_done => Some((*adopts, is_done)),
+            _ => None,
+        });
+        let (adopts, is_done) = on_their_way.next().expect("epochs that are durable were written");
+        *is_done = true;
+        adopts
+    }
+
     /// Sends what waited for the disk, as far as that has come.
     pub(super) fn let_go(&mut self) {
         let durable = self.replica.peer().positions().durable;
         while let Some(first) = self.waiting.front() {
             match first.on {
                 On::Txn(zxid) if zxid <= durable => {}
-                On::Epochs if self.epochs_done > 0 => self.epochs_done -= 1,
+                On::Epochs { is_done: true, .. } => {}
                 _ => break,
             }
             if let Some(Waiting { gate: Some(Gate { link, message }), .. }) = self.waiting.pop_front() {

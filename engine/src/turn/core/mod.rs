@@ -73,10 +73,6 @@ pub struct Core {
     actions: Vec<Action>,
     /// What waits for the disk, oldest first.
     waiting: VecDeque<Waiting>,
-    /// Writes of epochs that are durable, and stand in `waiting` still.
-    epochs_done: usize,
-    /// For each write of epochs on its way: does a state come into force with it?
-    epochs_adopt: VecDeque<bool>,
     /// For the log, once it has room.
     to_log: VecDeque<LogItem>,
     /// Bytes of the batches in it.
@@ -116,7 +112,11 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 enum On {
     Txn(Zxid),
-    Epochs,
+    /// `adopts`: a state comes into force with them. `is_done`: they are durable.
+    Epochs {
+        adopts: bool,
+        is_done: bool,
+    },
 }
 
 /// A learner that is sent what it lacks.
@@ -164,8 +164,6 @@ impl Core {
             has_ticked: false,
             actions: Vec::new(),
             waiting: VecDeque::new(),
-            epochs_done: 0,
-            epochs_adopt: VecDeque::new(),
             to_log: VecDeque::new(),
             to_log_bytes: 0,
             turns: 0,
@@ -287,10 +285,9 @@ impl Core {
                     } else {
                         self.queue(if adopts { LogItem::Adopt(epochs) } else { LogItem::Epochs(epochs) });
                     }
-                    self.epochs_adopt.push_back(adopts);
                     let at_once = then.filter(|_| host.plants(Planted::PromiseAtOnce));
                     let gate = if at_once.is_some() { None } else { then };
-                    self.waiting.push_back(Waiting { on: On::Epochs, gate });
+                    self.waiting.push_back(Waiting { on: On::Epochs { adopts, is_done: false }, gate });
                     if let Some(gate) = at_once {
                         self.send(gate.link, gate.message);
                     }
