@@ -10,7 +10,7 @@
 
 use crate::stream::{Attachment, ShardId};
 use ahash::AHashMap;
-use proto::connect::{PASSWORD_BYTES, Password};
+use proto::connect::{ConnectResponse, PASSWORD_BYTES, Password};
 use proto::{ServerId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -354,6 +354,18 @@ const fn first_session_id(server: ServerId, elapsed_ms: i64) -> i64 {
     let clock = ((elapsed_ms << 24).cast_unsigned() >> 8).cast_signed();
     let id = clock | (server.0 << 56);
     if id == i64::MIN { id + 1 } else { id }
+}
+
+/// The answer to a handshake that a session has come of. Whoever asked about read-only servers hears that this is none.
+#[must_use]
+pub fn granted(session: SessionId, timeout_ms: i32, read_only: Option<bool>) -> ConnectResponse {
+    ConnectResponse {
+        protocol_version: 0,
+        timeout_ms,
+        session_id: session,
+        password: password(session),
+        read_only: read_only.map(|_| false),
+    }
 }
 
 /// A session's password: the first 16 bytes of Java's `java.util.Random` seeded from the session's id, so that every server of a mixed

@@ -5,10 +5,9 @@
 
 use super::{DIGEST_EVERY, DIGESTS_MAX, Part, Replica, Say, Waiter};
 use crate::apply;
-use crate::session::{Owner, password};
+use crate::session::{Owner, granted};
 use crate::stream::{Detach, Refusal, StreamBatch, StreamItem};
 use crate::tree::Tree;
-use proto::connect::ConnectResponse;
 use proto::txn::{Txn, TxnRecord};
 use proto::{ErrorCode, Zxid};
 
@@ -110,10 +109,7 @@ impl Replica {
                 out.items.push(StreamItem::Refused { to, reason: Refusal::Unavailable });
             }
             Waiter::Connect { to, timeout_ms, read_only } => {
-                let session_id = record.header.session;
-                let password = password(session_id);
-                let read_only = read_only.map(|_| false);
-                let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };
+                let response = granted(record.header.session, timeout_ms, read_only);
                 out.items.push(StreamItem::Connected { to, zxid, response });
             }
             Waiter::Expiry => self.expiring -= 1,

@@ -6,7 +6,7 @@
 //! `FollowerRequestProcessor`, `CommitProcessor` and `Learner` of 3.9.5.
 
 use super::{ClientRequest, Forward, Now, Part, Replica, Say, Waiter};
-use crate::session::{Owner, Standing, password};
+use crate::session::{Owner, Standing, granted, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamItem};
 use crate::tree::Tree;
 use crate::turn::wire;
@@ -16,7 +16,7 @@ use proto::jute::{Reader, Writer};
 use proto::quorum::{ForwardedRequest, FromLearner, IdVec, Touch};
 use proto::request::Request;
 use proto::txn::{Txn, TxnHeader, TxnRecord};
-use proto::{OpCode, SessionId, Xid};
+use proto::{OpCode, SessionId, Xid, Zxid};
 use std::collections::VecDeque;
 use zab::LinkId;
 
@@ -146,7 +146,7 @@ impl Replica {
         }
         self.following.renewals_len -= 1;
         if !is_valid {
-            return self.say_connected(to, ConnectResponse::expired(read_only.map(|_| false)));
+            return self.say_connected(to, self.committed, ConnectResponse::expired(read_only.map(|_| false)));
         }
         if self.sessions.is_alive(session) {
             self.sessions.set_timeout(session, timeout_ms);
@@ -155,11 +155,7 @@ impl Replica {
         }
         self.following.touched.insert(session, timeout_ms);
         self.take_over_connection(session, to);
-        let (protocol_version, password, read_only) = (0, password(session), read_only.map(|_| false));
-        self.say_connected(
-            to,
-            ConnectResponse { protocol_version, timeout_ms, session_id: session, password, read_only },
-        );
+        self.say_connected(to, self.committed, granted(session, timeout_ms, read_only));
     }
 
     /// The leader has answered the oldest sync: whatever it has told to be committed by now is shown before.
@@ -200,12 +196,8 @@ impl Replica {
             self.following.renewals_len += 1;
             wire::revalidate_ask(Touch { session, timeout_ms }, &mut self.following.to_leader);
         } else {
-            // As in ZooKeeper, the attempt alone throws out the connection that has the session.
-            if let Some(before) = self.sessions.owner(session).and_then(Owner::here) {
-                self.sessions.detach(session, before);
-                self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
-            }
-            self.say_connected(to, ConnectResponse::expired(read_only.map(|_| false)));
+            self.throw_out_connection(session);
+            self.say_connected(to, self.committed, ConnectResponse::expired(read_only.map(|_| false)));
         }
     }
 
@@ -246,16 +238,24 @@ impl Replica {
         asked_ms.clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max)
     }
 
-    /// The session is this connection's from here on.
-    pub(super) fn take_over_connection(&mut self, session: SessionId, to: Attachment) {
+    /// The session is this connection's or this learner's from here on.
+    pub(super) fn take_over_connection(&mut self, session: SessionId, to: impl Into<Owner>) {
         if let Some(before) = self.sessions.attach(session, to).and_then(Owner::here) {
             self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
         }
     }
 
-    pub(super) fn say_connected(&mut self, to: Attachment, response: ConnectResponse) {
-        // The position is the stream's when it is said.
-        self.say(StreamItem::Connected { to, zxid: self.committed, response });
+    /// A client came with a wrong password. As in ZooKeeper, the attempt alone throws out the connection that has the session.
+    pub(super) fn throw_out_connection(&mut self, session: SessionId) {
+        if let Some(before) = self.sessions.owner(session).and_then(Owner::here) {
+            self.sessions.detach(session, before);
+            self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
+        }
+    }
+
+    /// Answers a handshake. `zxid`: where the stream is then; that is the tree's at a leader, and what is known to be committed at a learner.
+    pub(super) fn say_connected(&mut self, to: Attachment, zxid: Zxid, response: ConnectResponse) {
+        self.say(StreamItem::Connected { to, zxid, response });
     }
 }
 
@@ -265,7 +265,6 @@ mod tests {
 
     use super::*;
     use crate::stream::{ConnId, ShardId};
-    use proto::Zxid;
 
     /// The txn of a request that failed.
     fn failed(session: SessionId, xid: i32) -> TxnRecord<'static> {

@@ -7,8 +7,7 @@
 use super::{Now, PENDING_BYTES_MAX, Part, Replica, Waiter};
 use crate::auth::AuthId;
 use crate::log_room::Spend;
-use crate::session::{Owner, Standing};
-use crate::stream::{Detach, StreamItem};
+use crate::session::Standing;
 use crate::tree::Tree;
 use ahash::AHashMap;
 use proto::jute::Reader;
@@ -140,7 +139,7 @@ impl Replica {
         }
         self.sessions.set_timeout(session, timeout_ms);
         self.sessions.touch(session, now.mono_ms);
-        self.move_to_learner(session, link);
+        self.take_over_connection(session, link);
         true
     }
 
@@ -210,13 +209,6 @@ impl Replica {
         self.propose(now, request.session, request.xid, &request.ids, Waiter::Nobody, |prep, origin, out| {
             prep.refuse(origin, code, out);
         });
-    }
-
-    fn move_to_learner(&mut self, session: SessionId, link: LinkId) {
-        let before = self.sessions.attach(session, link).and_then(Owner::here);
-        if let Some(from) = before {
-            self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
-        }
     }
 }
 

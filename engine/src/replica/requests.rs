@@ -6,7 +6,7 @@
 use super::{Forward, Now, Replica, Say, Waiter};
 use crate::auth::AuthId;
 use crate::log_room::{self, Spend};
-use crate::session::{Owner, Standing, password};
+use crate::session::{Standing, granted, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamItem};
 use crate::tree::Tree;
 use proto::connect::ConnectResponse;
@@ -24,7 +24,7 @@ impl Replica {
         if last_zxid_seen.to_wire() > tree.last_zxid().to_wire() {
             return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
         }
-        let timeout_ms = (*timeout_ms).clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
+        let timeout_ms = self.granted_timeout(*timeout_ms);
         if session.0 == 0 {
             if !self.log_allows(Spend::NewSession, 0) {
                 return self.say(StreamItem::Refused { to, reason: Refusal::Unavailable });
@@ -43,26 +43,15 @@ impl Replica {
         let response = if right && self.sessions.is_alive(session) {
             self.sessions.set_timeout(session, timeout_ms);
             self.sessions.touch(session, now.mono_ms);
-            if let Some(before) = self.sessions.attach(session, to).and_then(Owner::here) {
-                self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
-            }
-            let password = password(session);
-            ConnectResponse {
-                protocol_version: 0,
-                timeout_ms,
-                session_id: session,
-                password,
-                read_only: read_only.map(|_| false),
-            }
+            self.take_over_connection(session, to);
+            granted(session, timeout_ms, *read_only)
         } else {
-            // As in ZooKeeper, the attempt alone throws out the connection that has the session.
-            if let Some(before) = self.sessions.owner(session).and_then(Owner::here).filter(|_| !right) {
-                self.sessions.detach(session, before);
-                self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
+            if !right {
+                self.throw_out_connection(session);
             }
             ConnectResponse::expired(read_only.map(|_| false))
         };
-        self.say(StreamItem::Connected { to, zxid: tree.last_zxid(), response });
+        self.say_connected(to, tree.last_zxid(), response);
     }
 
     pub(super) fn request(&mut self, now: Now, tree: &Tree, request: &ClientRequest<'_>) {
