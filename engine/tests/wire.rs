@@ -5,7 +5,7 @@
 mod vectors;
 
 use engine::auth::AuthId;
-use engine::turn::wire::{Forwarded, TxnSource, Wire, revalidate_answer, revalidate_ask, sync_answer};
+use engine::turn::wire::{self, Forwarded, TxnSource, Wire, revalidate_answer, revalidate_ask, sync_answer};
 use proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket, Touch};
 use proto::{ConfigVersion, Epoch, OpCode, Received, ServerId, SessionId, Writer, Xid, Zxid};
 use ringkeeper_engine as engine;
@@ -68,7 +68,7 @@ fn of_learner(packet: &QuorumPacket<'_>) -> Vec<u8> {
             let op = OpCode::from_wire(request.op).unwrap();
             let (session, xid, body) = (request.session, request.xid, request.body);
             let forwarded = Forwarded { session, xid, op, body, ids: ids.as_deref() };
-            wire(ServerId(1), ConfigVersion(0), "").request(&forwarded, &mut out);
+            wire::request(&forwarded, &mut out);
         }
     }
     out
@@ -200,7 +200,7 @@ fn what_is_written_goes_behind_what_stands_there() {
     let mut wire = wire(ServerId(3), ConfigVersion(7), "server.1=…");
     let touches = [Touch { session: SessionId(5), timeout_ms: 4_000 }];
     wire.message(Message::Pong(zxid(1, 2)), &Txns::default(), &touches, &mut out);
-    wire.request(
+    wire::request(
         &Forwarded { session: SessionId(5), xid: Xid(1), op: OpCode::Sync, body: b"/a", ids: Some(&[]) },
         &mut out,
     );

@@ -9,11 +9,11 @@ use super::{ClientRequest, Forward, Now, Part, Replica, Say, Waiter};
 use crate::session::{Owner, Standing, granted, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamItem};
 use crate::tree::Tree;
-use crate::turn::wire;
+use crate::turn::wire::{self, Forwarded};
 use ahash::AHashMap;
 use proto::connect::ConnectResponse;
-use proto::jute::{Reader, Writer};
-use proto::quorum::{ForwardedRequest, FromLearner, IdVec, Touch};
+use proto::jute::Reader;
+use proto::quorum::Touch;
 use proto::request::Request;
 use proto::txn::{Txn, TxnHeader, TxnRecord};
 use proto::{OpCode, SessionId, Xid, Zxid};
@@ -189,8 +189,9 @@ impl Replica {
             self.sessions.attach(session, to);
             let waiter = Waiter::Connect { to, timeout_ms, read_only };
             self.following.wait(session, Awaited::Txn { xid: Xid(0), op: OpCode::CreateSession, waiter, bytes: 0 });
-            let body = timeout_ms.to_be_bytes();
-            self.send_request(session, Xid(0), OpCode::CreateSession, &body, None);
+            let body = &timeout_ms.to_be_bytes();
+            let request = Forwarded { session, xid: Xid(0), op: OpCode::CreateSession, body, ids: None };
+            wire::request(&request, &mut self.following.to_leader);
         } else if *given == Some(password(session)) {
             self.following.renewals.entry(session).or_default().push_back(Renewal { to, timeout_ms, read_only });
             self.following.renewals_len += 1;
@@ -223,15 +224,8 @@ impl Replica {
             let waiter = Waiter::Client { to: from, xid };
             self.following.wait(session, Awaited::Txn { xid, op, waiter, bytes: body.len() });
         }
-        let mut authinfo = Vec::new();
-        let ids = IdVec::collect(ids.iter().map(|id| (&*id.scheme, &*id.id)), &mut authinfo);
-        self.send_request(session, xid, op, body, Some(ids));
-    }
-
-    fn send_request(&mut self, session: SessionId, xid: Xid, op: OpCode, body: &[u8], authinfo: Option<IdVec<'_>>) {
-        let op = op.to_wire();
-        let request = FromLearner::Request(ForwardedRequest { session, xid, op, body, authinfo });
-        request.write(&mut Writer::new(&mut self.following.to_leader));
+        let request = Forwarded { session, xid, op, body, ids: Some(ids) };
+        wire::request(&request, &mut self.following.to_leader);
     }
 
     pub(super) fn granted_timeout(&self, asked_ms: i32) -> i32 {

@@ -28,7 +28,7 @@ pub struct Wire {
     config_version: ConfigVersion,
     /// As in `/zookeeper/config`.
     config: Arc<str>,
-    /// Touches and identities on their way into a packet.
+    /// Touches on their way into a packet.
     scratch: Vec<u8>,
 }
 
@@ -112,14 +112,14 @@ impl Wire {
         };
         to_leader(FromLearner::Info { observer, accepted_epoch, info }, out);
     }
+}
 
-    /// Appends a REQUEST.
-    pub fn request(&mut self, request: &Forwarded<'_>, out: &mut Vec<u8>) {
-        let Forwarded { session, xid, op, body, ids } = *request;
-        let names = |ids: &'_ [AuthId], scratch| IdVec::collect(ids.iter().map(|id| (&*id.scheme, &*id.id)), scratch);
-        let authinfo = ids.map(|ids| names(ids, &mut self.scratch));
-        to_leader(FromLearner::Request(ForwardedRequest { session, xid, op: op.to_wire(), body, authinfo }), out);
-    }
+/// Appends a REQUEST.
+pub fn request(request: &Forwarded<'_>, out: &mut Vec<u8>) {
+    let Forwarded { session, xid, op, body, ids } = *request;
+    let mut scratch = Vec::new();
+    let authinfo = ids.map(|ids| IdVec::collect(ids.iter().map(|id| (&*id.scheme, &*id.id)), &mut scratch));
+    to_leader(FromLearner::Request(ForwardedRequest { session, xid, op: op.to_wire(), body, authinfo }), out);
 }
 
 /// Appends the question whether a session is alive, which its client has taken to this learner.
