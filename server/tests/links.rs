@@ -54,9 +54,11 @@ impl Host {
         self.reactor.read(&mut self.table);
         self.events.extend(std::iter::from_fn(|| self.table.next_event()));
         for link in self.table.with_input().collect::<Vec<_>>() {
-            while let Some(packet) = self.table.next_packet(link).unwrap() {
+            let mut unread = self.table.take_unread(link).unwrap();
+            while let Some(packet) = unread.next_packet().unwrap() {
                 self.packets.push((link, packet.zxid.0));
             }
+            self.table.put_back(link, unread);
         }
         self.events.extend(std::iter::from_fn(|| self.table.next_event()));
         self.reactor.write(&mut self.table);

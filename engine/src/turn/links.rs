@@ -8,7 +8,7 @@
 //! [`LinkTable::close`] or [`LinkTable::abort`], after which nothing more is said of the link. Calls about a link that is gone do nothing.
 //!
 //! Everything that another machine can make grow has a bound in [`LinkLimits`]. It fails by ending a link: a packet that cannot be one is an error of
-//! [`LinkTable::next_packet`], which the loop answers with [`LinkTable::abort`]; a link whose other side takes nothing is lost as
+//! [`Unread::next_packet`], which the loop answers with [`LinkTable::abort`]; a link whose other side takes nothing is lost as
 //! [`LinkLoss::Overflowed`]. The tests below would catch a mistake.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -100,31 +100,24 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// As [`LinkTable::next_packet`].
+    /// The packet at the front; it is consumed. `None`: it is not all there.
     ///
     /// # Errors
-    /// As there.
+    /// [`DecodeError::LengthOutOfBounds`], [`DecodeError::NegativeLength`]: no packet begins like this, or none that may come. Nobody knows where the next
+    /// one begins: the link is to be aborted.
     pub fn next_packet(&mut self) -> Result<Option<QuorumPacket<'_>>, DecodeError> {
-        next_packet(&mut self.input, &mut self.needed, &self.limits)
-    }
-}
-
-fn next_packet<'b>(
-    input: &'b mut Bytes,
-    needed: &mut usize,
-    limits: &LinkLimits,
-) -> Result<Option<QuorumPacket<'b>>, DecodeError> {
-    let Bytes { all, consumed } = input;
-    match QuorumPacket::receive(all.get(*consumed..).unwrap_or_default(), limits.data_bytes_max)? {
-        Received::NeedsBytes(bytes) if bytes > limits.input_bytes_max => Err(DecodeError::LengthOutOfBounds),
-        Received::NeedsBytes(bytes) => {
-            *needed = bytes;
-            Ok(None)
-        }
-        Received::Whole(packet, len) => {
-            *needed = 1;
-            *consumed += len;
-            Ok(Some(packet))
+        let Bytes { all, consumed } = &mut self.input;
+        match QuorumPacket::receive(all.get(*consumed..).unwrap_or_default(), self.limits.data_bytes_max)? {
+            Received::NeedsBytes(bytes) if bytes > self.limits.input_bytes_max => Err(DecodeError::LengthOutOfBounds),
+            Received::NeedsBytes(bytes) => {
+                self.needed = bytes;
+                Ok(None)
+            }
+            Received::Whole(packet, len) => {
+                self.needed = 1;
+                *consumed += len;
+                Ok(Some(packet))
+            }
         }
     }
 }
@@ -315,18 +308,6 @@ impl LinkTable {
         if let Some(link) = stands {
             self.abort(link);
         }
-    }
-
-    /// The packet at the front of what has come; it is consumed. `None`: it is not all there, or the link is held, closed or gone.
-    ///
-    /// # Errors
-    /// [`DecodeError::LengthOutOfBounds`], [`DecodeError::NegativeLength`]: no packet begins like this, or none that may come. Nobody knows where the next
-    /// one begins: the link is to be aborted.
-    pub fn next_packet(&mut self, link: LinkId) -> Result<Option<QuorumPacket<'_>>, DecodeError> {
-        let Some(link) = self.links.get_mut(&link).filter(|link| !link.is_held && link.may_have_packet()) else {
-            return Ok(None);
-        };
-        next_packet(&mut link.input, &mut link.input_needed, &self.limits)
     }
 
     /// Takes what has come on a link, to read its packets while others are answered; [`LinkTable::put_back`] is to follow. `None`: there is nothing to read, or

@@ -39,10 +39,18 @@ fn receive(table: &mut LinkTable, link: LinkId, bytes: &[u8]) {
 /// The zxids of the packets that can be read now.
 fn zxids(table: &mut LinkTable, link: LinkId) -> Vec<i64> {
     let mut zxids = Vec::new();
-    while let Some(packet) = table.next_packet(link).expect("decodes") {
-        zxids.push(packet.zxid.0);
+    if let Some(mut unread) = table.take_unread(link) {
+        while let Some(packet) = unread.next_packet().expect("decodes") {
+            zxids.push(packet.zxid.0);
+        }
+        table.put_back(link, unread);
     }
     zxids
+}
+
+/// What has come, of which something can be read.
+fn unread(table: &mut LinkTable, link: LinkId) -> Unread {
+    table.take_unread(link).expect("something has come")
 }
 
 #[test]
@@ -56,8 +64,10 @@ fn a_packet_is_given_out_when_its_last_byte_has_come_wherever_it_is_split() {
         assert_eq!(table.with_input().count(), 0, "a part of a packet is not worth another look");
         receive(&mut table, link, second);
         assert_eq!(table.with_input().collect::<Vec<_>>(), [link]);
-        let packet = table.next_packet(link).expect("decodes").expect("is whole");
+        let mut unread = unread(&mut table, link);
+        let packet = unread.next_packet().expect("decodes").expect("is whole");
         assert_eq!((packet.ty, packet.zxid.0, packet.data), (3, 7, Some(&b"some data"[..])));
+        table.put_back(link, unread);
         assert!(zxids(&mut table, link).is_empty());
     }
 }
@@ -80,6 +90,22 @@ fn packets_that_come_together_are_given_out_one_by_one_and_memory_does_not_grow(
 }
 
 #[test]
+fn what_was_taken_and_not_read_stays_unless_the_link_was_closed_meanwhile() {
+    for closes in [false, true] {
+        let (mut table, link) = one_link();
+        receive(&mut table, link, &[frame(1, b""), frame(2, b"")].concat());
+        let mut taken = unread(&mut table, link);
+        assert_eq!(taken.next_packet().expect("decodes").map(|packet| packet.zxid.0), Some(1));
+        if closes {
+            table.close(link);
+        }
+        table.put_back(link, taken);
+        assert_eq!(table.links.get(&link).map(|link| link.input.is_empty()), Some(closes));
+        assert_eq!(zxids(&mut table, link), if closes { vec![] } else { vec![2] });
+    }
+}
+
+#[test]
 fn what_cannot_be_a_packet_is_an_error_and_the_abort_is_told_to_the_host_once() {
     let too_long = 101i32.to_be_bytes();
     let negative = (-2i32).to_be_bytes();
@@ -87,7 +113,7 @@ fn what_cannot_be_a_packet_is_an_error_and_the_abort_is_told_to_the_host_once() 
         let (mut table, link) = one_link();
         receive(&mut table, link, &[0; 12]);
         receive(&mut table, link, &length);
-        assert_eq!(table.next_packet(link), Err(error));
+        assert_eq!(unread(&mut table, link).next_packet(), Err(error));
         table.abort(link);
         assert_eq!((table.over(), table.over()), (vec![link], vec![]));
         assert_eq!(table.next_event(), None, "the loop knows");
@@ -104,7 +130,7 @@ fn a_packet_that_the_input_never_holds_is_refused_instead_of_waited_for() {
     bytes.extend_from_slice(&1i32.to_be_bytes());
     bytes.extend_from_slice(&1_000i32.to_be_bytes());
     receive(&mut table, link, &bytes);
-    assert_eq!(table.next_packet(link), Err(DecodeError::LengthOutOfBounds));
+    assert_eq!(unread(&mut table, link).next_packet(), Err(DecodeError::LengthOutOfBounds));
 }
 
 #[test]
@@ -153,8 +179,10 @@ fn a_taker_takes_raw_bytes_and_the_packet_after_them_is_read_as_one() {
     let (mut table, link) = one_link();
     receive(&mut table, link, &frame(1, b""));
     receive(&mut table, link, b"a state");
-    assert!(table.next_packet(link).expect("decodes").is_some());
+    let mut taken = unread(&mut table, link);
+    assert!(taken.next_packet().expect("decodes").is_some());
     table.hold(link, true);
+    table.put_back(link, taken);
     assert_eq!(table.raw_input(link).map(std::mem::take).as_deref(), Some(&b"a state"[..]));
     receive(&mut table, link, b"'s end");
     receive(&mut table, link, &frame(2, b""));
