@@ -13,7 +13,7 @@ impl Core {
         self.take_state(host, now) | self.send_what_is_lacking(host, now)
     }
 
-    pub(super) fn take_state<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
+    fn take_state<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
         let Some(Taking { link, state: None, moved_ms, .. }) = self.taking else { return false };
         let Some(input) = self.links.raw_input(link) else { return false };
         let before = input.len();
@@ -53,7 +53,7 @@ impl Core {
         self.step(host, now, Input::Lost(link));
     }
 
-    pub(super) fn send_what_is_lacking<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
+    fn send_what_is_lacking<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
         let mut progress = false;
         for at in 0..self.syncs.len() {
             let Some(Syncing { link, unsent, moved_ms }) = self.syncs.get(at).copied() else { break };

@@ -76,7 +76,7 @@ impl Core {
         progress || self.replica.can_apply() && !could_apply
     }
 
-    pub(super) fn hear_done<H: Host>(&mut self, host: &mut H, now: Now, done: LogDone) {
+    fn hear_done<H: Host>(&mut self, host: &mut H, now: Now, done: LogDone) {
         match done {
             LogDone::Epochs(epochs) => {
                 if self.epochs_are_done() {
@@ -137,7 +137,7 @@ impl Core {
     }
 
     /// Sends what waited for the disk, as far as that has come.
-    pub(super) fn let_go(&mut self) {
+    fn let_go(&mut self) {
         let durable = self.replica.peer().positions().durable;
         while let Some(first) = self.waiting.front() {
             match first.on {

@@ -44,7 +44,7 @@ impl Core {
         progress | self.hear_link_events(host, now)
     }
 
-    pub(super) fn hear_link_events<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
+    fn hear_link_events<H: Host>(&mut self, host: &mut H, now: Now) -> bool {
         let mut progress = false;
         while let Some(event) = self.links.next_event() {
             progress = true;
@@ -67,7 +67,7 @@ impl Core {
         progress
     }
 
-    pub(super) fn read_link<H: Host>(&mut self, host: &mut H, now: Now, link: LinkId) -> bool {
+    fn read_link<H: Host>(&mut self, host: &mut H, now: Now, link: LinkId) -> bool {
         let is_leaders = self.leader_link == Some(link);
         let mut progress = false;
         let Some(mut unread) = self.links.take_unread(link) else { return false };
@@ -103,7 +103,7 @@ impl Core {
         progress
     }
 
-    pub(super) fn hear_leader<H: Host>(
+    fn hear_leader<H: Host>(
         &mut self,
         host: &mut H,
         now: Now,
@@ -139,7 +139,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn hear_learner<H: Host>(
+    fn hear_learner<H: Host>(
         &mut self,
         host: &mut H,
         now: Now,
@@ -170,7 +170,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn end_malformed<H: Host>(&mut self, host: &mut H, now: Now, link: LinkId, error: DecodeError) {
+    fn end_malformed<H: Host>(&mut self, host: &mut H, now: Now, link: LinkId, error: DecodeError) {
         host.note(Note::Malformed(link, error));
         self.end_link(host, now, link);
     }
