@@ -18,7 +18,7 @@ import time
 
 from kazoo.client import KazooClient
 
-from words import WORDS, ask
+from words import ask, record
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = "127.0.77.{}"
@@ -55,17 +55,6 @@ def mode(port):
     except OSError:
         return None
     return next((line.split()[1] for line in lines if line.startswith("Mode: ")), "looking" if lines else None)
-
-
-def record(port, directory):
-    os.makedirs(directory, exist_ok=True)
-    seen = {}
-    for word in WORDS:
-        seen[word] = seen.get(word, 0) + 1
-        name = word if seen[word] == 1 else f"{word}{seen[word]}"
-        argument = (0x1A).to_bytes(8, "big") if word == "stmk" else b""
-        with open(os.path.join(directory, name + ".txt"), "wb") as out:
-            out.write(ask(port, word, argument))
 
 
 def main(directory):

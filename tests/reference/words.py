@@ -29,9 +29,19 @@ def ask(port, word, argument=b""):
             answer += piece
 
 
+def record(port, directory):
+    os.makedirs(directory, exist_ok=True)
+    seen = {}
+    for word in WORDS:
+        seen[word] = seen.get(word, 0) + 1
+        name = word if seen[word] == 1 else f"{word}{seen[word]}"
+        argument = (0x1A).to_bytes(8, "big") if word == "stmk" else b""
+        with open(os.path.join(directory, name + ".txt"), "wb") as out:
+            out.write(ask(port, word, argument))
+
+
 def main(port, directory):
     logging.disable(logging.CRITICAL)
-    os.makedirs(directory, exist_ok=True)
     a = KazooClient(f"127.0.0.1:{port}", timeout=20)
     a.start()
     b = KazooClient(f"127.0.0.1:{port}", timeout=10)
@@ -58,13 +68,7 @@ def main(port, directory):
         pass
     b.get_acls("/app")
     time.sleep(0.3)
-    seen = {}
-    for word in WORDS:
-        seen[word] = seen.get(word, 0) + 1
-        name = word if seen[word] == 1 else f"{word}{seen[word]}"
-        argument = (0x1A).to_bytes(8, "big") if word == "stmk" else b""
-        with open(os.path.join(directory, name + ".txt"), "wb") as out:
-            out.write(ask(port, word, argument))
+    record(port, directory)
     silent.close()
     a.stop()
     b.stop()

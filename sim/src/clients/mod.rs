@@ -20,7 +20,7 @@ use wire::{encode, told_by, whole_frame};
 
 mod wire;
 
-pub(crate) use wire::{frames, raise_header, stat_of, xid_of};
+pub(crate) use wire::{frames, raise_header, xid_of};
 
 /// The port on which servers listen for clients.
 pub(crate) const CLIENT_PORT: Port = Port(2181);

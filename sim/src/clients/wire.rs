@@ -53,11 +53,11 @@ pub(super) fn told_by(reply: &Reply<'_>) -> Answer {
     let mut answer = Answer::default();
     match reply {
         Reply::Path(path) => answer.path = Some((*path).to_owned()),
-        Reply::PathStat(path, stat) => (answer.path, answer.stat) = (Some((*path).to_owned()), Some(stat_of(stat))),
-        Reply::Stat(stat) => answer.stat = Some(stat_of(stat)),
-        Reply::DataStat(data, stat) => (answer.data, answer.stat) = (Some(text(data)), Some(stat_of(stat))),
+        Reply::PathStat(path, stat) => (answer.path, answer.stat) = (Some((*path).to_owned()), Some(stat.into())),
+        Reply::Stat(stat) => answer.stat = Some(stat.into()),
+        Reply::DataStat(data, stat) => (answer.data, answer.stat) = (Some(text(data)), Some(stat.into())),
         Reply::Strings(all) => answer.names = names(all),
-        Reply::StringsStat(all, stat) => (answer.names, answer.stat) = (names(all), Some(stat_of(stat))),
+        Reply::StringsStat(all, stat) => (answer.names, answer.stat) = (names(all), Some(stat.into())),
         Reply::Multi(results) => answer.results = Some(results.iter().map(part_of).collect()),
         _ => {}
     }
@@ -68,24 +68,26 @@ fn part_of(result: &OpResult<'_>) -> PartAnswer {
     match result {
         OpResult::Create(path) => PartAnswer { path: Some((*path).to_owned()), ..PartAnswer::default() },
         OpResult::Create2(_, path, stat) => {
-            PartAnswer { path: Some((*path).to_owned()), stat: Some(stat_of(stat)), ..PartAnswer::default() }
+            PartAnswer { path: Some((*path).to_owned()), stat: Some(stat.into()), ..PartAnswer::default() }
         }
-        OpResult::SetData(stat) => PartAnswer { stat: Some(stat_of(stat)), ..PartAnswer::default() },
+        OpResult::SetData(stat) => PartAnswer { stat: Some(stat.into()), ..PartAnswer::default() },
         OpResult::Error(err) => PartAnswer { err: Code(*err), ..PartAnswer::default() },
         _ => PartAnswer::default(),
     }
 }
 
-/// A Stat in a history's words.
-pub(crate) const fn stat_of(stat: &proto::Stat) -> Stat {
-    Stat {
-        czxid: Zxid(stat.czxid.0),
-        mzxid: Zxid(stat.mzxid.0),
-        pzxid: Zxid(stat.pzxid.0),
-        version: stat.version,
-        cversion: stat.cversion,
-        owner: SessionId(stat.ephemeral_owner.0),
-        children: stat.num_children,
+/// In a history's words.
+impl From<&proto::Stat> for Stat {
+    fn from(stat: &proto::Stat) -> Stat {
+        Stat {
+            czxid: Zxid(stat.czxid.0),
+            mzxid: Zxid(stat.mzxid.0),
+            pzxid: Zxid(stat.pzxid.0),
+            version: stat.version,
+            cversion: stat.cversion,
+            owner: SessionId(stat.ephemeral_owner.0),
+            children: stat.num_children,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Report};
 use crate::check::{self, Violation};
-use crate::clients::{self, Client};
+use crate::clients::Client;
 use crate::history::{Event, FinalNode, SessionId, Zxid};
 use engine::tree::Tree;
 
@@ -73,7 +73,7 @@ fn final_state(tree: &Tree) -> (Zxid, Vec<FinalNode>, Vec<SessionId>) {
         .map(|node| FinalNode {
             path: node.path().to_owned(),
             data: String::from_utf8_lossy(&node.data().unwrap_or_default()).into_owned(),
-            stat: clients::stat_of(&node.stat()),
+            stat: (&node.stat()).into(),
         })
         .collect();
     nodes.sort_by(|one, other| one.path.cmp(&other.path));

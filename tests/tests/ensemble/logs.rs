@@ -5,7 +5,7 @@
 use super::crowd::monotonic_us;
 use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::ErrorCode;
-use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, Stat, TxnKind, Xid, Zxid};
+use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, TxnKind, Xid, Zxid};
 use ringkeeper_tests::cluster::Cluster;
 use ringkeeper_tests::{binary, until};
 use serde_json::Value;
@@ -43,16 +43,8 @@ fn walk(connection: &mut Connection, path: &str, nodes: &mut Vec<FinalNode>) -> 
             continue;
         }
         let (data, stat) = there(connection.get(&child, false))?;
-        let stat = Stat {
-            czxid: Zxid(stat.czxid.0),
-            mzxid: Zxid(stat.mzxid.0),
-            pzxid: Zxid(stat.pzxid.0),
-            version: stat.version,
-            cversion: stat.cversion,
-            owner: SessionId(stat.ephemeral_owner.0),
-            children: stat.num_children,
-        };
-        nodes.push(FinalNode { path: child.clone(), data: String::from_utf8_lossy(&data).into_owned(), stat });
+        let data = String::from_utf8_lossy(&data).into_owned();
+        nodes.push(FinalNode { path: child.clone(), data, stat: (&stat).into() });
         walk(connection, &child, nodes)?;
     }
     Some(())

@@ -256,10 +256,16 @@ fn many() -> (Cluster, Load, u8) {
     (cluster, load, away)
 }
 
-fn is_in_the_middle(since: &Since, cluster: &Cluster, away: u8) {
-    until("it takes a state", || !since.lines(cluster, away, TAKES).is_empty());
+/// As [`many`], with that follower in the middle of taking the state; and since when.
+fn many_in_the_middle() -> (Cluster, Load, u8, Since) {
+    let (mut cluster, load, away) = many();
+    let since = Since::now(&cluster);
+    cluster.slow_to(away, "20mbit");
+    cluster.start(away);
+    until("it takes a state", || !since.lines(&cluster, away, TAKES).is_empty());
     std::thread::sleep(Duration::from_millis(500));
-    assert!(since.lines(cluster, away, TOOK).is_empty(), "it has it all already");
+    assert!(since.lines(&cluster, away, TOOK).is_empty(), "it has it all already");
+    (cluster, load, away, since)
 }
 
 #[test]
@@ -275,12 +281,8 @@ fn a_state_of_many_znodes_is_taken_under_load() {
 
 #[test]
 fn a_state_whose_link_is_cut_in_the_middle_is_taken_again() {
-    let (mut cluster, load, away) = many();
+    let (mut cluster, load, away, since) = many_in_the_middle();
     let leader = cluster.leader();
-    let since = Since::now(&cluster);
-    cluster.slow_to(away, "20mbit");
-    cluster.start(away);
-    is_in_the_middle(&since, &cluster, away);
     cluster.cut(leader, away);
     until_within(NOTICED, "it gives that up", || !since.lines(&cluster, away, "looking for a leader").is_empty());
     load.progress(100);
@@ -292,12 +294,8 @@ fn a_state_whose_link_is_cut_in_the_middle_is_taken_again() {
 
 #[test]
 fn a_state_whose_leader_dies_in_the_middle_comes_from_the_next() {
-    let (mut cluster, load, away) = many();
+    let (mut cluster, load, away, since) = many_in_the_middle();
     let leader = cluster.leader();
-    let since = Since::now(&cluster);
-    cluster.slow_to(away, "20mbit");
-    cluster.start(away);
-    is_in_the_middle(&since, &cluster, away);
     cluster.kill9(leader);
     cluster.heal();
     // The one that follows and the one that lacks everything are a quorum only if the latter need not vote by what it had.
