@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use proto::Zxid;
 
-use crate::disk::{Disk as _, RealDisk, publish};
-use crate::{Damage, Error, Result};
+use crate::disk::{Disk as _, RealDisk};
+use crate::{Damage, Error, Result, small};
 
 /// A data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,11 +124,8 @@ impl DataDir {
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn imported(&self) -> Result<Option<Zxid>> {
         let path = self.path.join(IMPORTED);
-        let text = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::io("read", &path, source)),
-        };
+        let Some(bytes) = small::read(&path)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes);
         let zxid = text.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(Zxid);
         let whole = zxid.filter(|zxid| imported_line(*zxid) == text);
         whole.map(Some).ok_or_else(|| Error::damaged(&path, 0, None, Damage::Field("the line")))
@@ -140,10 +137,7 @@ impl DataDir {
     /// [`Error::Io`], [`Error::NoSpace`].
     pub fn set_imported(&self, zxid: Zxid) -> Result<()> {
         let (path, temp) = (self.path.join(IMPORTED), self.path.join(IMPORTED_TEMP));
-        let mut file = RealDisk.create(&temp).map_err(|source| Error::io("make", &temp, source))?;
-        let written = file.append(imported_line(zxid).as_bytes());
-        written.map_err(|source| Error::io("write", &temp, source))?;
-        publish(&RealDisk, file, &temp, &path, &self.path)
+        small::replace(&RealDisk, &self.path, &temp, &path, imported_line(zxid).as_bytes())
     }
 
     /// The names of the plain files in it, sorted. A name that is not UTF-8 is none of ours.

@@ -19,16 +19,14 @@
 //! | 48 | 12 | zeros |
 //! | 60 | 4 | crc32c of bytes 0 to 59 |
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use proto::ServerId;
 
-use crate::block::{BLOCK_BYTES_MAX, BlockReader, BlockWriter};
+use crate::block::{BlockReader, BlockWriter};
 use crate::dirs::DataDir;
-use crate::disk::{Disk, RealDisk, publish};
-use crate::{Damage, Error, Result};
+use crate::disk::RealDisk;
+use crate::{Damage, Error, Result, small};
 
 /// Whose directory it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,15 +50,7 @@ impl Identity {
     /// [`Error::Damaged`], [`Error::NewerFormat`], [`Error::Io`].
     pub fn load(dir: &Path) -> Result<Option<Identity>> {
         let path = DataDir::new(dir).identity();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::io("open", &path, source)),
-        };
-        let mut bytes = Vec::new();
-        let limit = BLOCK_BYTES_MAX as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|source| Error::io("read", &path, source))?;
-        Identity::decode(&bytes, &path).map(Some)
+        small::read(&path)?.map(|bytes| Identity::decode(&bytes, &path)).transpose()
     }
 
     /// Replaces a directory's identity. When it returns, the new one is durable.
@@ -69,15 +59,7 @@ impl Identity {
     /// [`Error::NoSpace`]: the old one stands. [`Error::Io`]: the old or the new one stands.
     pub fn replace(&self, dir: &Path) -> Result<()> {
         let data = DataDir::new(dir);
-        let (temp, name) = (data.identity_temp(), data.identity());
-        let mut file = RealDisk.create(&temp).map_err(|source| Error::io("create", &temp, source))?;
-        if let Err(source) = file.append(&self.encode()) {
-            drop(file);
-            // The first error is what counts; a temporary file that stays is removed at the next start.
-            let _ = RealDisk.remove(&temp);
-            return Err(Error::io("write", &temp, source));
-        }
-        publish(&RealDisk, file, &temp, &name, dir)
+        small::replace(&RealDisk, dir, &data.identity_temp(), &data.identity(), &self.encode())
     }
 
     /// The file's bytes.

@@ -22,6 +22,7 @@ mod header;
 pub mod identity;
 pub mod image;
 mod retention;
+mod small;
 pub mod store;
 pub mod version_2;
 

@@ -9,16 +9,13 @@
 mod file;
 mod format;
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use proto::{Epoch, ServerId, Zxid};
 
-use crate::block::BLOCK_BYTES_MAX;
 use crate::dirs::{DataDir, image_name, parse_image_name};
-use crate::disk::{Disk, RealDisk, publish};
-use crate::{Error, Result};
+use crate::disk::{Disk, RealDisk};
+use crate::{Result, small};
 
 pub(crate) use file::Held;
 pub use file::{ControlFile, Publication};
@@ -186,15 +183,7 @@ impl Control {
     /// [`Error::Damaged`], [`Error::NewerFormat`], or [`Error::Io`].
     pub fn load(dir: &Path) -> Result<Option<Control>> {
         let path = DataDir::new(dir).control();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::io("open", &path, source)),
-        };
-        let mut bytes = Vec::new();
-        let limit = BLOCK_BYTES_MAX as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|source| Error::io("read", &path, source))?;
-        Control::decode(&bytes, &path).map(Some)
+        small::read(&path)?.map(|bytes| Control::decode(&bytes, &path)).transpose()
     }
 
     /// Replaces the control file of a data directory. When it returns, the new one is durable.
@@ -211,14 +200,6 @@ impl Control {
     /// As [`Control::replace`].
     pub fn replace_on(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let data = DataDir::new(dir);
-        let (temp, name) = (data.control_temp(), data.control());
-        let mut file = disk.create(&temp).map_err(|source| Error::io("create", &temp, source))?;
-        if let Err(source) = file.append(&self.encode()) {
-            drop(file);
-            // The first error is what counts; a temporary file that stays is removed at the next start.
-            let _ = disk.remove(&temp);
-            return Err(Error::io("write", &temp, source));
-        }
-        publish(disk, file, &temp, &name, dir)
+        small::replace(disk, dir, &data.control_temp(), &data.control(), &self.encode())
     }
 }
