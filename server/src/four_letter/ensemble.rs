@@ -7,7 +7,7 @@
 use super::Written;
 use super::monitor::Lines;
 use crate::config::ResolvedConfig;
-use engine::replica::Replica;
+use engine::replica::{EnsembleFigures, Replica};
 use engine::shard::{Histogram, Summary};
 use proto::election::ServerState;
 use proto::{ServerId, SessionId};
@@ -24,10 +24,8 @@ pub struct EnsembleView {
     pub voters: usize,
     /// What a leader knows of its learners; `None` of other servers.
     pub leading: Option<LeaderView>,
-    /// Since the start, or the last `srst`.
-    pub counts: EnsembleCounts,
-    /// Since then, too.
-    pub times: Box<EnsembleTimes>,
+    /// What it has counted.
+    pub figures: EnsembleFigures,
 }
 
 /// What a leader knows.
@@ -45,70 +43,11 @@ pub struct LeaderView {
     pub pending_syncs: usize,
     /// For how long it has led.
     pub uptime_ms: u64,
-    /// The sizes of its proposals, `None` before the first.
-    pub proposal_bytes: Option<ProposalBytes>,
 }
 
-/// Sizes of proposals in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProposalBytes {
-    /// Of the last one.
-    pub last: u64,
-    /// Of the smallest.
-    pub min: u64,
-    /// Of the largest.
-    pub max: u64,
-}
-
-/// What happens in ensembles alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EnsembleCounts {
-    /// Times that it looked for a leader.
-    pub looked: u64,
-    /// Txns that it proposed, as a leader.
-    pub proposals: u64,
-    /// Of these those that came to be committed.
-    pub commits: u64,
-    /// PROPOSALs from a leader.
-    pub proposals_received: u64,
-    /// COMMITs and INFORMs from a leader.
-    pub commits_received: u64,
-    /// Learners that were sent a part of the log, TRUNC included.
-    pub diffs: u64,
-    /// Learners that were sent a whole state.
-    pub snaps: u64,
-    /// Sessions that learners asked about.
-    pub revalidations: u64,
-    /// Times that it ceased to lead because of a voter that could not follow.
-    pub disloyal_voters: u64,
-}
-
-/// How long things take in ensembles alone.
-#[derive(Debug, Clone, Default)]
-pub struct EnsembleTimes {
-    /// From looking until a leader was found, in ms.
-    pub election_ms: Summary,
-    /// Without a leader that serves, in ms, as followers and leaders see it.
-    pub unavailable_ms: Summary,
-    /// The same, as the new leader sees it.
-    pub leader_unavailable_ms: Summary,
-    /// A follower's synchronization, in ms.
-    pub follower_sync_ms: Summary,
-    /// An observer's.
-    pub observer_sync_ms: Summary,
-    /// States that are being sent.
-    pub inflight_snaps: Summary,
-    /// Parts of the log that are being sent.
-    pub inflight_diffs: Summary,
-    /// From a txn's proposal until it was proposed to the learners, in µs.
-    pub proposal_us: Histogram,
-    /// Until a quorum had it.
-    pub quorum_ack_us: Histogram,
-    /// From a txn's proposal until a learner sent its ACK.
-    pub proposal_ack_creation_us: Histogram,
-    /// Until it was committed here.
-    pub commit_propagation_us: Histogram,
-}
+/// Histograms that ZooKeeper has of ensembles, and this server does not.
+const NOT_MEASURED_HISTOGRAMS: &[&str] =
+    &["proposal_latency", "quorum_ack_latency", "proposal_ack_creation_latency", "commit_propagation_latency"];
 
 /// The text of a server that has no leader.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
@@ -117,7 +56,7 @@ impl EnsembleView {
     /// What the core knows at `now_ms` of its clock.
     #[must_use]
     pub fn of(core: &Replica, ensemble: &Ensemble, now_ms: i64) -> EnsembleView {
-        let (office, figures) = (core.office(), core.ensemble_figures());
+        let office = core.office();
         let leads = office.is_serving && office.state == ServerState::Leading;
         let leading = leads.then(|| {
             let in_step = |wanted: fn(bool, bool) -> bool| {
@@ -131,33 +70,17 @@ impl EnsembleView {
                 synced_observers: in_step(|observes, _| observes),
                 pending_syncs: core.pending_syncs(),
                 uptime_ms: core.serves_for_ms(now_ms),
-                proposal_bytes: figures.proposal_bytes.map(|(last, min, max)| ProposalBytes { last, min, max }),
             }
         });
-        let counts = EnsembleCounts {
-            looked: figures.looked,
-            proposals: figures.proposals,
-            commits: figures.commits,
-            proposals_received: figures.proposals_received,
-            commits_received: figures.commits_received,
-            diffs: figures.diffs,
-            snaps: figures.snaps,
-            revalidations: figures.revalidations,
-            disloyal_voters: figures.disloyal_voters,
-        };
-        let times = EnsembleTimes {
-            unavailable_ms: figures.unavailable_ms,
-            leader_unavailable_ms: figures.leader_unavailable_ms,
-            ..EnsembleTimes::default()
-        };
-        EnsembleView { office, voters: ensemble.voters().count(), leading, counts, times: Box::new(times) }
+        let figures = core.ensemble_figures().clone();
+        EnsembleView { office, voters: ensemble.voters().count(), leading, figures }
     }
 
     /// Of a server whose core says nothing.
     #[must_use]
     pub fn of_nobody(voters: usize) -> EnsembleView {
         let office = Office { state: ServerState::Looking, leader: None, epoch: None, is_serving: false };
-        EnsembleView { office, voters, leading: None, counts: EnsembleCounts::default(), times: Box::default() }
+        EnsembleView { office, voters, leading: None, figures: EnsembleFigures::default() }
     }
 
     /// What it calls itself in `srvr`, `stat` and `mntr`.
@@ -188,8 +111,8 @@ impl EnsembleView {
 
     /// The last line of `srvr` and `stat`.
     pub(super) fn proposal_sizes(&self, out: &mut impl Write) -> Written {
-        if let Some(leading) = self.leading {
-            let (last, min, max) = leading.proposal_figures();
+        if self.leading.is_some() {
+            let (last, min, max) = self.proposal_figures();
             writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")?;
         }
         Ok(())
@@ -210,7 +133,7 @@ impl EnsembleView {
         }
         lines.put("quorum_size", self.voters)?;
         let Some(leading) = self.leading else { return Ok(()) };
-        let (last, min, max) = leading.proposal_figures();
+        let (last, min, max) = self.proposal_figures();
         lines.put("learners", leading.learners)?;
         lines.put("synced_followers", leading.synced_followers)?;
         lines.put("synced_non_voting_followers", leading.synced_non_voting_followers)?;
@@ -222,62 +145,45 @@ impl EnsembleView {
         lines.put("min_proposal_size", min)?;
         Ok(())
     }
-}
 
-impl LeaderView {
-    /// Last, smallest and largest; -1 before the first.
+    /// The sizes of its proposals: last, smallest and largest; -1 before the first.
     fn proposal_figures(&self) -> (i64, i64, i64) {
-        let figure = |of: fn(&ProposalBytes) -> u64| {
-            self.proposal_bytes.as_ref().map_or(-1, |bytes| i64::try_from(of(bytes)).unwrap_or(i64::MAX))
-        };
-        (figure(|bytes| bytes.last), figure(|bytes| bytes.min), figure(|bytes| bytes.max))
+        let figure = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.figures.proposal_bytes.map_or((-1, -1, -1), |(last, min, max)| (figure(last), figure(min), figure(max)))
     }
 }
 
-impl EnsembleCounts {
-    /// Under ZooKeeper's names.
-    pub(super) fn monitor<W: Write>(&self, lines: &mut Lines<'_, W>) -> Written {
-        for (key, value) in [
-            ("looking_count", self.looked),
-            ("proposal_count", self.proposals),
-            ("commit_count", self.commits),
-            ("learner_proposal_received_count", self.proposals_received),
-            ("learner_commit_received_count", self.commits_received),
-            ("diff_count", self.diffs),
-            ("snap_count", self.snaps),
-            ("revalidate_count", self.revalidations),
-            ("quit_leading_due_to_disloyal_voter", self.disloyal_voters),
-        ] {
-            lines.put(key, value)?;
-        }
-        Ok(())
+/// What happens in ensembles alone, under ZooKeeper's names.
+pub(super) fn figures<W: Write>(figures: &EnsembleFigures, lines: &mut Lines<'_, W>) -> Written {
+    for (key, value) in [
+        ("looking_count", figures.looked),
+        ("proposal_count", figures.proposals),
+        ("commit_count", figures.commits),
+        ("learner_proposal_received_count", figures.proposals_received),
+        ("learner_commit_received_count", figures.commits_received),
+        ("diff_count", figures.diffs),
+        ("snap_count", figures.snaps),
+        ("revalidate_count", figures.revalidations),
+        ("quit_leading_due_to_disloyal_voter", figures.disloyal_voters),
+    ] {
+        lines.put(key, value)?;
     }
-}
-
-impl EnsembleTimes {
-    /// Under ZooKeeper's names.
-    pub(super) fn monitor<W: Write>(&self, lines: &mut Lines<'_, W>) -> Written {
-        for (key, summary) in [
-            ("election_time", &self.election_ms),
-            ("unavailable_time", &self.unavailable_ms),
-            ("leader_unavailable_time", &self.leader_unavailable_ms),
-            ("follower_sync_time", &self.follower_sync_ms),
-            ("observer_sync_time", &self.observer_sync_ms),
-            ("inflight_snap_count", &self.inflight_snaps),
-            ("inflight_diff_count", &self.inflight_diffs),
-        ] {
-            lines.summary(key, summary, 1)?;
-        }
-        for (key, histogram) in [
-            ("proposal_latency", &self.proposal_us),
-            ("quorum_ack_latency", &self.quorum_ack_us),
-            ("proposal_ack_creation_latency", &self.proposal_ack_creation_us),
-            ("commit_propagation_latency", &self.commit_propagation_us),
-        ] {
-            lines.histogram(key, histogram, 1_000)?;
-        }
-        Ok(())
+    let not_measured = Summary::default();
+    for (key, summary) in [
+        ("election_time", &not_measured),
+        ("unavailable_time", &figures.unavailable_ms),
+        ("leader_unavailable_time", &figures.leader_unavailable_ms),
+        ("follower_sync_time", &not_measured),
+        ("observer_sync_time", &not_measured),
+        ("inflight_snap_count", &not_measured),
+        ("inflight_diff_count", &not_measured),
+    ] {
+        lines.summary(key, summary, 1)?;
     }
+    for key in NOT_MEASURED_HISTOGRAMS {
+        lines.histogram(key, &Histogram::default(), 1)?;
+    }
+    Ok(())
 }
 
 /// What `conf` says of a member behind `serverId`. The last line does not end, as in ZooKeeper.
@@ -351,10 +257,11 @@ mod tests {
             synced_observers: 1,
             pending_syncs: 0,
             uptime_ms: 1_627,
-            proposal_bytes: Some(ProposalBytes { last: 96, min: 48, max: 103 }),
         };
         let leading = (state == ServerState::Leading).then_some(leading);
-        EnsembleView { office, voters: 3, leading, counts: EnsembleCounts::default(), times: Box::default() }
+        let mut figures = EnsembleFigures::default();
+        figures.proposal_bytes = leading.map(|_| (96, 48, 103));
+        EnsembleView { office, voters: 3, leading, figures }
     }
 
     fn written(write: impl FnOnce(&mut Vec<u8>) -> Written) -> String {
@@ -375,7 +282,7 @@ mod tests {
             }
         }
         let mut fresh = view("leader");
-        fresh.leading.as_mut().unwrap().proposal_bytes = None;
+        fresh.figures.proposal_bytes = None;
         assert_eq!(written(|out| fresh.proposal_sizes(out)), "Proposal sizes last/min/max: -1/-1/-1\n");
     }
 
@@ -430,13 +337,8 @@ mod tests {
                 assert!(real.lines().any(|known| known == line), "{role}: {line}");
             }
             // Counts and times of ensembles have the names that ZooKeeper gives them.
-            let view = view(role);
-            for text in [
-                written(|out| view.counts.monitor(&mut Lines(out))),
-                written(|out| view.times.monitor(&mut Lines(out))),
-            ] {
-                assert!(keys(&text).is_subset(&alone) && !text.is_empty(), "{text}");
-            }
+            let text = written(|out| figures(&view(role).figures, &mut Lines(out)));
+            assert!(keys(&text).is_subset(&alone) && !text.is_empty(), "{text}");
         }
     }
 

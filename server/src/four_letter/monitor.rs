@@ -4,11 +4,11 @@
 //! real server's answer. Figures of what cannot happen on this server (TLS handshakes; elections and learners where it stands alone) are the 0 that ZooKeeper shows there too.
 //! Times are in ms. Keys that begin with `ringkeeper_` are our own.
 
-use super::ensemble::{EnsembleCounts, EnsembleTimes};
-use super::{VERSION, Words, Written, text};
+use super::{VERSION, Words, Written, ensemble, text};
 use crate::ask::PIECE;
 use crate::stats::get;
 use engine::excess::{ExcessCounts, top_namespace};
+use engine::replica::EnsembleFigures;
 use engine::shard::{Histogram, Measured, ShardCounts, Summary};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -108,14 +108,8 @@ impl Words<'_> {
         self.counters(&shards, &mut lines)?;
         self.summaries(&shards, &mut lines)?;
         match &self.ensemble {
-            Some(view) => {
-                view.counts.monitor(&mut lines)?;
-                view.times.monitor(&mut lines)?;
-            }
-            None => {
-                EnsembleCounts::default().monitor(&mut lines)?;
-                EnsembleTimes::default().monitor(&mut lines)?;
-            }
+            Some(view) => ensemble::figures(&view.figures, &mut lines)?,
+            None => ensemble::figures(&EnsembleFigures::default(), &mut lines)?,
         }
         self.quotas(&mut lines)?;
         let core = self.hub.ask_core(|core| core.excess_counts().clone())?;
