@@ -367,63 +367,47 @@ impl<D: Disk> Host for HubHost<D> {
     }
 
     fn read_links(&mut self, links: &mut LinkTable) -> bool {
-        self.peers.as_mut().is_some_and(|peers| peers.read_links(links))
+        self.peers().read_links(links)
     }
 
     fn write_links(&mut self, links: &mut LinkTable) {
-        if let Some(peers) = &mut self.peers {
-            peers.write_links(links);
-        }
+        self.peers().write_links(links);
     }
 
     fn dial(&mut self, server: ServerId) {
-        if let Some(peers) = &mut self.peers {
-            peers.dial(server);
-        }
+        self.peers().dial(server);
     }
 
     fn give_up_dial(&mut self) {
-        if let Some(peers) = &mut self.peers {
-            peers.give_up_dial();
-        }
+        self.peers().give_up_dial();
     }
 
     fn next_election_event(&mut self) -> Option<ElectionEvent> {
-        self.peers.as_mut()?.next_election_event()
+        self.peers().next_election_event()
     }
 
     fn vote(&mut self, to: ServerId, vote: Vote) {
-        if let Some(peers) = &mut self.peers {
-            peers.vote(to, vote);
-        }
+        self.peers().vote(to, vote);
     }
 
     fn start_sync(&mut self, link: LinkId, sync: Sync) {
-        if let Some(peers) = &mut self.peers {
-            peers.start_sync(link, sync);
-        }
+        self.peers().start_sync(link, sync);
     }
 
     fn next_sync(&mut self, link: LinkId, out: &mut Vec<u8>) -> SyncProgress {
-        self.peers.as_mut().map_or(SyncProgress::Failed, |peers| peers.next_sync(link, out))
+        self.peers().next_sync(link, out)
     }
 
     fn end_sync(&mut self, link: LinkId) {
-        if let Some(peers) = &mut self.peers {
-            peers.end_sync(link);
-        }
+        self.peers().end_sync(link);
     }
 
     fn start_taking(&mut self, zxid: Zxid) {
-        if let Some(peers) = &mut self.peers {
-            peers.start_taking(zxid);
-        }
+        self.peers().start_taking(zxid);
     }
 
     fn feed(&mut self, input: &mut Vec<u8>) {
-        if let Some(peers) = &mut self.peers {
-            peers.feed(input);
-        }
+        self.peers().feed(input);
     }
 
     fn wants_more(&self) -> bool {
@@ -431,13 +415,11 @@ impl<D: Disk> Host for HubHost<D> {
     }
 
     fn taken(&mut self) -> Option<Result<Taken, ()>> {
-        self.peers.as_mut()?.taken()
+        self.peers().taken()
     }
 
     fn stop_taking(&mut self) {
-        if let Some(peers) = &mut self.peers {
-            peers.stop_taking();
-        }
+        self.peers().stop_taking();
     }
 
     fn begin_era(&mut self) {
@@ -446,9 +428,7 @@ impl<D: Disk> Host for HubHost<D> {
 
     fn drop_tree(&mut self, former: Tree) {
         self.on_their_way.clear();
-        if let Some(peers) = &mut self.peers {
-            peers.drop_tree(former);
-        }
+        self.peers().drop_tree(former);
     }
 
     fn note(&mut self, note: Note) {
@@ -459,6 +439,11 @@ impl<D: Disk> Host for HubHost<D> {
 }
 
 impl<D: Disk> HubHost<D> {
+    /// The network. The loop of a server that stands alone asks nothing of it: its peer leads at once and for ever, and has no links.
+    fn peers(&mut self) -> &mut Peers {
+        self.peers.as_deref_mut().expect("only a member of an ensemble has to do with other servers")
+    }
+
     fn release_log(&mut self) {
         if let LogPort::Hosted { desk, writer, .. } = std::mem::replace(&mut self.log, LogPort::Thread) {
             if let Some(mut writer) = writer {
