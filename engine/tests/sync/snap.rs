@@ -117,6 +117,20 @@ fn a_new_server_has_a_state_too() {
 }
 
 #[test]
+fn the_state_at_0_needs_no_image_and_a_later_one_needs_one_that_is_new_enough() {
+    let (mut tree, dir) = (rich(), tempfile::tempdir().unwrap());
+    let last = tree.last_zxid();
+    let zxid = |source: Option<SnapSource>| source.map(|source| source.zxid());
+    // Its tree shows txns, of which no quorum is known to have them: it never has an image before somebody has learnt from it.
+    assert_eq!(zxid(SnapSource::at_least(Zxid::ZERO, tree.base())), Some(Zxid::ZERO));
+    assert_eq!(zxid(SnapSource::at_least(last, tree.base())), None);
+    on_image(&mut tree, dir.path());
+    assert_eq!(zxid(SnapSource::at_least(Zxid::ZERO, tree.base())), Some(last));
+    assert_eq!(zxid(SnapSource::at_least(last, tree.base())), Some(last));
+    assert_eq!(zxid(SnapSource::at_least(last.next(), tree.base())), None);
+}
+
+#[test]
 fn a_damaged_image_is_an_error_and_never_signed() {
     let (mut tree, dir) = (rich(), tempfile::tempdir().unwrap());
     on_image(&mut tree, dir.path());

@@ -9,7 +9,6 @@ use crate::image::ImageRequest;
 use engine::turn::SyncProgress;
 use engine::turn::sync::{LogSource, Records, SnapSource, SourceState};
 use proto::Zxid;
-use snapshot::base::Base;
 use snapshot::control::ControlFile;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -105,10 +104,7 @@ impl Worker<'_> {
                 self.send_all(|out| source.next_chunk(out, CHUNK_BYTES))
             }
             Sync::Snap { zxid } => {
-                let mut source = match self.image_from(zxid)? {
-                    Some(base) => SnapSource::of_image(base),
-                    None => SnapSource::of_nothing(),
-                };
+                let mut source = self.state_from(zxid)?;
                 tracing::info!(zxid = %source.zxid(), "sending a learner the whole state");
                 self.send_all(|out| source.next_chunk(out, CHUNK_BYTES))
             }
@@ -136,17 +132,13 @@ impl Worker<'_> {
         given
     }
 
-    /// The image of a state that is at least at `zxid`; none if there has never been a txn.
-    fn image_from(&self, zxid: Zxid) -> Result<Option<Arc<Base>>, String> {
+    /// A state that is at least at `zxid`, once there is an image of one.
+    fn state_from(&self, zxid: Zxid) -> Result<SnapSource, String> {
         let since = Instant::now();
         loop {
-            let (base, shown) = {
-                let tree = self.sources.hub.read_tree();
-                (tree.base().cloned(), tree.last_zxid())
-            };
-            match base {
-                Some(base) if base.totals().zxid >= zxid => return Ok(Some(base)),
-                None if shown == Zxid::ZERO && zxid == Zxid::ZERO => return Ok(None),
+            let base = self.sources.hub.read_tree().base().cloned();
+            match SnapSource::at_least(zxid, base.as_ref()) {
+                Some(source) => return Ok(source),
                 _ if since.elapsed() > IMAGE_WAIT_MAX => {
                     return Err(format!("there was no image at {zxid} within {} s", IMAGE_WAIT_MAX.as_secs()));
                 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// A state as packets and stream. The state is that of the image, whatever the tree does meanwhile.
 #[derive(Debug)]
 pub struct SnapSource {
-    /// `None`: that of a new server.
+    /// `None`: that before the first txn.
     base: Option<Arc<Base>>,
     zxid: Zxid,
     stage: Stage,
@@ -99,13 +99,25 @@ enum Pass {
 }
 
 impl SnapSource {
+    /// What is sent where a state of at least this zxid is asked for: that of the image, if there is one and it is new enough; else none yet.
+    ///
+    /// The state at 0 is known without an image. Whoever has none may not be able to make one: after a restart no quorum is known to have what its tree shows, and there
+    /// will be none before a learner has been sent a state and what follows it.
+    #[must_use]
+    pub fn at_least(zxid: Zxid, base: Option<&Arc<Base>>) -> Option<SnapSource> {
+        match base {
+            Some(base) => (base.totals().zxid >= zxid).then(|| SnapSource::of_image(Arc::clone(base))),
+            None => (zxid == Zxid::ZERO).then(SnapSource::of_nothing),
+        }
+    }
+
     /// The state of an image.
     #[must_use]
     pub fn of_image(base: Arc<Base>) -> SnapSource {
         SnapSource::new(base.totals().zxid, Some(base))
     }
 
-    /// The state of a server that has never had a txn: it has no image.
+    /// The state before the first txn.
     #[must_use]
     pub fn of_nothing() -> SnapSource {
         SnapSource::new(Zxid::ZERO, None)
