@@ -414,8 +414,13 @@ pub fn write_image(
     frozen: &FrozenTree,
     pace: Option<Arc<dyn Pace>>,
 ) -> Result<PublishedBase, snapshot::Error> {
+    engine::tree::write_image(dir, frozen, now_ms(), pace)
+}
+
+/// The wall clock, in ms since 1970.
+pub(crate) fn now_ms() -> i64 {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    engine::tree::write_image(dir, frozen, i64::try_from(time.as_millis()).unwrap_or(i64::MAX), pace)
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub use dirs::DataDir;
 pub use error::{Damage, Error, Result};
 pub use identity::Identity;
 pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, verify};
-pub use retention::purge;
+pub use retention::{is_pointed_into, purge};
 
 /// An image of a format that this program reads.
 #[derive(Debug)]

@@ -55,6 +55,21 @@ pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
     Ok(oldest_whole)
 }
 
+/// Does another image of the directory point into the file of the one at this zxid? Whoever replaces that file, or removes it, takes the other one with it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Damaged`], [`Error::NewerFormat`]: an image does not say what it points into.
+pub fn is_pointed_into(dir: &Path, zxid: Zxid) -> Result<bool> {
+    let images = DataDir::new(dir).images()?;
+    // An image points into older files only.
+    for image in images.iter().filter(|image| image.zxid > zxid) {
+        if references(image)?.contains(&zxid) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The zxids of the files that an image points into.
 fn references(image: &ImageFile) -> Result<Vec<Zxid>> {
     match base::format_version(&image.path)? {

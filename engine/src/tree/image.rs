@@ -3,11 +3,39 @@
 //! Owns what of a frozen tree goes into it, and nothing of how it is written: that is `snapshot`'s. It must never write what is not frozen. The images' round
 //! trips in `engine/tests` would catch a mistake.
 
-use super::FrozenTree;
-use snapshot::base::{BaseOptions, BaseTables, BaseWriter, CarryPlan, Pace, PublishedBase};
+use super::{FrozenTree, Tree};
+use snapshot::AnyImage;
+use snapshot::base::{Base, BaseOptions, BaseTables, BaseWriter, CarryPlan, Pace, PublishedBase};
+use snapshot::control::ImageRef;
 use snapshot::image::{ImageTotals, SessionRecord};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Has the tree of a state that was taken from a leader stand on a durable image of its own, for which the control file is the caller's, too. Where one of that zxid is here
+/// already and a newer one points into its file, the tree is made anew of that one: a file in its place would leave the newer one, which is in force until the state is, not
+/// whole any more.
+///
+/// # Errors
+/// As [`write_image`], and [`Base::open`].
+pub fn put_on_image(dir: &Path, tree: &mut Tree, time_ms: i64) -> Result<ImageRef, snapshot::Error> {
+    let image = ImageRef::at(tree.last_zxid());
+    if snapshot::is_pointed_into(dir, image.zxid)?
+        && let Some(same) = same_on_image(dir, tree, &image)
+    {
+        *tree = same;
+        return Ok(image);
+    }
+    let published = write_image(dir, &tree.freeze(), time_ms, None)?;
+    drop(tree.rebase(Arc::new(Base::open(dir, &published.image)?)));
+    Ok(published.image)
+}
+
+/// The tree of this image, if it is whole and the same. Its own, since ACLs have other numbers in another image.
+fn same_on_image(dir: &Path, tree: &Tree, image: &ImageRef) -> Option<Tree> {
+    let other = Tree::of_image(AnyImage::open(dir, image).ok()?).ok()?;
+    let is_same = other.is_on_image() && other.digest() == tree.digest() && other.sessions().eq(tree.sessions());
+    is_same.then_some(other)
+}
 
 /// Merges what was frozen into its base and publishes that; the control file is the caller's. `time_ms`: when, since 1970.
 ///

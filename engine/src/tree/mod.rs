@@ -27,7 +27,7 @@ mod slab;
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
-pub use image::write_image;
+pub use image::{put_on_image, write_image};
 pub use listing::{LISTING_LONG, Listing};
 pub use load::{LoadError, TreeLoader};
 pub use node::{ChildName, Children, Node};

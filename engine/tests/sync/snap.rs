@@ -1,12 +1,14 @@
 //! An image becomes a stream, whose znodes come behind their parents, and that becomes the same tree.
 
 use crate::state::{Made, after_packet, everything, on_image, rich, streamed, taken};
-use engine::tree::Tree;
+use engine::tree::{Tree, put_on_image};
 use engine::turn::sync::{SnapSource, SourceState};
 use proto::quorum::snap::{SnapItem, SnapReader};
 use proto::quorum::{DATA_BYTES_MAX_DEFAULT, PacketType};
 use proto::{OpCode, Received, SessionId, Zxid};
 use ringkeeper_engine as engine;
+use snapshot::ImageRef;
+use snapshot::base::Base;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -114,6 +116,35 @@ fn a_new_server_has_a_state_too() {
     let (zxid, stream) = after_packet(&bytes);
     let taken = taken(zxid, stream, 10).finish().unwrap().exact().unwrap();
     assert_eq!(everything(&taken), everything(&Tree::new()));
+}
+
+#[test]
+fn a_state_that_was_taken_leaves_whole_what_a_newer_image_points_into() {
+    let (mut tree, dir) = (rich(), tempfile::tempdir().unwrap());
+    on_image(&mut tree, dir.path());
+    let (older, all) = (tree.last_zxid(), everything(&tree));
+    let bytes = streamed(&mut source(&tree), 1_000);
+    Made::at("/later").make(&mut tree);
+    on_image(&mut tree, dir.path());
+    let newer = ImageRef::at(tree.last_zxid());
+    assert!(
+        snapshot::is_pointed_into(dir.path(), older).unwrap()
+            && !snapshot::is_pointed_into(dir.path(), newer.zxid).unwrap()
+    );
+    // A leader's state at the older one's zxid; until it is in force the newer image is.
+    let (zxid, stream) = after_packet(&bytes);
+    assert_eq!(zxid, older);
+    let mut state = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    assert_eq!(put_on_image(dir.path(), &mut state, 7).unwrap(), ImageRef::at(older));
+    assert!(state.is_on_image() && everything(&state) == all);
+    assert_eq!(Base::open(dir.path(), &newer).unwrap().totals().zxid, newer.zxid);
+    // One that no other points into is written anew.
+    let at_ms = |image: &ImageRef| Base::open(dir.path(), image).unwrap().totals().time_ms;
+    std::fs::remove_file(dir.path().join(&newer.file_name)).unwrap();
+    let mut state = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    let image = put_on_image(dir.path(), &mut state, 7).unwrap();
+    assert_eq!((image.zxid, at_ms(&image)), (older, 7));
+    assert!(everything(&state) == all);
 }
 
 #[test]

@@ -5,12 +5,11 @@
 //! the server had is its own still.
 
 use crate::hub::Hub;
-use crate::image::write_image;
-use engine::tree::Tree;
+use crate::image::now_ms;
+use engine::tree::{Tree, put_on_image};
 use engine::turn::Taken;
 use engine::turn::sync::{StateTaker, TakeLimits, Taking};
 use proto::Zxid;
-use snapshot::base::Base;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,11 +100,9 @@ fn take(
     let state = taker.finish().map_err(|error| error.to_string())?;
     let nodes = state.nodes;
     let mut tree: Tree = state.exact().map_err(|error| error.to_string())?;
-    let published = write_image(dir, &tree.freeze(), None).map_err(|error| error.to_string())?;
-    let base = Base::open(dir, &published.image).map_err(|error| error.to_string())?;
-    drop(tree.rebase(Arc::new(base)));
-    tracing::info!(%zxid, nodes, bytes = published.file_bytes, "the leader's state is here, and durable");
-    Ok(Taken { tree: Box::new(tree), image: published.image, rest })
+    let image = put_on_image(dir, &mut tree, now_ms()).map_err(|error| error.to_string())?;
+    tracing::info!(%zxid, nodes, "the leader's state is here, and durable");
+    Ok(Taken { tree: Box::new(tree), image, rest })
 }
 
 /// Pieces of the link's bytes that wait for the thread.

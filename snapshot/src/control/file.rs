@@ -172,11 +172,12 @@ impl Held {
         self.era += 1;
     }
 
-    /// Removes an image that was never in force. If it stays, it is an older image one day, and goes as they do.
+    /// Removes an image that was never in force, unless another one points into its file. If it stays, it is an older image one day, and goes as they do.
     pub(crate) fn remove_image(&self, image: &ImageRef) {
         let others = [self.control.former.as_ref(), self.begun.as_ref()].into_iter().flatten();
         let mut named = self.control.image.iter().chain(others.filter_map(|other| other.image.as_ref()));
-        if !named.any(|named| named == image) {
+        let is_needed = || crate::is_pointed_into(&self.dir, image.zxid).unwrap_or(true);
+        if !named.any(|named| named == image) && !is_needed() {
             let _stays = self.disk.remove(&self.dir.join(&image.file_name));
         }
     }
