@@ -427,6 +427,9 @@ fn a_session_that_goes_on_after_its_end() {
 fn an_end_that_is_told_and_never_was() {
     let wrong = with_ephemeral().applied(1, 2, 10, 1, TxnKind::Change, 0).expired(1);
     wrong.is_refused("sessions::ends", "no txn ended it", &[6]);
+    // It has asked for the end itself: whoever ordered that may be gone with it.
+    let applied = with_ephemeral().applied(1, 2, 10, 1, TxnKind::Change, 0);
+    applied.ask(1, 2, Op::Close).lost(1).expired(1).is_right();
 }
 
 // ---- servers ----------------------------------------------------------------------------------------------------------

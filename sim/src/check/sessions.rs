@@ -113,7 +113,8 @@ fn deletes<'h>(op: &'h Op, paths: &mut BTreeSet<&'h str>) {
 }
 
 /// Nothing of a session is answered from a state after its end, and a client that is told of its session's end finds that end in the log, if the
-/// log is known. (Where it is not, [`super::search`] never lets a session end before its last reply.)
+/// log is known. One that has asked for the end itself may be told on another connection by a leader that has ordered it and is gone before a quorum has it,
+/// as in ZooKeeper (`setSessionClosing`): then the session's timeout ends it later. (Where it is not, [`super::search`] never lets a session end before its last reply.)
 ///
 /// # Errors
 /// The end and what comes after it; or the word of an end that never was.
@@ -121,13 +122,15 @@ pub fn ends(history: &History) -> Checked {
     let calls = Calls::of(history, ENDS)?;
     let has_log = history.events().any(|(_, event)| matches!(event, Event::Applied { .. }));
     let known = ends_of(history, &calls);
+    let closes = calls.all.iter().filter(|call| matches!(call.op, Op::Close));
+    let asked: BTreeSet<SessionId> = closes.map(|call| call.session).collect();
     let mut sessions: BTreeMap<ClientId, SessionId> = BTreeMap::new();
     for (at, event) in history.events() {
         match event {
             Event::Connected { client, session, .. } => drop(sessions.insert(*client, *session)),
             Event::Expired { client } => {
                 let Some(session) = sessions.remove(client) else { continue };
-                if has_log && !known.contains_key(&session) {
+                if has_log && !known.contains_key(&session) && !asked.contains(&session) {
                     let message =
                         format!("client {} is told that session {session} is over; no txn ended it", client.0);
                     return Err(Violation::new(ENDS, message, &[at]));
