@@ -51,6 +51,9 @@ pub struct Client {
     /// Replies so far.
     replies: u64,
     written: u64,
+    pause_max: Micros,
+    moves_percent: u64,
+    data_bytes_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +141,25 @@ impl Client {
             sent_at: Time(0),
             replies: 0,
             written: 0,
+            pause_max: Micros::ms(60),
+            moves_percent: 0,
+            data_bytes_max: 0,
         }
+    }
+
+    /// In so many of 100 looks it takes its session elsewhere, while it asks and is answered.
+    pub const fn set_moves_percent(&mut self, percent: u64) {
+        self.moves_percent = percent;
+    }
+
+    /// While it asks it looks again after so long at the latest.
+    pub const fn set_pause_max(&mut self, pause_max: Micros) {
+        self.pause_max = pause_max;
+    }
+
+    /// Much of what it writes is as long as this.
+    pub const fn set_data_bytes_max(&mut self, bytes: usize) {
+        self.data_bytes_max = bytes;
     }
 
     /// The machine it is on.
@@ -164,23 +185,38 @@ impl Client {
     /// Looks at what there is to do; `asks`: may it ask for more? Returns when it wants to look again.
     pub fn look(&mut self, ctx: &mut Ctx<'_>, asks: bool) -> Micros {
         match self.phase {
-            Phase::Apart => {
-                if let Some((server, host)) = ctx.chance.pick(&self.servers).copied() {
-                    self.server = server;
-                    self.conn = Some(ctx.lines.dial(ctx.now, self.host, host));
-                    self.phase = Phase::Dialling;
-                    self.heard_at = ctx.now;
-                }
-            }
+            Phase::Apart => self.dial(ctx),
             Phase::Dialling | Phase::Greeting => self.gives_up_if_silent(ctx),
             Phase::Ready => {
                 self.gives_up_if_silent(ctx);
                 if self.phase == Phase::Ready {
                     self.speak(ctx, asks);
+                    if asks && self.moves_percent > 0 && ctx.chance.percent(self.moves_percent) {
+                        self.moves(ctx);
+                    }
                 }
             }
         }
-        ctx.chance.micros(Micros::ms(1), Micros::ms(if asks { 60 } else { 200 }))
+        ctx.chance.micros(Micros::ms(1), if asks { self.pause_max } else { Micros::ms(200) })
+    }
+
+    fn dial(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some((server, host)) = ctx.chance.pick(&self.servers).copied() {
+            self.server = server;
+            self.conn = Some(ctx.lines.dial(ctx.now, self.host, host));
+            self.phase = Phase::Dialling;
+            self.heard_at = ctx.now;
+        }
+    }
+
+    /// Goes elsewhere, or to the same server, at once: what it has just asked may still be on its way there. One whose machine was given another
+    /// address does not even close.
+    fn moves(&mut self, ctx: &mut Ctx<'_>) {
+        if ctx.chance.percent(50) {
+            self.conn = None;
+        }
+        self.lose(ctx);
+        self.dial(ctx);
     }
 
     fn gives_up_if_silent(&mut self, ctx: &mut Ctx<'_>) {
@@ -207,8 +243,9 @@ impl Client {
 
     fn an_op(&mut self, ctx: &mut Ctx<'_>) -> Op {
         self.written += 1;
-        let data = format!("{}-{}", self.id.0, self.written);
         let chance = &mut *ctx.chance;
+        let len = if self.data_bytes_max > 0 && chance.percent(50) { chance.below(self.data_bytes_max) } else { 0 };
+        let data = format!("{}-{}{}", self.id.0, self.written, ".".repeat(len));
         let top = if chance.percent(50) { "/a" } else { "/b" };
         let child = format!("{top}/{}", if chance.percent(50) { "c" } else { "d" });
         let path = if chance.percent(35) { top.to_owned() } else { child.clone() };

@@ -30,6 +30,12 @@ pub(super) enum Effect {
     WakeAfter(Turn, u64),
     /// A group of the log was started: it comes to its end in the disk's time.
     WriteStarted,
+    /// An image is to be written: that takes its time.
+    ImageBegun,
+    /// Epochs are written.
+    EpochsWritten,
+    /// The log is cut, or a state's log is begun, or in force, or nobody's.
+    LogTurned,
     /// A txn was applied: for the history alone.
     Applied(Applied),
     /// The server leads this epoch: for the history alone.

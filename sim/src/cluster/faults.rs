@@ -1,9 +1,9 @@
 //! What goes wrong, when, and for how long.
 //!
-//! Owns the choice of faults alone, from a random stream of its own: the machinery is the world's and the driver's. Every fault ends by itself or
+//! Owns the choice of faults alone, from a random stream of its own and by the weights of the [`super::scenario`]: the machinery is the world's and the driver's. Faults come
+//! at any time, and where they do harm: in a write to the disk, after epochs were written, after a log was turned. Every fault ends by itself or
 //! with [`Cluster::heal_everything`].
 
-use super::place::Place;
 use super::process::{Process, Recovered};
 use super::{Cluster, Happens};
 use crate::history::Event;
@@ -39,6 +39,75 @@ impl MachineFaults {
     }
 }
 
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A process dies.
+    ProcessDies,
+    /// A machine loses its power.
+    PowerFails,
+    /// All of them do.
+    Blackout,
+    /// A machine loses it in the midst of what its disk does.
+    PowerFailsAtStep,
+    /// A call to a disk fails.
+    DiskCallFails,
+    /// A server is stopped, with everything written.
+    CleanStop,
+    /// All that a server has is lost.
+    Wipe,
+    /// A process stands still.
+    Pause,
+    /// Some servers hear nobody else.
+    CutOff,
+    /// Nothing comes through from one machine to another.
+    BlockedWay,
+    /// A machine's connections break.
+    LostConnections,
+    /// A link is slow and narrow.
+    SlowLink,
+    /// A disk is full.
+    FullDisk,
+    /// A disk is slow.
+    SlowDisk,
+    /// A wall clock jumps.
+    WallClock,
+}
+
+impl Fault {
+    /// All, and how often each comes by itself.
+    pub(super) const ALL: [(Fault, u64); 15] = [
+        (Fault::ProcessDies, 10),
+        (Fault::PowerFails, 8),
+        (Fault::Blackout, 2),
+        (Fault::PowerFailsAtStep, 8),
+        (Fault::DiskCallFails, 5),
+        (Fault::CleanStop, 5),
+        (Fault::Wipe, 3),
+        (Fault::Pause, 10),
+        (Fault::CutOff, 9),
+        (Fault::BlockedWay, 10),
+        (Fault::LostConnections, 8),
+        (Fault::SlowLink, 7),
+        (Fault::FullDisk, 5),
+        (Fault::SlowDisk, 5),
+        (Fault::WallClock, 5),
+    ];
+}
+
+/// How something crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// A process.
+    Process,
+    /// With its whole machine.
+    Power,
+    /// And all others.
+    Blackout,
+    /// All connections of a machine, and nothing else.
+    Connections,
+}
+
 /// A fault that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
@@ -68,59 +137,143 @@ impl Faults {
 impl Cluster {
     /// Something goes wrong, and when the next thing will.
     pub(super) fn next_fault(&mut self) {
-        let wait = self.faults.chance.latency(Micros::ms(20), Micros::s(4));
+        let wait = self.faults.chance.latency(Micros::ms(20), self.scenario.pause_max);
         self.schedule.put(self.now + wait, Happens::Fault);
         let lasts = self.faults.chance.latency(Micros::ms(5), Micros::s(9));
-        let number = self.faults.chance.below(self.machines.len());
-        let text = match self.faults.chance.between(0, 99) {
-            0..10 => self.crash(number, false),
-            10..18 => self.crash(number, true),
-            18..20 => self.blackout(),
-            20..28 => self.disk_fault(number, true),
-            28..33 => self.disk_fault(number, false),
-            33..38 => self.stop_cleanly(number),
-            38..41 => self.wipe(number),
-            41..51 => {
+        let number = self.a_victim();
+        let fault = self.a_fault();
+        let text = self.goes_wrong(fault, number, lasts);
+        self.note(&text);
+        self.tell(Event::Note { text });
+    }
+
+    /// Anybody, or whoever leads.
+    fn a_victim(&mut self) -> usize {
+        let anybody = self.faults.chance.below(self.machines.len());
+        let is_leader = self.faults.chance.percent(self.scenario.hits_leader_percent);
+        self.leader().filter(|_| is_leader).unwrap_or(anybody)
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.machines.iter().position(|machine| machine.process.as_ref().is_some_and(Process::leads))
+    }
+
+    /// One of those that the scenario has.
+    fn a_fault(&mut self) -> Fault {
+        let all: u64 = self.scenario.faults.iter().map(|(_, weight)| weight).sum();
+        let mut place = self.faults.chance.between(1, all.max(1));
+        for (fault, weight) in &self.scenario.faults {
+            if place <= *weight {
+                return *fault;
+            }
+            place -= weight;
+        }
+        Fault::WallClock
+    }
+
+    fn goes_wrong(&mut self, fault: Fault, number: usize, lasts: Micros) -> String {
+        match fault {
+            Fault::ProcessDies => self.crash(number, false),
+            Fault::PowerFails => self.crash(number, true),
+            Fault::Blackout => self.blackout(),
+            Fault::PowerFailsAtStep => self.disk_fault(number, true),
+            Fault::DiskCallFails => self.disk_fault(number, false),
+            Fault::CleanStop => self.stop_cleanly(number),
+            Fault::Wipe => self.wipe(number),
+            Fault::Pause => {
                 let host = self.at(number).host;
                 self.network.pause(host);
                 self.ends(Ends::Pause(number), lasts);
                 format!("{number} stands still")
             }
-            51..60 => self.cut_off(lasts),
-            60..70 => self.block_a_way(number, lasts),
-            70..78 => {
+            Fault::CutOff => self.cut_off(number, lasts),
+            Fault::BlockedWay => self.block_a_way(number, lasts),
+            Fault::LostConnections => {
                 let host = self.somebody(number);
-                let conns = self.network.conns_of(host);
-                conns.iter().for_each(|conn| self.network.cut(self.now, *conn));
-                format!("{host:?} loses its connections")
+                self.lose_connections_of(host)
             }
-            78..85 => {
-                let (here, there) = (self.at(number).host, self.somebody(number));
-                let pace = Pace { delay_min: Micros::ms(50), delay_max: Micros::s(2), bytes_per_s: 2_000 };
-                for (from, to) in [(here, there), (there, here)] {
-                    self.network.set_pace(from, to, Some(pace));
-                    self.ends(Ends::SlowWay(from, to), lasts);
-                }
-                format!("the link of {here:?} and {there:?} is slow")
-            }
-            85..90 => {
-                let room = self.faults.chance.between(0, 300_000);
-                let machine = self.at(number);
-                machine.disk.set_room(usize::try_from(room).ok());
-                machine.faults.is_disk_bad = true;
-                self.ends(Ends::FullDisk(number), lasts);
-                format!("the disk of {number} takes {room} bytes more")
-            }
-            90..95 => {
+            Fault::SlowLink => self.slow_link(number, lasts),
+            Fault::FullDisk => self.full_disk(number, lasts),
+            Fault::SlowDisk => {
                 self.at(number).disk.set_pace(DiskPace { write_min: Micros::ms(20), write_max: Micros::s(3) });
                 self.ends(Ends::SlowDisk(number), lasts);
                 format!("the disk of {number} is slow")
             }
-            _ => {
+            Fault::WallClock => {
                 let by_ms = self.faults.chance.between_signed(-86_400_000, 86_400_000);
                 self.at(number).clock.jump_wall_ms(by_ms);
                 format!("the wall clock of {number} jumps by {by_ms} ms")
             }
+        }
+    }
+
+    fn lose_connections(&mut self, number: usize) -> String {
+        let host = self.at(number).host;
+        self.lose_connections_of(host)
+    }
+
+    fn lose_connections_of(&mut self, host: Host) -> String {
+        let conns = self.network.conns_of(host);
+        conns.iter().for_each(|conn| self.network.cut(self.now, *conn));
+        format!("{host:?} loses its connections")
+    }
+
+    fn slow_link(&mut self, number: usize, lasts: Micros) -> String {
+        let (here, there) = (self.at(number).host, self.somebody(number));
+        let pace = Pace { delay_min: Micros::ms(50), delay_max: Micros::s(2), bytes_per_s: 2_000 };
+        for (from, to) in [(here, there), (there, here)] {
+            self.network.set_pace(from, to, Some(pace));
+            self.ends(Ends::SlowWay(from, to), lasts);
+        }
+        format!("the link of {here:?} and {there:?} is slow")
+    }
+
+    fn full_disk(&mut self, number: usize, lasts: Micros) -> String {
+        let room = self.faults.chance.between(0, 300_000);
+        let machine = self.at(number);
+        machine.disk.set_room(usize::try_from(room).ok());
+        machine.faults.is_disk_bad = true;
+        self.ends(Ends::FullDisk(number), lasts);
+        format!("the disk of {number} takes {room} bytes more")
+    }
+
+    // ---- what the scenario has besides ----------------------------------------------------------------------------------
+
+    /// A group was started: something may crash before it is durable.
+    pub(super) fn may_crash_within(&mut self, number: usize, takes: Micros) {
+        if !self.faults.is_over && self.faults.chance.one_in(self.scenario.crash_in_writes) {
+            let wait = self.faults.chance.micros(Micros(1), takes);
+            self.will_crash(number, wait, self.scenario.crash);
+        }
+    }
+
+    /// Epochs were written, or the log was turned: whatever was to follow on that, here or elsewhere, may not happen any more.
+    pub(super) fn may_go_wrong_after(&mut self, number: usize, percent: u64) {
+        if self.faults.is_over || !self.faults.chance.percent(percent) {
+            return;
+        }
+        let wait = self.faults.chance.latency(Micros(1), Micros::ms(200));
+        let other = self.leader().unwrap_or(number);
+        match self.faults.chance.between(0, 4) {
+            0 => self.will_crash(number, wait, Crash::Process),
+            1 => self.will_crash(number, wait, Crash::Power),
+            2 => self.will_crash(number, wait, Crash::Connections),
+            3 => self.will_crash(other, wait, Crash::Process),
+            _ => self.will_crash(other, wait, Crash::Connections),
+        }
+    }
+
+    fn will_crash(&mut self, number: usize, wait: Micros, how: Crash) {
+        let life = self.at(number).life;
+        self.schedule.put(self.now + wait, Happens::Crash { number, life, how });
+    }
+
+    pub(super) fn crash_as(&mut self, number: usize, how: Crash) {
+        let text = match how {
+            Crash::Process => self.crash(number, false),
+            Crash::Power => self.crash(number, true),
+            Crash::Blackout => self.blackout(),
+            Crash::Connections => self.lose_connections(number),
         };
         self.note(&text);
         self.tell(Event::Note { text });
@@ -192,16 +345,15 @@ impl Cluster {
         let chance = Chance::of_seed(self.faults.chance.bits());
         let machine = self.at(number);
         machine.place.wipe();
-        machine.disk = MachineDisk::new(DiskPace::default(), chance);
+        machine.disk = MachineDisk::new(machine.making.disk, chance);
         machine.is_wiped = true;
         format!("{number} is wiped")
     }
 
     /// Some servers are cut off from the others, and it may be from clients.
-    fn cut_off(&mut self, lasts: Micros) -> String {
+    fn cut_off(&mut self, first: usize, lasts: Micros) -> String {
         let count = self.machines.len();
         let many = 1 + self.faults.chance.below(count.div_ceil(2));
-        let first = self.faults.chance.below(count);
         let with_clients = self.faults.chance.percent(40) || count == 1;
         let inside: Vec<Host> = (0..many).map(|offset| self.at((first + offset) % count).host).collect();
         let mut outside: Vec<Host> = self.machines.iter().map(|machine| machine.host).collect();
@@ -245,7 +397,7 @@ impl Cluster {
             Ends::Block(from, to) => self.network.unblock(self.now, from, to),
             Ends::SlowWay(from, to) => self.network.set_pace(from, to, None),
             Ends::FullDisk(number) => self.at(number).disk.set_room(None),
-            Ends::SlowDisk(number) => self.at(number).disk.set_pace(DiskPace::default()),
+            Ends::SlowDisk(number) => self.at(number).disk.be_usual(),
         }
         self.trace.note(self.now, format_args!("{ends:?} is over"));
     }
@@ -253,7 +405,7 @@ impl Cluster {
     /// All faults end.
     pub(super) fn heal_everything(&mut self) {
         self.faults.is_over = true;
-        self.schedule.retain(|happens| !matches!(happens, Happens::Heal(_)));
+        self.schedule.retain(|happens| !matches!(happens, Happens::Heal(_) | Happens::Crash { .. }));
         for number in 0..self.machines.len() {
             for ends in [Ends::Pause(number), Ends::FullDisk(number), Ends::SlowDisk(number)] {
                 self.heal(ends);
@@ -263,7 +415,7 @@ impl Cluster {
             machine.faults.is_disk_bad = false;
         }
         self.network.unblock_all(self.now);
-        self.network.forget_paces();
+        self.network.be_good();
     }
 
     /// A bit of a copy of the disk goes bad, right after a start has sealed the log: recovery from the copy either names the damage or finds
@@ -276,8 +428,7 @@ impl Cluster {
         let machine = self.at(number);
         let mut copy = MachineDisk::copy_of(&machine.disk, Chance::of_seed(bits));
         let Some(rot) = copy.rot() else { return };
-        let place: &Place = &machine.place;
-        let recovered = Process::recover(place, copy.log(), 1, machine.now(time), machine.member.as_ref(), false, None);
+        let recovered = Process::recover(&machine.site(), copy.log(), 1, machine.now(time), false, None);
         match recovered {
             Err(_) => self.trace.note(time, format_args!("{rot:?} is found")),
             Ok(Recovered { last: found, .. }) => {

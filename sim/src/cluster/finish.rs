@@ -47,6 +47,7 @@ impl Cluster {
     }
 
     pub(super) fn report(self) -> Report {
+        let replies = self.replies();
         let mut violations: Vec<Violation> =
             self.wrong.into_iter().map(|wrong| Violation::new("cluster", wrong, &[])).collect();
         violations.extend(check::check(&self.history));
@@ -56,7 +57,7 @@ impl Cluster {
             steps: self.trace.count(),
             trace: self.trace.lines().to_vec(),
             time: self.now,
-            replies: self.clients.iter().map(Client::replies).sum(),
+            replies,
             starts: self.machines.iter().map(|machine| machine.life).sum(),
             leaders: u64::try_from(self.leaders.len()).unwrap_or(0),
             history: self.history,

@@ -7,12 +7,13 @@ use super::bugs::Bug;
 use super::effects::{Applied, Effect, TxnNote};
 use super::log::LogSide;
 use super::process::{Membership, SHARDS, Turn};
+use super::scenario::Making;
 use super::shard::Lane;
 use crate::world::network::{ConnId as NetConn, Side};
 use engine::log_room::{LogRoom, RESERVE_BYTES};
 use engine::replica::{Forward, ForwardBatch, Now, Replica};
 use engine::stream::{Attachment, StreamBatch};
-use engine::tree::{FrozenTree, Tree, write_image};
+use engine::tree::{FrozenTree, Tree, put_on_image, write_image};
 use engine::turn::sync::{LogSource, Records, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
 use engine::turn::{
     ElectionEvent, Host, LinkLoss, LinkTable, LogDone, LogItem, Note, Planted, Shown, SyncProgress, Taken, TreeLock,
@@ -77,6 +78,7 @@ pub(super) struct Io {
     taking: Option<StateTaker>,
     taken: Option<Result<Taken, ()>>,
     images: Images,
+    images_kept: usize,
     /// An image is begun at the next chance.
     pub(super) wants_image: bool,
     /// Another tree is about to be shown.
@@ -122,7 +124,13 @@ impl Records for SimRecords {
 }
 
 impl Io {
-    pub(super) fn new(log: LogSide, now: Now, member: Option<&Membership>, replayed: VecDeque<Applied>) -> Io {
+    pub(super) fn new(
+        log: LogSide,
+        now: Now,
+        member: Option<&Membership>,
+        making: Making,
+        replayed: VecDeque<Applied>,
+    ) -> Io {
         Io {
             now,
             effects: Vec::new(),
@@ -137,6 +145,7 @@ impl Io {
             taking: None,
             taken: None,
             images: Images::default(),
+            images_kept: making.images_kept,
             wants_image: false,
             swaps: false,
             replayed,
@@ -232,7 +241,7 @@ impl Io {
             Spans::new(history.floor(), history.spans())
         });
         self.images.frozen = Some((tree.freeze(), self.images.era, spans.flatten().filter(|_| !self.is_alone)));
-        self.effects.push(Effect::WakeLater(Turn::Image));
+        self.effects.push(Effect::ImageBegun);
     }
 
     /// The image thread's turn: writes what is frozen and has it come into force.
@@ -249,7 +258,7 @@ impl Io {
                 Some(former) => Base::open_after(dir, &published.image, former),
                 None => Base::open(dir, &published.image),
             };
-            let oldest = snapshot::purge(dir, 2, &published.image)?;
+            let oldest = snapshot::purge(dir, self.images_kept, &published.image)?;
             self.log.purge_below = oldest;
             Some(Arc::new(base?))
         } else {
@@ -270,16 +279,9 @@ impl Io {
         }
         for job in self.syncs.values_mut() {
             let Job::Waits(zxid) = *job else { continue };
-            match tree.base() {
-                Some(base) if base.totals().zxid >= zxid => {
-                    *job = Job::Snap(Box::new(SnapSource::of_image(Arc::clone(base))));
-                    self.effects.push(Effect::Wake(Turn::Core));
-                }
-                None if tree.last_zxid() == Zxid::ZERO && zxid == Zxid::ZERO => {
-                    *job = Job::Snap(Box::new(SnapSource::of_nothing()));
-                    self.effects.push(Effect::Wake(Turn::Core));
-                }
-                _ => {}
+            if let Some(source) = SnapSource::at_least(zxid, tree.base()) {
+                *job = Job::Snap(Box::new(source));
+                self.effects.push(Effect::Wake(Turn::Core));
             }
         }
     }
@@ -288,10 +290,8 @@ impl Io {
         let Some(taker) = self.taking.take() else { return Ok(None) };
         let mut tree = taker.finish().and_then(engine::turn::sync::Taken::exact).map_err(|error| error.to_string())?;
         let dir = self.log.control.dir();
-        let published = write_image(dir, &tree.freeze(), self.now.wall_ms, None).map_err(|error| error.to_string())?;
-        let base = Base::open(dir, &published.image).map_err(|error| error.to_string())?;
-        drop(tree.rebase(Arc::new(base)));
-        Ok(Some(Taken { tree: Box::new(tree), image: published.image, rest: Vec::new() }))
+        let image = put_on_image(dir, &mut tree, self.now.wall_ms).map_err(|error| error.to_string())?;
+        Ok(Some(Taken { tree: Box::new(tree), image, rest: Vec::new() }))
     }
 
     fn accept_old_writes(&mut self, batch: &mut ForwardBatch) {

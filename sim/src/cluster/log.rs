@@ -100,7 +100,9 @@ impl LogSide {
         }
         if self.log.gathered_bytes() == 0 && self.queue.front().is_some_and(|item| !matches!(item, LogItem::Txns(_))) {
             if let Some(item) = self.queue.pop_front() {
+                let are_epochs = matches!(item, LogItem::Epochs(_));
                 self.work_off(item)?;
+                effects.push(if are_epochs { Effect::EpochsWritten } else { Effect::LogTurned });
             }
             effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
             return Ok(());
@@ -248,7 +250,7 @@ impl LogSide {
     /// What the log's thread does when it has nothing else to do.
     fn tidy(&mut self, chance: &mut Chance) -> Result<(), StoreError> {
         if self.purge_below > Zxid::ZERO {
-            self.log.purge_below(self.purge_below.0)?;
+            store::purge(&mut self.log, &self.control, self.purge_below, usize::MAX)?;
             self.purge_below = Zxid::ZERO;
             store::tidy(&mut self.log, &self.control)?;
         }

@@ -6,12 +6,13 @@
 use super::effects::{Applied, Effect};
 use super::faults::MachineFaults;
 use super::place::Place;
-use super::process::{Membership, Process, Recovered, SHARDS, Turn};
+use super::process::{Membership, Process, Recovered, SHARDS, Site, Turn};
+use super::scenario::Making;
 use super::{Bug, Cluster, Happens, QUORUM_PORT};
 use crate::clients::{self, CLIENT_PORT};
 use crate::history::{Event, ServerId, Zxid};
 use crate::world::chance::Chance;
-use crate::world::disk::{DiskPace, MachineDisk};
+use crate::world::disk::MachineDisk;
 use crate::world::network::{Host, Side};
 use crate::world::schedule::Ticket;
 use crate::world::time::{Clock, Micros, Time};
@@ -25,6 +26,7 @@ pub(super) struct Machine {
     pub(super) host: Host,
     pub(super) id: ServerId,
     pub(super) member: Option<Membership>,
+    pub(super) making: Making,
     pub(super) place: Place,
     pub(super) disk: MachineDisk,
     pub(super) clock: Clock,
@@ -47,7 +49,13 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(number: u32, member: Option<Membership>, seed: u64, chance: &mut Chance) -> Machine {
+    pub(super) fn new(
+        number: u32,
+        member: Option<Membership>,
+        making: Making,
+        seed: u64,
+        chance: &mut Chance,
+    ) -> Machine {
         let begin_us = chance.between(1_000_000, 1_000_000_000_000);
         let skew_ppm = chance.between_signed(-500, 500);
         let id = member.as_ref().map_or(0, |member| member.me.0.cast_unsigned());
@@ -55,8 +63,9 @@ impl Machine {
             host: Host(number),
             id: ServerId(id),
             member,
+            making,
             place: Place::new(),
-            disk: MachineDisk::new(DiskPace::default(), Chance::stream(seed, &format!("disk {number}"))),
+            disk: MachineDisk::new(making.disk, Chance::stream(seed, &format!("disk {number}"))),
             clock: Clock::new(begin_us, skew_ppm),
             process: None,
             life: 0,
@@ -73,6 +82,11 @@ impl Machine {
     pub(super) fn now(&self, now: Time) -> Now {
         let mono_ms = i64::try_from(self.clock.mono_us(now) / 1_000).unwrap_or(i64::MAX);
         Now { mono_ms, wall_ms: self.clock.wall_ms(now) }
+    }
+
+    /// Where its process is started.
+    pub(super) const fn site(&self) -> Site<'_> {
+        Site { place: &self.place, member: self.member.as_ref(), making: self.making }
     }
 
     /// Has it a vote?
@@ -109,8 +123,7 @@ impl Cluster {
         let woken = std::mem::take(&mut machine.woken);
         let now = machine.now(time);
         let is_first = machine.is_new && !machine.is_wiped;
-        let member = machine.member.as_ref();
-        let recovered = Process::recover(&machine.place, machine.disk.log(), salt, now, member, is_first, bug);
+        let recovered = Process::recover(&machine.site(), machine.disk.log(), salt, now, is_first, bug);
         for (_, ticket) in woken.into_values() {
             self.schedule.take_back(ticket);
         }
@@ -259,7 +272,15 @@ impl Cluster {
             Effect::WriteStarted => {
                 let takes = self.at(number).disk.write_takes();
                 self.wake_in(number, Turn::LogDone, takes);
+                self.may_crash_within(number, takes);
             }
+            Effect::ImageBegun => {
+                let longest = self.at(number).making.image_takes_max;
+                let takes = self.chance.micros(Micros::ms(5), longest);
+                self.wake_in(number, Turn::Image, takes);
+            }
+            Effect::EpochsWritten => self.may_go_wrong_after(number, self.scenario.epochs_go_wrong_percent),
+            Effect::LogTurned => self.may_go_wrong_after(number, self.scenario.turns_go_wrong_percent),
             Effect::Applied(applied) => self.applied(number, &applied),
             Effect::Leads(epoch) => {
                 self.trace.note(now, format_args!("{number}: leads epoch {epoch}"));
@@ -341,7 +362,8 @@ impl Cluster {
         if !is_power {
             self.is_out_of_reach(number);
         }
-        let wait = self.chance.latency(Micros::ms(1), Micros::s(8));
+        let (shortest, longest) = self.at(number).making.away;
+        let wait = self.chance.latency(shortest, longest);
         self.schedule.put(self.now + wait, Happens::Start(number));
     }
 }

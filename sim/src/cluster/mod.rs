@@ -5,6 +5,8 @@
 //! at the end; leaders and digests are looked at as they come. Then nothing may be wrong, and once faults stop the cluster must converge: every server up and
 //! serving the same state, every client with its answers.
 //!
+//! What the world is like, and which hazards it has, is each seed's own: [`scenario`].
+//!
 //! What it lacks: images and the control file lie on a real file system, of which a power failure takes nothing ([`place`]); TLS, DNS, the
 //! sockets and threads of `server`.
 
@@ -18,6 +20,7 @@ mod machine;
 mod panics;
 mod place;
 mod process;
+mod scenario;
 mod shard;
 mod votes;
 
@@ -34,6 +37,7 @@ use crate::world::trace::Trace;
 use faults::Faults;
 use machine::Machine;
 use process::{Membership, Turn};
+use scenario::{Making, Scenario};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use zab::election::Vote;
@@ -109,6 +113,8 @@ enum Happens {
     Client(usize),
     /// The next fault.
     Fault,
+    /// A server crashes, if it is in this life still.
+    Crash { number: usize, life: u64, how: faults::Crash },
     /// A fault ends.
     Heal(faults::Ends),
     /// A server is started.
@@ -126,6 +132,7 @@ struct Cluster {
     network: Network,
     machines: Vec<Machine>,
     clients: Vec<Client>,
+    scenario: Scenario,
     faults: Faults,
     /// All that were ever sent.
     votes: Vec<Vote>,
@@ -148,11 +155,13 @@ impl Cluster {
         let stream = |name: &str| Chance::stream(seed, name);
         let mut chance = stream("cluster");
         let ensemble = (options.servers > 1).then(|| ensemble_of(options));
+        let mut draws = stream("scenario");
+        let scenario = Scenario::of(&mut draws);
         let machines: Vec<Machine> = (1..=options.servers.max(1))
             .map(|number| {
                 let member =
                     ensemble.clone().map(|ensemble| Membership { me: proto::ServerId(number.into()), ensemble });
-                Machine::new(number, member, seed, &mut chance)
+                Machine::new(number, member, Making::of(&mut draws), seed, &mut chance)
             })
             .collect();
         let servers: Vec<(ServerId, Host)> = machines.iter().map(|machine| (machine.id, machine.host)).collect();
@@ -165,6 +174,7 @@ impl Cluster {
             clients: (1..=options.clients)
                 .map(|number| Client::new(ClientId(number), Host(100 + number), &servers))
                 .collect(),
+            scenario,
             faults: Faults::new(stream("faults")),
             votes: Vec::new(),
             asks: true,
@@ -176,6 +186,16 @@ impl Cluster {
             digests: BTreeMap::new(),
             chance,
         };
+        world.network.set_pace_of_all(world.scenario.network);
+        world.network.set_piece_bytes_max(world.scenario.piece_bytes_max);
+        if let Some(fuses) = world.scenario.fuses {
+            world.network.set_fuses(QUORUM_PORT, fuses);
+        }
+        for client in &mut world.clients {
+            client.set_moves_percent(world.scenario.clients_move_percent);
+            client.set_pause_max(world.scenario.clients_pause_max);
+            client.set_data_bytes_max(world.scenario.data_bytes_max);
+        }
         for number in 0..world.machines.len() {
             let at = Time(0) + world.chance.latency(Micros(1), Micros::s(2));
             world.schedule.put(at, Happens::Start(number));
@@ -196,13 +216,13 @@ impl Cluster {
         self.note("faults end");
         self.schedule.retain(|happens| !matches!(happens, Happens::Fault));
         self.heal_everything();
-        // A while with all well, then no more questions.
+        // A while with all well, and at least until somebody has had an answer; then no more questions.
         self.run_until(faults_end + Micros::s(3), |_| false);
+        self.run_until(self.now + CONVERGE_MAX, |world| world.replies() > 0);
         self.asks = false;
         self.run_until(self.now + CONVERGE_MAX, Cluster::is_settled);
         if self.wrong.is_empty() {
-            let replies: u64 = self.clients.iter().map(Client::replies).sum();
-            let content = self.clients.iter().all(Client::is_content) && replies > 0;
+            let content = self.clients.iter().all(Client::is_content) && self.replies() > 0;
             let unsettled = self.unsettled().or_else(|| (!content).then(|| "a client has no answer".to_owned()));
             if let Some(unsettled) = unsettled {
                 self.wrong(format!("{} s after the last fault {unsettled}", CONVERGE_MAX.0 / 1_000_000));
@@ -236,6 +256,10 @@ impl Cluster {
         }
     }
 
+    fn replies(&self) -> u64 {
+        self.clients.iter().map(Client::replies).sum()
+    }
+
     fn note(&mut self, what: &str) {
         self.trace.note(self.now, format_args!("{what}"));
     }
@@ -258,6 +282,11 @@ impl Cluster {
                 self.schedule.put(self.now + wait.unwrap_or(Micros::s(1)), happens);
             }
             Happens::Fault => self.next_fault(),
+            Happens::Crash { number, life, how } => {
+                if self.at(number).life == life {
+                    self.crash_as(number, how);
+                }
+            }
             Happens::Heal(ends) => self.heal(ends),
             Happens::Start(number) => self.start(number),
             Happens::Reach { at, of, is_up, life } => {

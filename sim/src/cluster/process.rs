@@ -8,6 +8,7 @@ use super::effects::{Applied, Effect, TxnNote};
 use super::io::{Io, TreeCell};
 use super::log::LogSide;
 use super::place::{Place, PoweredDisk};
+use super::scenario::Making;
 use super::shard::Shard;
 use crate::world::chance::Chance;
 use crate::world::network::ConnId as NetConn;
@@ -47,8 +48,7 @@ pub(super) enum Turn {
 pub(super) const SHARDS: usize = 2;
 /// ZooKeeper's tick, ms.
 pub(super) const TICK_MS: i64 = 500;
-/// Small, so that a run fills several: a group and a record must fit.
-const SEGMENT_BYTES: u64 = 192 << 10;
+/// With a segment's bytes in [`Making`]: a group and a record must fit.
 const GROUP_BYTES: usize = 16 << 10;
 const RECORD_BYTES_MAX: usize = 32 << 10;
 
@@ -59,6 +59,8 @@ pub(super) struct Process {
     tree: TreeCell,
     shards: Vec<Shard>,
     io: Io,
+    /// One of so many turns of the core begins an image.
+    image_one_in: u64,
     /// The office that was told of.
     led: Option<u64>,
 }
@@ -68,6 +70,14 @@ pub(super) struct Process {
 pub(super) struct Membership {
     pub(super) me: ServerId,
     pub(super) ensemble: Ensemble,
+}
+
+/// Where a process is started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site<'m> {
+    pub(super) place: &'m Place,
+    pub(super) member: Option<&'m Membership>,
+    pub(super) making: Making,
 }
 
 /// A recovered process, and the state that it has started from.
@@ -103,14 +113,14 @@ pub(super) enum RecoveryError {
 impl Process {
     /// Recovers from the disk, as `server/src/recovery` does.
     pub(super) fn recover(
-        place: &Place,
+        site: &Site<'_>,
         disk: SimDisk,
         salt: u64,
         now: Now,
-        member: Option<&Membership>,
         is_first: bool,
         bug: Option<Bug>,
     ) -> Result<Recovered, RecoveryError> {
+        let Site { place, member, making } = *site;
         let mut control = match Control::load(place.dir())? {
             Some(control) => control,
             None => {
@@ -130,7 +140,7 @@ impl Process {
         };
         let base = (tree.last_zxid(), control.image.is_some().then(|| tree.digest()));
         let options = Options {
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: making.segment_bytes,
             group_bytes: GROUP_BYTES,
             max_record_bytes: RECORD_BYTES_MAX,
             generation: Generation(control.log_generation),
@@ -166,8 +176,9 @@ impl Process {
         let is_serving = member.is_none();
         let shards = (0..SHARDS).map(|number| Shard::new(number, &tree, is_serving)).collect();
         let core = core_of(&control, &tree, history, log.history_begins_after(), now, member, bug);
-        let io = Io::new(LogSide::new(log, control_file, bug), now, member, replayed);
-        let process = Process { core, tree: TreeCell::new(tree), shards, io, led: None };
+        let io = Io::new(LogSide::new(log, control_file, bug), now, member, making, replayed);
+        let image_one_in = making.image_one_in;
+        let process = Process { core, tree: TreeCell::new(tree), shards, io, image_one_in, led: None };
         Ok(Recovered { process, base, last })
     }
 
@@ -284,7 +295,7 @@ impl Process {
     }
 
     fn core_turn(&mut self, chance: &mut Chance) {
-        self.io.wants_image = chance.one_in(40);
+        self.io.wants_image = chance.one_in(self.image_one_in);
         if self.core.turn(&mut self.io, &self.tree) {
             self.io.effects.push(Effect::Wake(Turn::Core));
         }
@@ -338,8 +349,8 @@ fn core_of(
     };
     let peer = PeerOptions { tick_ms: TICK_MS, ..PeerOptions::new(*me) };
     let wire = Wire::new(*me, ensemble.version(), Arc::from(ensemble.to_text()));
-    // Small, so that links fill up.
-    let limits = LinkLimits { output_bytes_max: 256 << 10, ..LinkLimits::default() };
+    // Small, so that links fill up; but more than a whole run writes may wait, as in production more than a leader keeps: it is sent at once.
+    let limits = LinkLimits { output_bytes_full: 16 << 10, output_bytes_max: 64 << 20, ..LinkLimits::default() };
     let is_planted = bug == Some(Bug::CommitWithoutQuorum);
     let quorums = if is_planted { alone_a_quorum(*me, ensemble) } else { ensemble.clone() };
     let replica = Replica::in_ensemble(options, Peer::new(peer, quorums, start), tree, now);

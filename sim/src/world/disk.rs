@@ -17,6 +17,8 @@ use wal::sim_disk::SimDisk;
 pub struct MachineDisk {
     log: SimDisk,
     chance: Chance,
+    /// When nothing is wrong with it.
+    usual: DiskPace,
     pace: DiskPace,
 }
 
@@ -53,13 +55,13 @@ impl MachineDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(pace: DiskPace, chance: Chance) -> MachineDisk {
-        MachineDisk { log: SimDisk::new(), chance, pace }
+        MachineDisk { log: SimDisk::new(), chance, usual: pace, pace }
     }
 
     /// Another disk with the same files, all of them durable.
     #[must_use]
     pub fn copy_of(other: &MachineDisk, chance: Chance) -> MachineDisk {
-        MachineDisk { log: other.log.deep_clone(), chance, pace: other.pace }
+        MachineDisk { log: other.log.deep_clone(), chance, usual: other.usual, pace: other.pace }
     }
 
     /// The disk as the log sees it.
@@ -71,6 +73,11 @@ impl MachineDisk {
     /// How fast it is from now on.
     pub const fn set_pace(&mut self, pace: DiskPace) {
         self.pace = pace;
+    }
+
+    /// It is as fast as usual.
+    pub const fn be_usual(&mut self) {
+        self.pace = self.usual;
     }
 
     /// How long the group that was just started takes.

@@ -10,7 +10,7 @@
 
 mod words;
 
-pub use words::{ConnId, Host, NetEvent, NetworkOptions, Pace, Port, Side};
+pub use words::{ConnId, Fuses, Host, NetEvent, NetworkOptions, Pace, Port, Side};
 
 use super::chance::Chance;
 use super::schedule::Schedule;
@@ -27,6 +27,8 @@ pub struct Network {
     next_conn: u64,
     listening: BTreeSet<(Host, Port)>,
     paces: BTreeMap<(Host, Host), Pace>,
+    /// Of ports, the connections to which may break by themselves.
+    fuses: BTreeMap<Port, Fuses>,
     /// Ways that nothing passes.
     blocked: BTreeSet<(Host, Host)>,
     /// What met a blocked way, in order.
@@ -42,6 +44,8 @@ struct Conn {
     dialler: End,
     acceptor: End,
     port: Port,
+    /// It breaks when so many more bytes were sent.
+    fuse: Option<u64>,
 }
 
 /// One end, and the bytes on their way to it.
@@ -102,6 +106,7 @@ impl Network {
             next_conn: 0,
             listening: BTreeSet::new(),
             paces: BTreeMap::new(),
+            fuses: BTreeMap::new(),
             blocked: BTreeSet::new(),
             stuck: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -120,7 +125,9 @@ impl Network {
     pub fn dial(&mut self, now: Time, from: Host, to: Host, port: Port) -> ConnId {
         let id = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.conns.insert(id, Conn { dialler: End::new(from), acceptor: End::new(to), port });
+        let fuses = self.fuses.get(&port).copied().filter(|fuses| self.chance.percent(fuses.percent));
+        let fuse = fuses.map(|fuses| self.chance.latency(Micros(fuses.bytes_min), Micros(fuses.bytes_max)).0);
+        self.conns.insert(id, Conn { dialler: End::new(from), acceptor: End::new(to), port, fuse });
         let arrives = now + self.delay(from, to, 0);
         self.queue.put(arrives, Flight::Dial(id));
         self.queue.put(now + self.options.dial_timeout, Flight::DialTimeout(id));
@@ -129,13 +136,26 @@ impl Network {
 
     /// Sends bytes from this end. On one that is over they are dropped, as the sender will hear.
     pub fn send(&mut self, now: Time, conn: ConnId, from: Side, bytes: &[u8]) {
+        let bytes = self.burn(now, conn, bytes);
         let is_split = bytes.len() > 1 && self.chance.percent(self.options.split_percent);
         let cut = if is_split { 1 + self.chance.below(bytes.len() - 1) } else { bytes.len() };
         let (first, rest) = bytes.split_at(cut);
-        self.send_piece(now, conn, from, Piece::Bytes(first.to_vec()));
-        if !rest.is_empty() {
-            self.send_piece(now, conn, from, Piece::Bytes(rest.to_vec()));
+        let len = self.options.piece_bytes_max;
+        for piece in first.chunks(len).chain(rest.chunks(len)) {
+            self.send_piece(now, conn, from, Piece::Bytes(piece.to_vec()));
         }
+    }
+
+    /// What of these bytes leaves before the connection breaks.
+    fn burn<'b>(&mut self, now: Time, conn: ConnId, bytes: &'b [u8]) -> &'b [u8] {
+        let Some(left) = self.conns.get_mut(&conn).and_then(|conn| conn.fuse.as_mut()) else { return bytes };
+        let len = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= len as u64;
+        let breaks = len < bytes.len();
+        if breaks {
+            self.cut(now, conn);
+        }
+        bytes.get(..len).unwrap_or_default()
     }
 
     /// Closes this end; the other hears of it after all that was sent before.
@@ -205,9 +225,27 @@ impl Network {
         self.dark.contains(&host)
     }
 
-    /// Every way has the pace of all.
-    pub fn forget_paces(&mut self) {
+    /// Every way has this pace, those apart that have another.
+    pub const fn set_pace_of_all(&mut self, pace: Pace) {
+        self.options.pace = pace;
+    }
+
+    /// What is sent from now on arrives in pieces of so many bytes at the most.
+    pub fn set_piece_bytes_max(&mut self, bytes: usize) {
+        self.options.piece_bytes_max = bytes.max(1);
+    }
+
+    /// Connections to this port break from now on by themselves.
+    pub fn set_fuses(&mut self, port: Port, fuses: Fuses) {
+        self.fuses.insert(port, fuses);
+    }
+
+    /// Every way has its usual pace, and no connection breaks by itself.
+    pub fn be_good(&mut self) {
+        self.options.pace = Pace::default();
         self.paces.clear();
+        self.fuses.clear();
+        self.conns.values_mut().for_each(|conn| conn.fuse = conn.fuse.filter(|left| *left == 0));
     }
 
     /// Both ends of a connection are reset, each when it hears of it.

@@ -119,6 +119,23 @@ pub struct Pace {
     pub bytes_per_s: u64,
 }
 
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { delay_min: Micros(80), delay_max: Micros::ms(20), bytes_per_s: 0 }
+    }
+}
+
+/// Connections that break once some bytes were sent on them, however healthy both machines are: in the midst of whatever was being said.
+#[derive(Clone, Copy, Debug)]
+pub struct Fuses {
+    /// So many of 100 that are dialled.
+    pub percent: u64,
+    /// After so many bytes, both ways together, at the earliest.
+    pub bytes_min: u64,
+    /// At the latest; most are near the earliest.
+    pub bytes_max: u64,
+}
+
 /// Settings of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkOptions {
@@ -130,6 +147,8 @@ pub struct NetworkOptions {
     pub dial_timeout: Micros,
     /// So many of 100 sends arrive in two pieces.
     pub split_percent: u64,
+    /// Bytes of a piece, at the most: what is longer arrives in several, each in its own time.
+    pub piece_bytes_max: usize,
     /// So many of 100 posted messages are lost.
     pub post_loss_percent: u64,
     /// So many of 100 come twice.
@@ -139,10 +158,11 @@ pub struct NetworkOptions {
 impl Default for NetworkOptions {
     fn default() -> NetworkOptions {
         NetworkOptions {
-            pace: Pace { delay_min: Micros(80), delay_max: Micros::ms(20), bytes_per_s: 0 },
+            pace: Pace::default(),
             give_up: Micros::s(12),
             dial_timeout: Micros::s(3),
             split_percent: 5,
+            piece_bytes_max: usize::MAX,
             post_loss_percent: 2,
             post_double_percent: 2,
         }
