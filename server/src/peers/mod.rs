@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use sync::{Sources, SyncJob};
 use taker::TakeJob;
@@ -38,6 +39,8 @@ pub struct Peers {
     /// By the link of the learner that lacks something.
     syncs: BTreeMap<LinkId, SyncJob>,
     taking: Option<TakeJob>,
+    /// The thread of the last one that was given up.
+    former_taking: Option<JoinHandle<()>>,
     data_dir: PathBuf,
 }
 
@@ -66,7 +69,8 @@ impl Peers {
     pub fn new(hub: Arc<Hub>, parts: PeersParts) -> Peers {
         let PeersParts { reactor, election, ensemble, log_dir, data_dir, images, control } = parts;
         let sources = Sources { hub: Arc::clone(&hub), log_dir, images, control };
-        Peers { hub, reactor, election, ensemble, sources, syncs: BTreeMap::new(), taking: None, data_dir }
+        let (syncs, taking, former_taking) = (BTreeMap::new(), None, None);
+        Peers { hub, reactor, election, ensemble, sources, syncs, taking, former_taking, data_dir }
     }
 
     /// What becomes readable when there is something to read on the quorum port.
@@ -136,7 +140,8 @@ impl Peers {
     /// A state comes, of this zxid.
     pub fn start_taking(&mut self, zxid: Zxid) {
         tracing::info!(%zxid, "taking a whole state from the leader");
-        self.taking = Some(TakeJob::start(&self.hub, self.data_dir.clone(), zxid));
+        self.stop_taking();
+        self.taking = Some(TakeJob::start(&self.hub, self.data_dir.clone(), zxid, self.former_taking.take()));
     }
 
     /// Takes from the front of what has come as much as there is room for.
@@ -161,7 +166,9 @@ impl Peers {
 
     /// Nobody wants the state any more.
     pub fn stop_taking(&mut self) {
-        self.taking = None;
+        if let Some(job) = self.taking.take() {
+            self.former_taking = job.give_up();
+        }
     }
 
     /// Drops a tree where that holds up nobody. Without a thread for it, it is dropped here.

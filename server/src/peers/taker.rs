@@ -1,7 +1,7 @@
 //! Takes a whole state from a leader, on a thread of its own, and makes a tree on a durable image of it.
 //!
-//! Owns the thread's work and the way of the link's bytes to it: a bounded queue, behind which the link waits. It ends when the core drops the [`TakeJob`]. It must
-//! never touch the control file: the image counts only from the log's [`engine::turn::LogItem::Adopt`] on. It fails by a word in the log; the link is closed then, and what
+//! Owns the thread's work and the way of the link's bytes to it: a bounded queue, behind which the link waits. It ends when the core gives the [`TakeJob`] up, at the latest
+//! when it has written what it had; the next one waits for that, since both may write the image of one zxid. It must never touch the control file: the image counts only from the log's [`engine::turn::LogItem::Adopt`] on. It fails by a word in the log; the link is closed then, and what
 //! the server had is its own still.
 
 use crate::hub::Hub;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 /// What became of a state, and the pieces that the thread has not taken.
 type Outcome = (Result<Taken, ()>, Receiver<Vec<u8>>);
@@ -24,17 +25,21 @@ pub(super) struct TakeJob {
     pieces: SyncSender<Vec<u8>>,
     outcome: Receiver<Outcome>,
     is_over: Arc<AtomicBool>,
+    /// `None`: it could not be started.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl TakeJob {
-    /// Starts the thread. Without one the job fails at its first look.
-    pub(super) fn start(hub: &Arc<Hub>, data_dir: PathBuf, zxid: Zxid) -> TakeJob {
+    /// Starts the thread. Without one the job fails at its first look. `former`: that of a job that was given up.
+    pub(super) fn start(hub: &Arc<Hub>, data_dir: PathBuf, zxid: Zxid, former: Option<JoinHandle<()>>) -> TakeJob {
         let (pieces, coming) = sync_channel(PIECES_AHEAD);
         let (give, outcome) = sync_channel(1);
         let hub = Arc::clone(hub);
         let is_over = Arc::<AtomicBool>::default();
         let tell_over = Arc::clone(&is_over);
         let thread = std::thread::Builder::new().name("rk-take".into()).spawn(move || {
+            // It ends as soon as it has written what it had: a panic ends the process.
+            former.map(JoinHandle::join);
             let taken = take(&coming, &data_dir, zxid, || hub.ring_core(), &tell_over).map_err(|why| {
                 tracing::error!(%zxid, why, "the leader's state cannot be taken: its link is closed, and this server tries again");
             });
@@ -42,10 +47,15 @@ impl TakeJob {
             drop(give.try_send((taken, coming)));
             hub.ring_core();
         });
-        if let Err(error) = thread {
+        if let Err(error) = &thread {
             tracing::error!(%error, "there is no thread to take the leader's state");
         }
-        TakeJob { pieces, outcome, is_over }
+        TakeJob { pieces, outcome, is_over, thread: thread.ok() }
+    }
+
+    /// Nobody wants the state any more. The thread ends by itself; the next job is to wait for it.
+    pub(super) fn give_up(self) -> Option<JoinHandle<()>> {
+        self.thread
     }
 
     /// Is the stream not over?
@@ -107,3 +117,52 @@ fn take(
 
 /// Pieces of the link's bytes that wait for the thread.
 const PIECES_AHEAD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::hub::CoreBell;
+    use crate::rt::Parker;
+    use engine::turn::sync::SnapSource;
+    use proto::Received;
+    use proto::quorum::{DATA_BYTES_MAX_DEFAULT, QuorumPacket};
+    use std::time::Duration;
+
+    #[test]
+    fn a_job_waits_until_the_one_before_it_has_written_what_it_had() {
+        let (parker, dir) = (Parker::new(Duration::ZERO), tempfile::tempdir().unwrap());
+        let hub = Arc::new(Hub::new(Tree::new(), 1, CoreBell::Thread(parker.bell()), parker.bell()));
+        let (writes_on, end) = std::sync::mpsc::channel::<()>();
+        let former = std::thread::spawn(move || end.recv().unwrap());
+        let mut job = TakeJob::start(&hub, dir.path().to_owned(), Zxid::ZERO, Some(former));
+        let mut stream = Vec::new();
+        SnapSource::of_nothing().next_chunk(&mut stream, usize::MAX).unwrap();
+        let Received::Whole(_, packet) = QuorumPacket::receive(&stream, DATA_BYTES_MAX_DEFAULT).unwrap() else {
+            panic!("the SNAP packet comes first");
+        };
+        stream.drain(..packet);
+        job.feed(&mut stream);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(job.taken().is_none() && std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        writes_on.send(()).unwrap();
+        let taken = loop {
+            if let Some(taken) = job.taken() {
+                break taken.unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(taken.tree.last_zxid(), Zxid::ZERO);
+        assert!(dir.path().join(&taken.image.file_name).exists());
+    }
+
+    #[test]
+    fn a_job_that_is_given_up_ends_by_itself() {
+        let (parker, dir) = (Parker::new(Duration::ZERO), tempfile::tempdir().unwrap());
+        let hub = Arc::new(Hub::new(Tree::new(), 1, CoreBell::Thread(parker.bell()), parker.bell()));
+        let job = TakeJob::start(&hub, dir.path().to_owned(), Zxid(7), None);
+        job.give_up().unwrap().join().unwrap();
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    }
+}
