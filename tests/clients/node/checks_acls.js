@@ -106,6 +106,7 @@ check(
     async function acl_super_user(context) {
         const [owner, admin] = [await context.client({ auth: OWNER }), await context.client({ auth: context.options.superAuth })];
         await owner.create(context.at("n"), "x", { acl: ACL.CREATOR_ALL_ACL });
+        await admin.settle(context.root);
         assert.equal((await admin.get(context.at("n"))).data.toString(), "x");
         await admin.setAcl(context.at("n"), ACL.OPEN_ACL_UNSAFE);
     },
