@@ -65,6 +65,7 @@ check(async function acl_each_permission_by_itself(context) {
         const path = context.at(given);
         await owner.create(path, "", { acl: [new ACL(Permission[given], Id.ANYONE_ID_UNSAFE), ...ACL.CREATOR_ALL_ACL] });
         await owner.create(`${path}/old`);
+        await client.settle(context.root);
         for (const [asked, call] of Object.entries(calls).filter(([asked]) => asked !== given)) {
             await refuses("NO_AUTH", call(path)).catch((error) => assert.fail(`${asked} with ${given}: ${error.message}`));
         }
