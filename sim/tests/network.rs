@@ -1,7 +1,7 @@
 //! What the simulated network promises, and what it may do.
 
 use ringkeeper_sim::world::chance::Chance;
-use ringkeeper_sim::world::network::{ConnId, Host, NetEvent, Network, NetworkOptions, Pace, Port, Side};
+use ringkeeper_sim::world::network::{ConnId, Fuses, Host, NetEvent, Network, NetworkOptions, Pace, Port, Side};
 use ringkeeper_sim::world::time::{Micros, Time};
 
 const A: Host = Host(1);
@@ -195,4 +195,45 @@ fn posts_may_be_lost_doubled_and_overtaken_and_everything_repeats_with_the_seed(
         .collect();
     let distinct: std::collections::BTreeSet<u8> = numbers.iter().copied().collect();
     assert!(distinct.len() < 200 && numbers.len() > distinct.len() && !numbers.is_sorted());
+}
+
+#[test]
+fn a_connection_with_a_fuse_breaks_after_so_many_bytes_and_what_came_is_the_start() {
+    let sent: Vec<u8> = (0..200).collect();
+    let mut some = 0;
+    for seed in 0..50 {
+        let mut net = Net::new(seed);
+        net.network.set_fuses(PORT, Fuses { percent: 100, bytes_min: 100, bytes_max: 100 });
+        let conn = net.network.dial(net.now, A, B, PORT);
+        net.run_for(Micros::s(1));
+        net.take();
+        sent.chunks(7).for_each(|piece| net.network.send(net.now, conn, Side::Dialler, piece));
+        net.run_for(Micros::s(1));
+        let (came, is_closed) = net.came(Side::Acceptor);
+        assert!(is_closed && came.len() <= 100 && sent.starts_with(&came), "{} bytes came", came.len());
+        // The reset may overtake it.
+        some += u32::from(!came.is_empty());
+        // One that was dialled later lasts, once the network is good.
+        net.network.be_good();
+        let conn = net.network.dial(net.now, A, B, PORT);
+        net.run_for(Micros::s(1));
+        net.take();
+        net.network.send(net.now, conn, Side::Dialler, &sent);
+        net.run_for(Micros::s(1));
+        assert_eq!(net.came(Side::Acceptor), (sent.clone(), false));
+    }
+    assert!(some > 0);
+}
+
+#[test]
+fn what_is_long_arrives_in_pieces_one_after_the_other() {
+    let (mut net, conn) = Net::connected(1);
+    net.network.set_piece_bytes_max(50);
+    let sent: Vec<u8> = (0..200).collect();
+    net.network.send(net.now, conn, Side::Dialler, &sent);
+    net.run_for(Micros::s(1));
+    let lens =
+        net.heard.iter().map(|(_, event)| if let NetEvent::Arrived { bytes, .. } = event { bytes.len() } else { 0 });
+    assert!(lens.clone().count() >= 4 && lens.max() == Some(50));
+    assert_eq!(net.came(Side::Acceptor), (sent, false));
 }
