@@ -143,6 +143,23 @@ fn a_session_that_has_expired_or_a_wrong_password_gets_none() {
 }
 
 #[test]
+fn a_wrong_password_throws_out_the_connection_of_the_same_server_and_the_session_lives_on() {
+    let mut world = World::serving();
+    let [one, other] = world.followers();
+    let client = world.connect(one, 1);
+    world.ask_connect(other, 5, client.session, Some([7; 16]));
+    world.settle();
+    assert!(!world.is_detached(client), "elsewhere nobody is thrown out for it");
+    let thief = world.ask_connect(one, 6, client.session, Some([7; 16]));
+    world.settle();
+    assert_eq!(world.session_of(one, thief), Some(SessionId(0)));
+    assert!(world.is_detached(client));
+    let again = world.renew(client, one, 7);
+    world.settle();
+    assert_eq!(world.session_of(one, again.conn), Some(client.session));
+}
+
+#[test]
 fn what_a_follower_hears_of_a_session_keeps_it_alive() {
     let mut world = World::serving();
     let client = world.connect(world.followers()[0], 1);
