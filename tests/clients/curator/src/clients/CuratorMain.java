@@ -6,7 +6,8 @@ public final class CuratorMain {
 
     public static void main(String[] arguments) {
         Suite suite = new Suite(
-                "curator-suite", Suite.parse("Check that unmodified Curator recipes work against a ZooKeeper server.", arguments));
+                "curator-suite", Suite.parse("Check that unmodified Curator recipes work against a ZooKeeper server.", arguments))
+                .oneServerEach();
         FrameworkChecks.register(suite);
         TransactionChecks.register(suite);
         LockChecks.register(suite);

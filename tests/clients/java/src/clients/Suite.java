@@ -36,12 +36,20 @@ public final class Suite {
 
     /** The command line; {@code scale} multiplies the rounds of the checks under contention, {@code jobs} run side by side. */
     public record Options(
-            String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only, int jobs, int scale) {}
+            String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only, int jobs, int scale) {
+        /** The same with one server: of several, the one that falls to this check. */
+        Options oneServer(String check) {
+            String[] servers = hosts.split(",");
+            String server = servers[Math.floorMod(check.hashCode(), servers.length)];
+            return new Options(server, superAuth, extendedTypes, reference38, timeoutMs, only, jobs, scale);
+        }
+    }
 
     private final Options options;
     private final String root;
     private final Map<String, Check> checks = new LinkedHashMap<>();
     private final Set<String> running = new ConcurrentSkipListSet<>();
+    private boolean oneServerEach;
     private int passed;
     private int failed;
 
@@ -49,6 +57,15 @@ public final class Suite {
     public Suite(String name, Options options) {
         this.options = options;
         this.root = "/" + name + "-" + UUID.randomUUID().toString().substring(0, 13);
+    }
+
+    /**
+     * Each check has all its clients at one server of the ensemble, another check at another: for checks of libraries that read at one client what another
+     * has just written, as is right only where both have the same server, or after a sync.
+     */
+    public Suite oneServerEach() {
+        oneServerEach = true;
+        return this;
     }
 
     public Options options() {
@@ -105,7 +122,7 @@ public final class Suite {
 
     private void runOne(String name, Check check) {
         running.add(name);
-        Context context = new Context(options, root + "/" + name);
+        Context context = new Context(oneServerEach ? options.oneServer(name) : options, root + "/" + name);
         try {
             context.makeRoot();
             check.run(context);
