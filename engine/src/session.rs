@@ -249,6 +249,11 @@ impl Sessions {
         self.told_soon = None;
     }
 
+    /// The server does not stand still, but nobody is to expire now. Whoever is due stays so.
+    pub fn look(&mut self, now_ms: i64) {
+        self.give_back_lost_time(now_ms);
+    }
+
     /// Those whose time has come by `now_ms` and of whom no shard can have heard since, at most `count_max`. They stay until
     /// [`Sessions::set_closing`].
     pub fn due(&mut self, now_ms: i64, count_max: usize) -> Vec<SessionId> {

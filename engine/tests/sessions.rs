@@ -371,6 +371,20 @@ fn a_request_waits_behind_a_bounded_count_of_expiries_however_many_are_due() {
 }
 
 #[test]
+fn a_stall_before_the_first_tick_expires_nobody_either() {
+    let mut h = Harness::new(options(false));
+    h.connect(connection(0), 500);
+    h.settle();
+    h.tick(20 * TICK_MS);
+    assert_eq!((h.replica.sessions().len(), h.replica.pending_len()), (1, 0));
+    for _ in 0..12 {
+        h.tick(TICK_MS);
+    }
+    h.settle();
+    assert!(h.replica.sessions().is_empty(), "its time has come now");
+}
+
+#[test]
 fn a_wall_clock_that_jumps_expires_nobody_and_keeps_nobody() {
     let options = ReplicaOptions { container_check_ms: i64::MAX / 4, ..options(false) };
     let mut h = Harness::new(options);
