@@ -205,11 +205,12 @@ const E2E: Stage = Stage {
 
 const ENSEMBLE: Stage = Stage {
     name: "ensemble",
-    about: "3 servers and 8 clients while the leader is killed or stands still: all that was seen is explained by the logs; one changed thing is not",
+    about: "3 servers and 8 clients while the leader is killed, stands still or has a full disk: all that was seen is explained by the logs; one changed thing is not",
     budget_s: 90,
     steps: &[run(
         Libtest,
-        "cargo test --profile ci --workspace --test ensemble --locked -- place bite faults::the_leader --test-threads 1",
+        "cargo test --profile ci --workspace --test ensemble --locked -- place bite faults::the_leader sync::a_former_leader \
+         sync::one_whose_log_is_damaged sessions::nobody_expires disks::a_leader_whose_disk_is_full_lets --test-threads 1",
     )],
     needed: false,
 };
