@@ -66,15 +66,14 @@ final class DiscoveryChecks {
         mine.registerService(first);
         mine.registerService(instance("web", "two", "second"));
         mine.registerService(instance("mail", "three", "third"));
-        // The other client may be at a server that is a moment behind.
-        Frameworks.eventually("names", () -> Set.of("web", "mail").equals(Set.copyOf(theirs.queryForNames())));
-        Frameworks.eventually("instances", () -> Set.of("one", "two").equals(ids(theirs.queryForInstances("web"))));
+        expect(Set.of("web", "mail"), Set.copyOf(theirs.queryForNames()), "names");
+        expect(Set.of("one", "two"), ids(theirs.queryForInstances("web")), "instances");
         expect(first, theirs.queryForInstance("web", "one"), "instance");
         expect("first", theirs.queryForInstance("web", "one").getPayload(), "payload");
         mine.updateService(instance("web", "one", "changed"));
-        Frameworks.eventually("payload after the update", () -> "changed".equals(theirs.queryForInstance("web", "one").getPayload()));
+        expect("changed", theirs.queryForInstance("web", "one").getPayload(), "payload after the update");
         mine.unregisterService(first);
-        Frameworks.eventually("after it was unregistered", () -> theirs.queryForInstance("web", "one") == null);
+        expect(null, theirs.queryForInstance("web", "one"), "after it was unregistered");
         mine.close();
         Frameworks.eventually("nothing is left after close", () -> theirs.queryForInstances("web").isEmpty());
     }
@@ -98,7 +97,7 @@ final class DiscoveryChecks {
                 }
             }
         });
-        Frameworks.eventually("instances", () -> wanted.equals(ids(reader.queryForInstances("web"))));
+        expect(wanted, ids(reader.queryForInstances("web")), "instances");
         for (ServiceDiscovery<String> one : all) {
             one.close();
         }
@@ -109,7 +108,7 @@ final class DiscoveryChecks {
         ServiceDiscovery<String> lost = start(context, Frameworks.open(context, relay.address(), Client.SHORT_TIMEOUT_MS));
         ServiceDiscovery<String> reader = start(context);
         lost.registerService(instance("web", "one", "first"));
-        Frameworks.eventually("before the cut", () -> Set.of("one").equals(ids(reader.queryForInstances("web"))));
+        expect(Set.of("one"), ids(reader.queryForInstances("web")), "before the cut");
         relay.cut();
         Frameworks.eventually("the session expires", () -> reader.queryForInstances("web").isEmpty());
         relay.restore();
