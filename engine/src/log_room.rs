@@ -5,6 +5,7 @@
 //! [`RESERVE_BYTES`] that are left serve those who close their session, and half of them those who begin one. All ends by itself when the log
 //! has its next segment. It must never let through what does not fit: that would wait for space, with everything behind it.
 //!
+//! A member of an ensemble reckons more boldly what waits for a disk that stands still ([`LogBudget::of_member`]).
 //! What it cannot see is a disk that fills up while requests are on their way. They wait then, unanswered, until there is room; the core takes
 //! few beyond what certainly fits ([`LogBudget::is_tight`]), so that this is rare. `tests/tests/durability/full.rs` fills a disk; `engine/tests/shortage.rs` and the tests
 //! below hold the arithmetic, and `server/tests/log_writer.rs` holds [`bytes_max`] against the log itself.

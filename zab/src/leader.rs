@@ -123,7 +123,11 @@ impl Leader {
         if self.is_over(server) {
             return Err(Cause::EpochIsOver);
         }
-        if self.can_be_done_without(now, server) { Err(Cause::Full) } else { Ok(()) }
+        if self.can_be_done_without(now, server) {
+            server.leaves_full(now);
+            return Err(Cause::Full);
+        }
+        Ok(())
     }
 
     fn take(&mut self, now: Ms, server: &mut Server, input: &Input<'_>, out: &mut Vec<Action>) -> Leaves {

@@ -206,6 +206,12 @@ impl Peer {
         leader.into_iter().flat_map(Leader::learners)
     }
 
+    /// Was it told that the log is full?
+    #[must_use]
+    pub const fn is_log_full(&self) -> bool {
+        self.server.is_full
+    }
+
     /// The epochs on disk.
     #[must_use]
     pub const fn epochs(&self) -> Epochs {
@@ -221,9 +227,6 @@ impl Peer {
     /// Changes roles as far as it can at once.
     fn go_on(&mut self, now: Ms, leaves: Leaves, is_tick: bool, out: &mut Vec<Action>) {
         if let Err(cause) = leaves {
-            if cause == Cause::Full {
-                self.server.leaves_full(now);
-            }
             self.look(cause, out);
         }
         if is_tick {

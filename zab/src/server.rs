@@ -116,7 +116,7 @@ pub(crate) struct Server {
     /// The newest epoch that any server has said to have promised.
     pub promised_elsewhere: Epoch,
     /// The log takes no more writes for want of space.
-    is_full: bool,
+    pub is_full: bool,
     /// When it last left office for that.
     left_full: Option<Ms>,
     /// Until when it has no part in an election, having left for that.

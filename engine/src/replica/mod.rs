@@ -443,12 +443,6 @@ impl Replica {
         self.prep.set_memory_short(is_short);
     }
 
-    /// Writes are refused for want of space in the log.
-    #[must_use]
-    pub const fn refuses_writes(&self) -> bool {
-        self.log_budget.refuses_writes()
-    }
-
     /// What the log still takes.
     #[must_use]
     pub const fn log_budget(&self) -> &LogBudget {

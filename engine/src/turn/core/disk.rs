@@ -68,8 +68,8 @@ impl Core {
             }
         }
         self.replica.log_room(host.log_room());
-        let is_full = self.replica.refuses_writes();
-        if !self.is_alone && std::mem::replace(&mut self.is_log_full, is_full) != is_full {
+        let is_full = self.replica.log_budget().refuses_writes();
+        if !self.is_alone && self.replica.peer().is_log_full() != is_full {
             self.step(host, now, Input::Full(is_full));
         }
         self.let_go();

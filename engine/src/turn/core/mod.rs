@@ -96,8 +96,6 @@ pub struct Core {
     full: BTreeSet<LinkId>,
     /// The peer was told that the log was purged up to here.
     purged: Zxid,
-    /// The peer was told that the log is full.
-    is_log_full: bool,
     first_shard: usize,
     next_tick_ms: i64,
 }
@@ -176,7 +174,6 @@ impl Core {
             syncs: Vec::new(),
             full: BTreeSet::new(),
             purged: Zxid::ZERO,
-            is_log_full: false,
             first_shard: 0,
             next_tick_ms: 0,
         }
