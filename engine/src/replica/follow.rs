@@ -184,9 +184,7 @@ impl Replica {
         }
         let timeout_ms = self.granted_timeout(*timeout_ms);
         if session.0 == 0 {
-            let session = self.sessions.allocate_id();
-            self.sessions.track(session, timeout_ms, now.mono_ms);
-            self.sessions.attach(session, to);
+            let session = self.begin_session(now, to, timeout_ms);
             let waiter = Waiter::Connect { to, timeout_ms, read_only };
             self.following.wait(session, Awaited::Txn { xid: Xid(0), op: OpCode::CreateSession, waiter, bytes: 0 });
             let body = &timeout_ms.to_be_bytes();
@@ -226,6 +224,14 @@ impl Replica {
         }
         let request = Forwarded { session, xid, op, body, ids: Some(ids) };
         wire::request(&request, &mut self.following.to_leader);
+    }
+
+    /// A new session of this connection.
+    pub(super) fn begin_session(&mut self, now: Now, to: Attachment, timeout_ms: i32) -> SessionId {
+        let session = self.sessions.allocate_id();
+        self.sessions.track(session, timeout_ms, now.mono_ms);
+        self.sessions.attach(session, to);
+        session
     }
 
     pub(super) fn granted_timeout(&self, asked_ms: i32) -> i32 {

@@ -29,9 +29,7 @@ impl Replica {
             if !self.log_allows(Spend::NewSession, 0) {
                 return self.say(StreamItem::Refused { to, reason: Refusal::Unavailable });
             }
-            let session = self.sessions.allocate_id();
-            self.sessions.track(session, timeout_ms, now.mono_ms);
-            self.sessions.attach(session, to);
+            let session = self.begin_session(now, to, timeout_ms);
             let waiter = Waiter::Connect { to, timeout_ms, read_only: *read_only };
             self.propose(now, session, Xid(0), &[], waiter, |prep, origin, out| {
                 prep.create_session(origin, timeout_ms, out);
