@@ -217,6 +217,12 @@ impl Sessions {
         self.sessions.get(&id).is_some_and(|session| !session.closing)
     }
 
+    /// Is it there, and its end ordered?
+    #[must_use]
+    pub fn is_closing(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.closing)
+    }
+
     /// Its timeout in ms.
     #[must_use]
     pub fn timeout_ms(&self, id: SessionId) -> Option<i32> {
@@ -239,6 +245,18 @@ impl Sessions {
         let session = self.sessions.remove(&id)?;
         self.leave_bucket(id, session.expires_at_ms);
         session.owner
+    }
+
+    /// Gives a session to those that are watched over elsewhere, as it is: with who has it and when it expires. Returns its timeout in ms.
+    pub fn hand_over(&mut self, id: SessionId, to: &mut Sessions) -> Option<i32> {
+        let session = self.sessions.remove(&id)?;
+        if !session.closing {
+            self.leave_bucket(id, session.expires_at_ms);
+            to.buckets.entry(session.expires_at_ms).or_default().insert(id);
+        }
+        let timeout_ms = i32::try_from(session.timeout_ms).ok();
+        to.sessions.insert(id, session);
+        timeout_ms
     }
 
     /// Forgets all of them: another server watches over them now. The ids of new ones go on.
@@ -359,6 +377,12 @@ const fn first_session_id(server: ServerId, elapsed_ms: i64) -> i64 {
     let clock = ((elapsed_ms << 24).cast_unsigned() >> 8).cast_signed();
     let id = clock | (server.0 << 56);
     if id == i64::MIN { id + 1 } else { id }
+}
+
+/// The server whose clients got the session's id: its top byte.
+#[must_use]
+pub const fn server_of(session: SessionId) -> i64 {
+    session.0 >> 56
 }
 
 /// The answer to a handshake that a session has come of. Whoever asked about read-only servers hears that this is none.

@@ -402,6 +402,22 @@ impl<'a> Request<'a> {
         Ok(Some(request))
     }
 
+    /// Does it make a znode that goes with its session? Such a session has to be one that all servers know.
+    #[must_use]
+    pub fn creates_ephemeral(&self) -> bool {
+        let is_ephemeral = |op: OpCode, create: &CreateRequest<'_>| {
+            let may_be = matches!(op, OpCode::Create | OpCode::Create2);
+            may_be && CreateMode::from_wire(create.flags).is_some_and(CreateMode::is_ephemeral)
+        };
+        match self {
+            Request::Create(op, create) => is_ephemeral(*op, create),
+            Request::Multi(multi) => {
+                multi.ops.iter().any(|op| matches!(op, MultiOp::Create(op, create) if is_ephemeral(*op, create)))
+            }
+            _ => false,
+        }
+    }
+
     /// The operation's code.
     #[must_use]
     pub const fn op(&self) -> OpCode {

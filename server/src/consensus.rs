@@ -190,7 +190,7 @@ impl<D: Disk> Core<D> {
         let stats = &self.host.hub.core_stats;
         let replica = self.turn.replica();
         stats::set(&stats.outstanding, replica.pending_len() as u64);
-        stats::set(&stats.sessions, replica.sessions().len() as u64);
+        stats::set(&stats.local_sessions, replica.local_sessions().len() as u64);
         stats::set(&stats.sessions_expired, replica.expired_count());
     }
 }

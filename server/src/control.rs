@@ -9,9 +9,11 @@
 //! reads counters, takes the tree's read side for a moment, and asks by message. `rkctl` and the admin server use it.
 #![forbid(unsafe_code)]
 
+use crate::four_letter::ensemble::mode_of;
 use crate::hub::Hub;
 use crate::image::ImageRequest;
 use crate::stats::get;
+use engine::replica::Replica;
 use serde::Deserialize;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,6 +27,10 @@ use std::time::Duration;
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Nobody may keep a control thread longer by not reading or writing.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn mode(core: &mut Replica) -> &'static str {
+    if core.is_alone() { "standalone" } else { mode_of(core.office().state) }
+}
 
 /// What the control plane knows.
 #[derive(Clone, Debug)]
@@ -99,18 +105,20 @@ impl Control {
         match request {
             Request::Status => {
                 let core = &self.hub.core_stats;
+                let mode = self.hub.ask_core(mode).unwrap_or("does not answer");
                 let tree = self.hub.read_tree();
                 json!({
                     "ok": true,
                     "version": env!("CARGO_PKG_VERSION"),
-                    "mode": "standalone",
+                    "mode": mode,
                     "client_port": self.client_port,
                     "shards": self.hub.shards.len(),
                     "applied_zxid": tree.last_zxid().to_string(),
                     "durable_zxid": proto::Zxid(self.hub.log_queue.durable()).to_string(),
                     "znodes": tree.node_count(),
                     "ephemerals": tree.ephemeral_count(),
-                    "sessions": get(&core.sessions),
+                    "sessions": tree.sessions().len(),
+                    "local_sessions": get(&core.local_sessions),
                     "outstanding": get(&core.outstanding),
                     "images_written": get(&core.images_written),
                     "uptime_ms": self.hub.now_us() / 1_000,

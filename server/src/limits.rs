@@ -6,6 +6,7 @@
 
 use crate::config::ResolvedConfig;
 use ahash::AHashMap;
+use engine::replica::LocalSessions;
 use engine::shard::{ConnectOptions, Throttle, ThrottleOptions};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -175,10 +176,12 @@ fn throttle_options(config: &ResolvedConfig) -> ThrottleOptions {
     let size = |key: &str| usize::try_from(settings.int::<i64>(key)).ok();
     let count = |key: &str| u64::try_from(settings.int::<i64>(key)).unwrap_or(0);
     let weighs = settings.bool("connection_throttle_weight_enabled");
-    // Only global sessions are made here. A weight below that of local sessions counts as theirs, as in ZooKeeper.
+    // A weight below that of local sessions counts as theirs, as in ZooKeeper.
     let local = count("connection_throttle_local_session_weight");
     let global = count("connection_throttle_global_session_weight").max(local);
     let renewed = count("connection_throttle_renew_session_weight").max(local);
+    let makes_local = config.ensemble().is_some() && config.sessions.local != LocalSessions::No;
+    let fresh = if makes_local { local } else { global };
     let scale = if weighs { global } else { 1 };
     ThrottleOptions {
         outstanding_max: usize::try_from(config.clients.outstanding_max).unwrap_or(usize::MAX),
@@ -196,7 +199,7 @@ fn throttle_options(config: &ResolvedConfig) -> ThrottleOptions {
             drop_increase: settings.float("connection_throttle_drop_increase"),
             drop_decrease: settings.float("connection_throttle_drop_decrease"),
             decrease_ratio: settings.float("connection_throttle_decrease_ratio"),
-            weights: if weighs { (global, renewed) } else { (1, 1) },
+            weights: if weighs { (fresh, renewed) } else { (1, 1) },
         },
     }
 }

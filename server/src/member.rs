@@ -138,7 +138,7 @@ impl std::error::Error for NotYet {}
 pub(crate) type Refused = (&'static str, fn(&ResolvedConfig) -> bool, &'static str);
 
 /// All of them: [`crate::config`]'s table of keys has the same.
-pub(crate) const REFUSED: [Refused; 8] = [
+pub(crate) const REFUSED: [Refused; 7] = [
     ("sslQuorum", |config| config.quorum.tls.enabled, "the traffic between servers would not be encrypted"),
     ("portUnification", |config| config.quorum.tls.port_unification, "servers that encrypt could not connect"),
     ("quorum.auth.enableSasl", |config| config.quorum.sasl.enabled, "servers would not be asked who they are"),
@@ -148,7 +148,6 @@ pub(crate) const REFUSED: [Refused; 8] = [
         |config| config.quorum.oracle_path.is_some(),
         "nobody would be asked which of two servers may go on alone",
     ),
-    ("localSessionsEnabled", |config| config.sessions.local, "every session would be known to all servers"),
     (
         "readonlymode.enabled",
         |config| config.settings.bool("readonlymode.enabled"),
@@ -269,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_key_by_key_with_its_place() {
         let lines = "sslQuorum=true\nportUnification=true\nquorum.auth.enableSasl=true\nobserverMasterPort=2191\noraclePath=/x\n\
-                     localSessionsEnabled=true\nreadonlymode.enabled=true\nzookeeper.leaderServes=no\n";
+                     readonlymode.enabled=true\nzookeeper.leaderServes=no\n";
         let refused = MemberSettings::new(&config(&format!("{THREE}{lines}"), Some(1))).unwrap_err().to_string();
         let keys: Vec<_> = refused.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
         let asked: Vec<_> =

@@ -51,8 +51,8 @@ counters! {
     CoreStats {
         /// Txns and replies on their way.
         outstanding,
-        /// Sessions.
-        sessions,
+        /// Sessions that only this server knows.
+        local_sessions,
         /// Sessions that expired.
         sessions_expired,
         /// Txns applied.

@@ -49,6 +49,8 @@ pub struct Origin<'a> {
     pub time_ms: i64,
     /// Who the caller has proved to be.
     pub ids: &'a [AuthId],
+    /// The session is one that only a single server knows: no ephemeral can be its.
+    pub is_local: bool,
 }
 
 /// See the module.
@@ -224,6 +226,9 @@ impl Prep {
         }
         let ttl_ms = create.ttl_ms.unwrap_or(-1);
         let owner = owner_of(op, mode, ttl_ms, origin.session)?;
+        if origin.is_local && matches!(owner.kind(), EphemeralKind::Ephemeral(_)) {
+            return Err(ErrorCode::EphemeralOnLocalSession);
+        }
         let parent_path = parent_of(create.path)?;
         let fixed = self.fix_acl(origin, &create.acl)?;
         let parent = self.node(tree, parent_path)?;

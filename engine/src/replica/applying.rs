@@ -3,9 +3,9 @@
 //! Owns that order: a reply stands right behind the txn that it answers, and whatever else is said behind the txn that was the last when it was ordered. It
 //! must never apply what is not committed. The tree's digest, which is asserted after every txn, and `engine/tests/sessions.rs` would catch a mistake.
 
-use super::{DIGEST_EVERY, DIGESTS_MAX, Part, Replica, Say, Waiter};
+use super::{DIGEST_EVERY, DIGESTS_MAX, Handshake, Part, Replica, Say, Waiter};
 use crate::apply;
-use crate::session::{Owner, granted};
+use crate::session::Owner;
 use crate::stream::{Detach, Refusal, StreamBatch, StreamItem};
 use crate::tree::Tree;
 use proto::txn::{Txn, TxnRecord};
@@ -51,13 +51,25 @@ impl Replica {
         applied_count
     }
 
-    fn say_now(&mut self, tree: &Tree, out: &mut StreamBatch, say: Say) {
+    pub(super) fn say_now(&mut self, tree: &Tree, out: &mut StreamBatch, say: Say) {
         let (to, xid, err, path) = match say {
             Say::Item(item) => return out.items.push(*item),
             Say::Reply { to, xid, err, path } => (to, xid, err, path),
+            Say::Closed { to, xid } => {
+                let body = out.bytes.len()..out.bytes.len();
+                return out.items.push(StreamItem::Reply {
+                    to,
+                    xid,
+                    zxid: tree.last_zxid(),
+                    err: 0,
+                    body,
+                    close: true,
+                });
+            }
             Say::Synced(session, xid) => {
                 let Some((to, xid, path)) = self.following.take_sync(session, xid) else { return };
-                (to, xid, None, Some(path))
+                self.say_now(tree, out, Say::Reply { to, xid, err: None, path: Some(path) });
+                return self.close_local_now(tree, out, session);
             }
         };
         let start = out.bytes.len();
@@ -88,32 +100,45 @@ impl Replica {
         }
         let waiter = self.waiter_of(zxid, &record);
         let start = out.bytes.len();
-        let reply = matches!(waiter, Waiter::Client { .. }).then_some(&mut out.bytes);
-        let err = apply::apply(tree, &record, &mut out.items, reply);
+        let reply = matches!(waiter, Waiter::Client { .. } | Waiter::Refusal { .. }).then_some(&mut out.bytes);
+        let mut err = apply::apply(tree, &record, &mut out.items, reply);
         self.keep_digest(tree, zxid);
         let closes = matches!(record.txn, Txn::CloseSession(_));
-        let had_it = if closes { self.sessions.remove(record.header.session) } else { None };
+        let session = record.header.session;
+        let had_it = if closes { self.sessions.remove(session) } else { None };
+        if closes {
+            self.note_end(session);
+        }
+        let waiter = match waiter {
+            Waiter::Refusal { to, xid } => {
+                if err == ErrorCode::SessionExpired.to_wire() {
+                    err = ErrorCode::EphemeralOnLocalSession.to_wire();
+                }
+                Waiter::Client { to, xid }
+            }
+            other => other,
+        };
         match waiter {
             Waiter::Client { to, .. } if err == ErrorCode::SessionMoved.to_wire() => {
                 // The connection is an old one: nothing that is asked on it is answered (law 4).
-                let session = record.header.session;
                 out.items.push(StreamItem::Detached { from: to, session, reason: Detach::SessionMoved });
             }
             Waiter::Client { to, xid } => {
                 let body = start..out.bytes.len();
                 out.items.push(StreamItem::Reply { to, xid, zxid, err, body, close: closes });
             }
-            Waiter::Connect { to, .. } if err != 0 => {
+            Waiter::Connect(Handshake { to, .. }) if err != 0 => {
                 // The leader had no room for it in its log.
-                self.sessions.remove(record.header.session);
+                self.sessions.remove(session);
                 out.items.push(StreamItem::Refused { to, reason: Refusal::Unavailable });
             }
-            Waiter::Connect { to, timeout_ms, read_only } => {
-                let response = granted(record.header.session, timeout_ms, read_only);
-                out.items.push(StreamItem::Connected { to, zxid, response });
+            Waiter::Connect(shake) => {
+                let response = shake.granted(session);
+                out.items.push(StreamItem::Connected { to: shake.to, zxid, response });
             }
+            Waiter::Upgrade => self.upgraded(session, err == 0),
             Waiter::Expiry => self.expiring -= 1,
-            Waiter::Nobody => {}
+            Waiter::Nobody | Waiter::Refusal { .. } => {}
         }
         let asked = match waiter {
             Waiter::Client { to, .. } => Some(to),
@@ -121,8 +146,9 @@ impl Replica {
         };
         if let Some(from) = had_it.and_then(Owner::here).filter(|from| asked != Some(*from)) {
             let reason = if asked.is_some() { Detach::Closed } else { Detach::Expired };
-            out.items.push(StreamItem::Detached { from, session: record.header.session, reason });
+            out.items.push(StreamItem::Detached { from, session, reason });
         }
+        self.close_local_now(tree, out, session);
     }
 
     /// Who waits for this txn here.

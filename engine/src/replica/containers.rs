@@ -21,7 +21,8 @@ impl Replica {
             let Some(path) = self.containers.pop_front() else { return };
             self.next_container_ms += pause_ms.max(1);
             let Some(zxid) = self.peer.next_zxid() else { return };
-            let origin = Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[] };
+            let origin =
+                Origin { session: SessionId(0), xid: Xid(0), zxid, time_ms: now.wall_ms, ids: &[], is_local: false };
             // It may have got a child, or gone, since it was found.
             if self.prep.delete_container(tree, &origin, &path, self.current.bytes_mut()).is_ok() {
                 self.enter(now, zxid, Waiter::Nobody);

@@ -5,18 +5,16 @@
 //! connections. A leader that answers what nobody asked is not heeded. `engine/tests/learners.rs` would catch a mistake. Mirrors
 //! `FollowerRequestProcessor`, `CommitProcessor` and `Learner` of 3.9.5.
 
-use super::{ClientRequest, Forward, Now, Part, Replica, Say, Waiter};
-use crate::session::{Owner, Standing, granted, password};
-use crate::stream::{Attachment, Detach, Refusal, StreamItem};
-use crate::tree::Tree;
+use super::{ClientRequest, Handshake, Now, Part, Replica, Say, Waiter};
+use crate::session::Standing;
+use crate::stream::{Attachment, Detach, StreamItem};
 use crate::turn::wire::{self, Forwarded};
-use ahash::AHashMap;
-use proto::connect::ConnectResponse;
+use ahash::{AHashMap, AHashSet};
 use proto::jute::Reader;
 use proto::quorum::Touch;
 use proto::request::Request;
 use proto::txn::{Txn, TxnHeader, TxnRecord};
-use proto::{OpCode, SessionId, Xid, Zxid};
+use proto::{OpCode, SessionId, Xid};
 use std::collections::VecDeque;
 use zab::LinkId;
 
@@ -31,8 +29,10 @@ pub(super) struct Following {
     /// The syncs that wait for a SYNC, in the order in which they were asked.
     syncs: VecDeque<(SessionId, Xid)>,
     /// Clients that come with a session, by session.
-    renewals: AHashMap<SessionId, VecDeque<Renewal>>,
+    renewals: AHashMap<SessionId, VecDeque<Handshake>>,
     renewals_len: usize,
+    /// Sessions that only this server knew, and that the leader has been asked to begin.
+    upgrading: AHashSet<SessionId>,
     /// Sessions that were heard of since the leader last asked.
     touched: AHashMap<SessionId, i32>,
     /// Packets for the leader.
@@ -41,15 +41,22 @@ pub(super) struct Following {
 
 #[derive(Debug)]
 enum Awaited {
-    Txn { xid: Xid, op: OpCode, waiter: Waiter, bytes: usize },
-    Sync { to: Attachment, xid: Xid, path: Box<str> },
-}
-
-#[derive(Debug)]
-struct Renewal {
-    to: Attachment,
-    timeout_ms: i32,
-    read_only: Option<bool>,
+    Txn {
+        xid: Xid,
+        op: OpCode,
+        waiter: Waiter,
+        bytes: usize,
+    },
+    Sync {
+        to: Attachment,
+        xid: Xid,
+        path: Box<str>,
+    },
+    /// The end of a session of this server alone: it needs no leader, but its turn.
+    Close {
+        to: Attachment,
+        xid: Xid,
+    },
 }
 
 impl Following {
@@ -93,13 +100,40 @@ impl Following {
         waiter
     }
 
+    /// The end of a session of this server alone, if it is this session's turn.
+    pub(super) fn take_close(&mut self, session: SessionId) -> Option<(Attachment, Xid)> {
+        match self.take_front(session, |front| matches!(front, Awaited::Close { .. }))? {
+            Awaited::Close { to, xid } => Some((to, xid)),
+            Awaited::Txn { .. } | Awaited::Sync { .. } => None,
+        }
+    }
+
+    /// Does the session end here, behind all that its client waits for. False: it waits for nothing.
+    pub(super) fn wait_to_close(&mut self, session: SessionId, to: Attachment, xid: Xid) -> bool {
+        let waits = self.awaited.contains_key(&session);
+        if waits {
+            self.wait(session, Awaited::Close { to, xid });
+        }
+        waits
+    }
+
+    /// The sessions that wait for their turn to end here.
+    pub(super) fn closing(&self) -> impl Iterator<Item = SessionId> {
+        let ends = |queue: &VecDeque<Awaited>| queue.iter().any(|awaited| matches!(awaited, Awaited::Close { .. }));
+        self.awaited.iter().filter(move |(_, queue)| ends(queue)).map(|(session, _)| *session)
+    }
+
+    pub(super) const fn upgrading(&mut self) -> &mut AHashSet<SessionId> {
+        &mut self.upgrading
+    }
+
     /// A sync that stands right before this session's request, whose txn has come. The leader had it before that request, so that whatever was to be shown before
     /// its answer was proposed before the txn; the SYNC may come only later.
     pub(super) fn take_sync_before(&mut self, session: SessionId, xid: Xid) -> Option<(Attachment, Xid, Box<str>)> {
         let queue = self.awaited.get(&session)?;
         let first = queue.iter().find_map(|awaited| match awaited {
             Awaited::Txn { xid: of, .. } => Some(*of),
-            Awaited::Sync { .. } => None,
+            Awaited::Sync { .. } | Awaited::Close { .. } => None,
         });
         let &Awaited::Sync { xid: sync, .. } = queue.front()? else { return None };
         if first == Some(xid) { self.take_sync(session, sync) } else { None }
@@ -140,22 +174,37 @@ impl Replica {
     /// The leader's word about a session that a client came with.
     pub fn revalidated(&mut self, now: Now, session: SessionId, is_valid: bool) {
         let Some(queue) = self.following.renewals.get_mut(&session) else { return };
-        let Some(Renewal { to, timeout_ms, read_only }) = queue.pop_front() else { return };
+        let Some(shake) = queue.pop_front() else { return };
         if queue.is_empty() {
             self.following.renewals.remove(&session);
         }
         self.following.renewals_len -= 1;
         if !is_valid {
-            return self.say_connected(to, self.committed, ConnectResponse::expired(read_only.map(|_| false)));
+            return self.say_connected(shake.to, self.committed, shake.expired());
         }
         if self.sessions.is_alive(session) {
-            self.sessions.set_timeout(session, timeout_ms);
+            self.sessions.set_timeout(session, shake.timeout_ms);
         } else {
-            self.sessions.track(session, timeout_ms, now.mono_ms);
+            self.sessions.track(session, shake.timeout_ms, now.mono_ms);
         }
-        self.following.touched.insert(session, timeout_ms);
-        self.take_over_connection(session, to);
-        self.say_connected(to, self.committed, granted(session, timeout_ms, read_only));
+        self.following.touched.insert(session, shake.timeout_ms);
+        self.take_over_connection(session, shake.to);
+        self.say_connected(shake.to, self.committed, shake.granted(session));
+    }
+
+    /// Asks the leader whether a session lives that a client comes back with.
+    pub(super) fn ask_for_renewal(&mut self, session: SessionId, shake: Handshake) {
+        self.following.renewals.entry(session).or_default().push_back(shake);
+        self.following.renewals_len += 1;
+        wire::revalidate_ask(Touch { session, timeout_ms: shake.timeout_ms }, &mut self.following.to_leader);
+    }
+
+    /// Asks the leader to begin a session.
+    pub(super) fn ask_for_session(&mut self, session: SessionId, timeout_ms: i32, waiter: Waiter) {
+        self.following.wait(session, Awaited::Txn { xid: Xid(0), op: OpCode::CreateSession, waiter, bytes: 0 });
+        let body = &timeout_ms.to_be_bytes();
+        let request = Forwarded { session, xid: Xid(0), op: OpCode::CreateSession, body, ids: None };
+        wire::request(&request, &mut self.following.to_leader);
     }
 
     /// The leader has answered the oldest sync: whatever it has told to be committed by now is shown before.
@@ -173,89 +222,42 @@ impl Replica {
         }
     }
 
-    /// A handshake.
-    pub(super) fn connect_at_leader(&mut self, now: Now, tree: &Tree, connect: &Forward) {
-        let Forward::Connect { from, last_zxid_seen, timeout_ms, session, password: given, read_only } = connect else {
-            return;
-        };
-        let (to, session, read_only) = (*from, *session, *read_only);
-        if last_zxid_seen.to_wire() > tree.last_zxid().to_wire() {
-            return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
-        }
-        let timeout_ms = self.granted_timeout(*timeout_ms);
-        if session.0 == 0 {
-            let session = self.begin_session(now, to, timeout_ms);
-            let waiter = Waiter::Connect { to, timeout_ms, read_only };
-            self.following.wait(session, Awaited::Txn { xid: Xid(0), op: OpCode::CreateSession, waiter, bytes: 0 });
-            let body = &timeout_ms.to_be_bytes();
-            let request = Forwarded { session, xid: Xid(0), op: OpCode::CreateSession, body, ids: None };
-            wire::request(&request, &mut self.following.to_leader);
-        } else if *given == Some(password(session)) {
-            self.following.renewals.entry(session).or_default().push_back(Renewal { to, timeout_ms, read_only });
-            self.following.renewals_len += 1;
-            wire::revalidate_ask(Touch { session, timeout_ms }, &mut self.following.to_leader);
-        } else {
-            self.throw_out_connection(session);
-            self.say_connected(to, self.committed, ConnectResponse::expired(read_only.map(|_| false)));
-        }
-    }
-
     /// A write, a sync, or the end of a session.
     pub(super) fn hand_to_leader(&mut self, request: &ClientRequest<'_>) {
         let ClientRequest { from, session, xid, op, body, ids } = *request;
-        match self.sessions.standing(session, from) {
+        match self.standing(session, from) {
             Standing::Owned => {}
             Standing::Moved | Standing::Free => {
                 return self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
             }
+            // It is answered yet, and its connection closed with that.
+            Standing::Gone if self.local.is_closing(session) => return,
             // Its connection has been told so already. An answer would overtake those that the leader still owes it.
             Standing::Gone => {
                 return self.say(StreamItem::Detached { from, session, reason: Detach::Expired });
             }
         }
-        if let Ok(Some(Request::Sync(path))) = Request::read(op, &mut Reader::new(body)) {
+        let decoded = Request::read(op, &mut Reader::new(body)).ok().flatten();
+        let mut waiter = Waiter::Client { to: from, xid };
+        if let Some(decoded) = decoded.as_ref().filter(|_| self.local.is_alive(session)) {
+            if matches!(decoded, Request::CloseSession) {
+                return self.close_local(session, from, xid);
+            } else if self.is_to_upgrade(session, decoded) {
+                self.upgrade_at_leader(session);
+            } else if decoded.creates_ephemeral() {
+                waiter = Waiter::Refusal { to: from, xid };
+            }
+        }
+        if let Some(Request::Sync(path)) = decoded {
             self.following.awaited_bytes += path.len();
             self.following.wait(session, Awaited::Sync { to: from, xid, path: path.into() });
             self.following.syncs.push_back((session, xid));
         } else {
             self.following.awaited_bytes += body.len();
-            let waiter = Waiter::Client { to: from, xid };
             self.following.wait(session, Awaited::Txn { xid, op, waiter, bytes: body.len() });
         }
         let request = Forwarded { session, xid, op, body, ids: Some(ids) };
         wire::request(&request, &mut self.following.to_leader);
-    }
-
-    /// A new session of this connection.
-    pub(super) fn begin_session(&mut self, now: Now, to: Attachment, timeout_ms: i32) -> SessionId {
-        let session = self.sessions.allocate_id();
-        self.sessions.track(session, timeout_ms, now.mono_ms);
-        self.sessions.attach(session, to);
-        session
-    }
-
-    pub(super) fn granted_timeout(&self, asked_ms: i32) -> i32 {
-        asked_ms.clamp(self.options.session_timeout_ms_min, self.options.session_timeout_ms_max)
-    }
-
-    /// The session is this connection's or this learner's from here on.
-    pub(super) fn take_over_connection(&mut self, session: SessionId, to: impl Into<Owner>) {
-        if let Some(before) = self.sessions.attach(session, to).and_then(Owner::here) {
-            self.say(StreamItem::Detached { from: before, session, reason: Detach::SessionMoved });
-        }
-    }
-
-    /// A client came with a wrong password. As in ZooKeeper, the attempt alone throws out the connection that has the session.
-    pub(super) fn throw_out_connection(&mut self, session: SessionId) {
-        if let Some(before) = self.sessions.owner(session).and_then(Owner::here) {
-            self.sessions.detach(session, before);
-            self.say(StreamItem::Detached { from: before, session, reason: Detach::WrongPassword });
-        }
-    }
-
-    /// Answers a handshake. `zxid`: where the stream is then; that is the tree's at a leader, and what is known to be committed at a learner.
-    pub(super) fn say_connected(&mut self, to: Attachment, zxid: Zxid, response: ConnectResponse) {
-        self.say(StreamItem::Connected { to, zxid, response });
     }
 }
 
@@ -265,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::stream::{ConnId, ShardId};
+    use proto::Zxid;
 
     /// The txn of a request that failed.
     fn failed(session: SessionId, xid: i32) -> TxnRecord<'static> {

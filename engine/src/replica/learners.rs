@@ -4,12 +4,13 @@
 //! a txn, an error txn if need be: a committed txn is the only way back. `engine/tests/learners.rs` would catch a mistake. Mirrors `LearnerHandler` and
 //! `Leader.processSync` of 3.9.5.
 
-use super::{Now, PENDING_BYTES_MAX, Part, Replica, Waiter};
+use super::{LocalSessions, Now, PENDING_BYTES_MAX, Part, Replica, Waiter};
 use crate::auth::AuthId;
 use crate::log_room::Spend;
-use crate::session::Standing;
+use crate::prep::Origin;
+use crate::session::{Standing, server_of};
 use crate::tree::Tree;
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use proto::jute::Reader;
 use proto::quorum::{ForwardedRequest, TouchVec};
 use proto::request::Request;
@@ -28,6 +29,15 @@ pub(super) struct Learners {
     revalidations: VecDeque<Revalidation>,
     /// Syncs, each behind the proposal that was the last then.
     syncs: VecDeque<(Zxid, LinkId)>,
+    /// Sessions of the ensemble that have ended, the newest [`ENDED_MAX`], where there are others.
+    ended: Ended,
+}
+
+/// Sessions that have ended.
+#[derive(Debug, Default)]
+struct Ended {
+    sessions: AHashSet<SessionId>,
+    oldest: VecDeque<SessionId>,
 }
 
 #[derive(Debug)]
@@ -172,7 +182,12 @@ impl Replica {
             Standing::Owned => {}
             Standing::Free => drop(self.sessions.attach(session, link)),
             Standing::Moved => return self.refuse(now, request, ErrorCode::SessionMoved),
+            Standing::Gone if self.may_be_local(session) => {}
             Standing::Gone => return self.refuse(now, request, ErrorCode::SessionExpired),
+        }
+        let is_local = !self.sessions.is_alive(session);
+        if op == Some(OpCode::CloseSession) && is_local {
+            return self.refuse(now, request, ErrorCode::SessionExpired);
         }
         if op == Some(OpCode::CloseSession) {
             return self.close_session(now, tree, session, xid, Waiter::Nobody);
@@ -182,11 +197,34 @@ impl Replica {
             Some(Ok(Some(decoded))) => {
                 self.propose(now, session, xid, ids, Waiter::Nobody, |prep, origin, out| {
                     // The outcome travels in the txn; the client learns it when it is applied.
-                    let _outcome = prep.write(tree, origin, &decoded, out);
+                    let _outcome = prep.write(tree, &Origin { is_local, ..*origin }, &decoded, out);
                 });
             }
             Some(_) => self.refuse(now, request, ErrorCode::MarshallingError),
             None => self.refuse(now, request, ErrorCode::Unimplemented),
+        }
+    }
+
+    /// A learner's client may have a session that only the learner knows, and writes in it. Who has had one of the ensemble has none of those: what he still sends
+    /// after its end is refused.
+    fn may_be_local(&self, session: SessionId) -> bool {
+        let is_unknown = !self.sessions.is_closing(session) && !self.learners.ended.sessions.contains(&session);
+        self.options.local_sessions != LocalSessions::No && is_unknown && server_of(session) != self.options.server.0
+    }
+
+    /// A session of the ensemble has ended.
+    pub(super) fn note_end(&mut self, session: SessionId) {
+        if !self.leads_now() || self.options.local_sessions == LocalSessions::No {
+            return;
+        }
+        let Ended { sessions, oldest } = &mut self.learners.ended;
+        if sessions.insert(session) {
+            oldest.push_back(session);
+        }
+        if oldest.len() > ENDED_MAX
+            && let Some(oldest) = oldest.pop_front()
+        {
+            sessions.remove(&oldest);
         }
     }
 
@@ -211,6 +249,9 @@ impl Replica {
         });
     }
 }
+
+/// Sessions that have ended and are remembered: a learner that has heard of the end sends nothing more of them.
+const ENDED_MAX: usize = 65_536;
 
 /// Bytes of a learner that wait, at the most: more than one of our own hands over without an answer, which is [`PENDING_BYTES_MAX`] and a batch.
 const FORWARDED_BYTES_MAX: usize = 2 * PENDING_BYTES_MAX;

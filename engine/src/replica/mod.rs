@@ -3,7 +3,7 @@
 //!
 //! Owns the order of everything that is not a read: pending txns, replies that wait for them, session ownership and expiry. What it does depends on the
 //! peer's role ([`Part`]): `requests` is a leader's (and a standalone server's) work for its own clients, `learners` for those of its learners, `follow` a
-//! learner's. Applying goes on in every role. The consensus core drives it ([`crate::turn`]) and it alone changes the tree. It must never do I/O or read a
+//! learner's; `handshake` and `local` are both's. Applying goes on in every role. The consensus core drives it ([`crate::turn`]) and it alone changes the tree. It must never do I/O or read a
 //! clock: each call brings the time. Every queue in it is bounded by [`Replica::is_full`], which the core asks before it takes more from a shard.
 
 mod applying;
@@ -11,12 +11,15 @@ mod containers;
 mod figures;
 mod follow;
 mod forward;
+mod handshake;
 mod learners;
+mod local;
 mod requests;
 mod window;
 
 pub use figures::EnsembleFigures;
 pub use forward::{Forward, ForwardBatch};
+pub use local::LocalSessions;
 pub use window::{TxnBatch, Window};
 
 use crate::auth::AuthId;
@@ -27,6 +30,7 @@ use crate::session::Sessions;
 use crate::stream::{Attachment, StreamItem};
 use crate::tree::Tree;
 use follow::Following;
+use handshake::Handshake;
 use learners::Learners;
 use proto::{ErrorCode, ServerId, SessionId, Xid, Zxid};
 use requests::ClientRequest;
@@ -58,6 +62,8 @@ pub struct ReplicaOptions {
     pub session_timeout_ms_min: i32,
     /// The longest one.
     pub session_timeout_ms_max: i32,
+    /// Whether sessions begin as those of this server alone.
+    pub local_sessions: LocalSessions,
     /// What prep accepts.
     pub prep: PrepOptions,
     /// How often empty containers and expired TTL znodes are looked for, in ms.
@@ -75,6 +81,7 @@ impl Default for ReplicaOptions {
             tick_ms: 3_000,
             session_timeout_ms_min: 6_000,
             session_timeout_ms_max: 60_000,
+            local_sessions: LocalSessions::No,
             prep: PrepOptions::default(),
             container_check_ms: 60_000,
             containers_per_minute_max: 10_000,
@@ -101,8 +108,12 @@ enum Waiter {
     Expiry,
     /// A client, for the reply to its request.
     Client { to: Attachment, xid: Xid },
+    /// A client, for the refusal of an ephemeral: its session is one of this server alone. The leader, which does not know it, may call it expired.
+    Refusal { to: Attachment, xid: Xid },
     /// A client, for its new session.
-    Connect { to: Attachment, timeout_ms: i32, read_only: Option<bool> },
+    Connect(Handshake),
+    /// Nobody; a session of this server becomes one of the ensemble.
+    Upgrade,
 }
 
 /// Something to say once the tree is at a zxid.
@@ -112,6 +123,8 @@ enum Say {
     Item(Box<StreamItem>),
     /// A reply without a txn of its own; its header carries the position at which it leaves.
     Reply { to: Attachment, xid: Xid, err: Option<ErrorCode>, path: Option<Box<str>> },
+    /// The reply to the end of a session that only this server had.
+    Closed { to: Attachment, xid: Xid },
     /// This sync of this session, which the leader has answered, if no later txn of the session did.
     Synced(SessionId, Xid),
 }
@@ -141,6 +154,8 @@ pub struct Replica {
     part: Part,
     prep: Prep,
     sessions: Sessions,
+    /// Those that only this server knows.
+    local: Sessions,
     /// Txns that were handed to the log.
     window: Window,
     /// Those that were not yet.
@@ -176,6 +191,7 @@ impl Replica {
         replica.is_alone = true;
         replica.committed = tree.last_zxid();
         replica.begin_leading(tree, now);
+        replica.begin_to_watch(now);
         replica
     }
 
@@ -194,6 +210,7 @@ impl Replica {
             part: Part::Looking,
             prep: Prep::new(options.prep.clone(), tree),
             sessions: Sessions::new(options.tick_ms, options.server, now.wall_ms),
+            local: Sessions::new(options.tick_ms, options.server, now.wall_ms),
             window: Window::new(tree.last_zxid()),
             current: TxnBatch::default(),
             waiters: VecDeque::new(),
@@ -241,6 +258,12 @@ impl Replica {
         &self.peer
     }
 
+    /// Does it stand alone, in no ensemble?
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
     /// What this server does in the ensemble.
     #[must_use]
     pub fn office(&self) -> Office {
@@ -274,6 +297,7 @@ impl Replica {
         self.expiring = 0;
         self.containers.clear();
         self.sessions.clear();
+        self.forget_closed_local();
         self.following = Following::default();
         self.learners = Learners::default();
         self.says.push_back((Zxid::ZERO, Say::Item(Box::new(StreamItem::Serving(false)))));
@@ -289,9 +313,16 @@ impl Replica {
             None => self.begin_leading(tree, now),
             Some(link) => self.part = Part::Following(link),
         }
+        self.begin_to_watch(now);
         self.figures.serves(now.mono_ms, link.is_none());
         self.say(StreamItem::Serving(true));
         true
+    }
+
+    /// A stall of this server counts from here on, before the first tick, too.
+    fn begin_to_watch(&mut self, now: Now) {
+        self.sessions.look(now.mono_ms);
+        self.local.look(now.mono_ms);
     }
 
     /// Every session of the tree gets its full timeout from now.
@@ -301,8 +332,6 @@ impl Replica {
         for (id, timeout_ms) in tree.sessions() {
             self.sessions.track(id, timeout_ms, now.mono_ms);
         }
-        // A stall counts from here on, before the first tick, too.
-        self.sessions.look(now.mono_ms);
     }
 
     // ---- what comes in --------------------------------------------------------------------------------------------------
@@ -335,8 +364,7 @@ impl Replica {
             }
             match item {
                 Forward::Connect { .. } => match self.part {
-                    Part::Leading => self.connect(now, tree, item),
-                    Part::Following(_) => self.connect_at_leader(now, tree, item),
+                    Part::Leading | Part::Following(_) => self.connect(now, tree, item),
                     // Their connections are closed, or will be.
                     Part::Looking | Part::Begins(..) => {}
                 },
@@ -351,18 +379,28 @@ impl Replica {
                 }
                 Forward::Heard(heard) => {
                     for (session, heard_ms) in heard {
+                        self.local.touch(*session, *heard_ms);
                         self.sessions.touch(*session, *heard_ms);
                         self.note_touched(*session);
                     }
                 }
-                Forward::HeardUntil(shard, until_ms) => self.sessions.heard_until(*shard, *until_ms),
-                Forward::Closed { from, session } => self.sessions.detach(*session, *from),
+                Forward::HeardUntil(shard, until_ms) => {
+                    self.local.heard_until(*shard, *until_ms);
+                    self.sessions.heard_until(*shard, *until_ms);
+                }
+                Forward::Closed { from, session } => {
+                    self.local.detach(*session, *from);
+                    self.sessions.detach(*session, *from);
+                }
             }
         }
     }
 
     /// Looks at the clocks: expires sessions, removes containers. At least once a tick.
     pub fn tick(&mut self, now: Now, tree: &Tree) {
+        if self.serves() {
+            self.expire_local(now);
+        }
         if self.part != Part::Leading {
             return;
         }
@@ -395,7 +433,10 @@ impl Replica {
     /// When [`Replica::tick`] has something to do next, in ms of the monotonic clock.
     #[must_use]
     pub fn next_tick_ms(&self, now: Now) -> i64 {
-        let at_the_latest = now.mono_ms + self.options.tick_ms;
+        let mut at_the_latest = now.mono_ms + self.options.tick_ms;
+        if self.serves() {
+            at_the_latest = self.local.next_expiry_ms().unwrap_or(i64::MAX).min(at_the_latest);
+        }
         if self.part != Part::Leading {
             return at_the_latest;
         }
@@ -407,7 +448,14 @@ impl Replica {
     /// Up to when the shards are to tell whom they heard, before those whose time has come can expire.
     #[must_use]
     pub fn waits_to_hear(&self, now: Now) -> Option<i64> {
-        if self.part == Part::Leading { self.sessions.waits_to_hear(now.mono_ms) } else { None }
+        let global = if self.part == Part::Leading { self.sessions.waits_to_hear(now.mono_ms) } else { None };
+        let local = if self.serves() { self.local.waits_to_hear(now.mono_ms) } else { None };
+        global.into_iter().chain(local).min()
+    }
+
+    /// Does it do anything for clients?
+    const fn serves(&self) -> bool {
+        matches!(self.part, Part::Leading | Part::Following(_))
     }
 
     // ---- the log --------------------------------------------------------------------------------------------------------
@@ -505,7 +553,7 @@ impl Replica {
         self.figures = EnsembleFigures { looks_since_ms, serves_since_ms, ..EnsembleFigures::default() };
     }
 
-    /// The sessions: all of them where this server leads, else those of its own clients.
+    /// The sessions that the ensemble knows: all of them where this server leads, else those of its own clients.
     #[must_use]
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -570,7 +618,7 @@ impl Replica {
         write: impl FnOnce(&mut Prep, &Origin<'_>, &mut Vec<u8>),
     ) {
         let zxid = self.next_zxid();
-        let origin = Origin { session, xid, zxid, time_ms: now.wall_ms, ids };
+        let origin = Origin { session, xid, zxid, time_ms: now.wall_ms, ids, is_local: false };
         write(&mut self.prep, &origin, self.current.bytes_mut());
         self.enter(now, zxid, waiter);
     }

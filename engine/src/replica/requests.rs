@@ -1,60 +1,23 @@
-//! What clients ask of the core: sessions, writes, syncs. Each becomes a proposal, or an answer that waits for those before it.
+//! What clients ask of the core: writes, syncs, the ends of sessions. Each becomes a proposal, or an answer that waits for those before it.
 //!
 //! Owns whose connection may still ask in a session, and what is refused before it is proposed. It must never answer past what is pending:
 //! replies leave in the order of the requests. `engine/tests/sessions.rs` and `engine/tests/shortage.rs` would catch a mistake.
 
-use super::{Forward, Now, Replica, Say, Waiter};
+use super::{Now, Replica, Say, Waiter};
 use crate::auth::AuthId;
 use crate::log_room::{self, Spend};
-use crate::session::{Standing, granted, password};
-use crate::stream::{Attachment, Detach, Refusal, StreamItem};
+use crate::prep::Origin;
+use crate::session::Standing;
+use crate::stream::{Attachment, Detach, StreamItem};
 use crate::tree::Tree;
-use proto::connect::ConnectResponse;
 use proto::jute::Reader;
 use proto::request::Request;
 use proto::{ErrorCode, OpCode, SessionId, Xid};
 
 impl Replica {
-    pub(super) fn connect(&mut self, now: Now, tree: &Tree, connect: &Forward) {
-        let Forward::Connect { from, last_zxid_seen, timeout_ms, session, password: given, read_only } = connect else {
-            return;
-        };
-        let to = *from;
-        // Signed, as in Java: clients that have seen nothing may say -1.
-        if last_zxid_seen.to_wire() > tree.last_zxid().to_wire() {
-            return self.say(StreamItem::Refused { to, reason: Refusal::ZxidAhead });
-        }
-        let timeout_ms = self.granted_timeout(*timeout_ms);
-        if session.0 == 0 {
-            if !self.log_allows(Spend::NewSession, 0) {
-                return self.say(StreamItem::Refused { to, reason: Refusal::Unavailable });
-            }
-            let session = self.begin_session(now, to, timeout_ms);
-            let waiter = Waiter::Connect { to, timeout_ms, read_only: *read_only };
-            self.propose(now, session, Xid(0), &[], waiter, |prep, origin, out| {
-                prep.create_session(origin, timeout_ms, out);
-            });
-            return;
-        }
-        let session = *session;
-        let right = *given == Some(password(session));
-        let response = if right && self.sessions.is_alive(session) {
-            self.sessions.set_timeout(session, timeout_ms);
-            self.sessions.touch(session, now.mono_ms);
-            self.take_over_connection(session, to);
-            granted(session, timeout_ms, *read_only)
-        } else {
-            if !right {
-                self.throw_out_connection(session);
-            }
-            ConnectResponse::expired(read_only.map(|_| false))
-        };
-        self.say_connected(to, tree.last_zxid(), response);
-    }
-
     pub(super) fn request(&mut self, now: Now, tree: &Tree, request: &ClientRequest<'_>) {
         let ClientRequest { from, session, xid, op, body, ids } = *request;
-        match self.sessions.standing(session, from) {
+        match self.standing(session, from) {
             Standing::Owned => {}
             Standing::Moved | Standing::Free => {
                 return self.say(StreamItem::Detached { from, session, reason: Detach::SessionMoved });
@@ -72,6 +35,10 @@ impl Replica {
                 self.says_bytes += path.len();
                 self.say_behind(Say::Reply { to: from, xid, err: None, path: Some(path.into()) });
             }
+            Ok(Some(Request::CloseSession)) if self.local.is_alive(session) => {
+                self.local.remove(session);
+                self.say_behind(Say::Closed { to: from, xid });
+            }
             Ok(Some(Request::CloseSession)) => {
                 let listed = tree.ephemerals_of(session).map(|path| path.len() + 4).sum();
                 if self.log_allows(Spend::EndOfSession, listed) {
@@ -81,10 +48,23 @@ impl Replica {
                 }
             }
             _ if !self.log_allows(Spend::Write, body.len()) => self.refuse_for_log_space(from, xid),
-            Ok(Some(decoded)) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
-                // The outcome travels in the txn; the client learns it when it is applied.
-                let _outcome = prep.write(tree, origin, &decoded, out);
-            }),
+            Ok(Some(decoded)) => {
+                if self.is_to_upgrade(session, &decoded) {
+                    if !self.log_allows(Spend::NewSession, body.len()) {
+                        return self.refuse_for_log_space(from, xid);
+                    }
+                    self.upgrade_here(now, session);
+                    if self.peer.next_zxid().is_none() {
+                        // The office ends with that zxid, and the connection with it.
+                        return;
+                    }
+                }
+                let is_local = self.local.is_alive(session);
+                self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
+                    // The outcome travels in the txn; the client learns it when it is applied.
+                    let _outcome = prep.write(tree, &Origin { is_local, ..*origin }, &decoded, out);
+                });
+            }
             Ok(None) | Err(_) => self.propose(now, session, xid, ids, waiter, |prep, origin, out| {
                 prep.refuse(origin, ErrorCode::MarshallingError, out);
             }),

@@ -1,7 +1,7 @@
 //! An ensemble of three servers in memory. Nothing goes wrong but what a test does; time passes only where nothing else can happen.
 
 use crate::host::{Comes, Goes, MemHost, Said, SharedTree, Wire as Connection, replayed};
-use engine::replica::{Forward, ForwardBatch, Replica, ReplicaOptions};
+use engine::replica::{Forward, ForwardBatch, LocalSessions, Replica, ReplicaOptions};
 use engine::session::password;
 use engine::stream::{Attachment, ConnId, ShardId};
 use engine::tree::Tree;
@@ -50,7 +50,10 @@ pub(crate) const TIMEOUT_MS: i32 = 10_000;
 impl World {
     /// Three servers that have nothing; `lost`: one that has had something and does not know what.
     pub(crate) fn new(lost: Option<usize>) -> World {
-        let servers = (0..3).map(|at| server(at, lost != Some(at))).collect();
+        World::of((0..3).map(|at| server(at, lost != Some(at), LocalSessions::No)).collect())
+    }
+
+    fn of(servers: Vec<Server>) -> World {
         let (wires, cut, stopped) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let mut world = World { servers, wires, next_wire: 1, cut, stopped };
         for at in 0..3 {
@@ -63,7 +66,13 @@ impl World {
 
     /// With a leader, and all the others behind it.
     pub(crate) fn serving() -> World {
-        let mut world = World::new(None);
+        World::with_local_sessions([LocalSessions::No; 3])
+    }
+
+    /// The same; what new sessions are at each of them.
+    pub(crate) fn with_local_sessions(kinds: [LocalSessions; 3]) -> World {
+        let servers = kinds.into_iter().enumerate().map(|(at, kind)| server(at, true, kind));
+        let mut world = World::of(servers.collect());
         world.until(|world| (0..3).all(|at| world.serves(at)));
         world
     }
@@ -320,13 +329,13 @@ impl World {
     }
 }
 
-fn server(at: usize, is_whole: bool) -> Server {
+fn server(at: usize, is_whole: bool, local_sessions: LocalSessions) -> Server {
     let ensemble = Ensemble::parse(TEXT).unwrap();
     let tree = SharedTree(Arc::new(RwLock::new(Tree::new())));
     let host = MemHost::new(tree.clone());
     let start = Start { epochs: Epochs::default(), history: History::new(Zxid::ZERO), committed: Zxid::ZERO, is_whole };
     let peer = Peer::new(PeerOptions::new(id(at)), ensemble, start);
-    let options = ReplicaOptions { server: id(at), tick_ms: 2_000, ..ReplicaOptions::default() };
+    let options = ReplicaOptions { server: id(at), tick_ms: 2_000, local_sessions, ..ReplicaOptions::default() };
     let replica = Replica::in_ensemble(options, peer, &tree.0.read().unwrap(), host.now);
     let wire = Wire::new(id(at), ConfigVersion(0), Arc::from(TEXT));
     Server { core: Core::member(replica, LinkTable::new(LinkLimits::default()), wire), host, tree }

@@ -9,7 +9,7 @@ use proto::txn::{Txn, TxnRecord};
 use proto::{ErrorCode, OpCode, ServerId, SessionId, Xid};
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::prep::PrepOptions;
-use ringkeeper_engine::replica::{Forward, ReplicaOptions};
+use ringkeeper_engine::replica::{Forward, LocalSessions, ReplicaOptions};
 use ringkeeper_engine::session;
 use ringkeeper_engine::stream::{Attachment, Detach};
 use ringkeeper_engine::tree::{FrozenTree, Listing, RESERVED_PATHS, Tree};
@@ -94,6 +94,7 @@ pub(crate) fn options(extended_types: bool) -> ReplicaOptions {
         tick_ms: TICK_MS,
         session_timeout_ms_min: 200,
         session_timeout_ms_max: 1_000,
+        local_sessions: LocalSessions::No,
         prep: PrepOptions { extended_types, ..PrepOptions::default() },
         container_check_ms: CONTAINER_CHECK_MS,
         // One in a millisecond, and no tick is shorter than the tests have containers.

@@ -18,6 +18,7 @@ use super::resolved::{
 };
 use super::settings::Settings;
 use super::value::{MemoryMax, Value};
+use engine::replica::LocalSessions;
 
 /// The four-letter words of ZooKeeper 3.9.
 pub(super) const FOUR_LETTER_WORDS: [&str; 18] = [
@@ -231,8 +232,14 @@ impl Resolver<'_> {
             tick_ms,
             timeout_ms_min,
             timeout_ms_max,
-            local: self.settings.bool("localSessionsEnabled"),
-            local_upgrading: self.settings.bool("localSessionsUpgradingEnabled"),
+            local: match (
+                self.settings.bool("localSessionsEnabled"),
+                self.settings.bool("localSessionsUpgradingEnabled"),
+            ) {
+                (false, _) => LocalSessions::No,
+                (true, false) => LocalSessions::Kept,
+                (true, true) => LocalSessions::Upgraded,
+            },
         }
     }
 

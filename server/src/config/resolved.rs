@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::auth::AuthRules;
+use engine::replica::LocalSessions;
 use proto::ServerId;
 use zab::ensemble::{Ensemble, Role};
 
@@ -168,10 +169,8 @@ pub struct SessionConfig {
     pub timeout_ms_min: u32,
     /// Longest timeout a client gets; not below the shortest.
     pub timeout_ms_max: u32,
-    /// `localSessionsEnabled`.
-    pub local: bool,
-    /// `localSessionsUpgradingEnabled`.
-    pub local_upgrading: bool,
+    /// `localSessionsEnabled` and `localSessionsUpgradingEnabled`.
+    pub local: LocalSessions,
 }
 
 /// Rules of the data tree.

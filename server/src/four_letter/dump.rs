@@ -4,7 +4,8 @@
 
 use super::{WordError, Words, Written, ensemble, text};
 use crate::ask::PIECE;
-use engine::session::Expiring;
+use engine::replica::{LocalSessions, Replica};
+use engine::session::{Expiring, Sessions};
 use engine::shard::{ConnCounts, ConnInfo, WatchCursor};
 use proto::SessionId;
 use proto::election::ServerState;
@@ -54,21 +55,33 @@ impl Words<'_> {
     pub(super) fn dump(&self, out: &mut impl Write) -> Written {
         writeln!(out, "SessionTracker dump:")?;
         let leads = self.ensemble.as_ref().is_none_or(|view| view.office.state == ServerState::Leading);
-        let sessions = if leads { self.dump_sessions(out)? } else { self.dump_global_sessions(out)? };
+        let has_local = self.ensemble.is_some() && self.config.sessions.local != LocalSessions::No;
+        if has_local {
+            write!(out, "Local ")?;
+            self.dump_sessions(Replica::local_sessions, out)?;
+        }
+        let sessions = if leads {
+            if has_local {
+                write!(out, "Global ")?;
+            }
+            self.dump_sessions(Replica::sessions, out)?
+        } else {
+            self.dump_global_sessions(out)?
+        };
         writeln!(out, "ephemeral nodes dump:")?;
         self.dump_ephemerals(&sessions, out)?;
         writeln!(out, "Connections dump:")?;
         self.dump_connections(out)
     }
 
-    fn dump_sessions(&self, out: &mut impl Write) -> Result<Vec<SessionId>, WordError> {
+    fn dump_sessions(&self, of: fn(&Replica) -> &Sessions, out: &mut impl Write) -> Result<Vec<SessionId>, WordError> {
         let clock = Clock::new(self.hub.now_us());
-        let (times, count) = self.hub.ask_core(|core| core.sessions().expiry_summary())?;
+        let (times, count) = self.hub.ask_core(move |core| of(core).expiry_summary())?;
         writeln!(out, "Session Sets ({times})/({count}):")?;
         let mut sessions = Vec::with_capacity(count);
         let mut last: Option<(i64, SessionId)> = None;
         loop {
-            let piece = self.hub.ask_core(move |core| core.sessions().expiring_after(last, PIECE))?;
+            let piece = self.hub.ask_core(move |core| of(core).expiring_after(last, PIECE))?;
             for Expiring { session, at_ms, together } in piece.iter().copied() {
                 if last.is_none_or(|(before, _)| before != at_ms) {
                     writeln!(out, "{together} expire at {}:", text::date(clock.wall_ms(at_ms)))?;

@@ -49,6 +49,17 @@ pub struct LeaderView {
 const NOT_MEASURED_HISTOGRAMS: &[&str] =
     &["proposal_latency", "quorum_ack_latency", "proposal_ack_creation_latency", "commit_propagation_latency"];
 
+/// What `srvr` calls a server in this state.
+#[must_use]
+pub const fn mode_of(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Leading => "leader",
+        ServerState::Following => "follower",
+        ServerState::Observing => "observer",
+        ServerState::Looking => "looking",
+    }
+}
+
 /// The text of a server that has no leader.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
@@ -86,12 +97,7 @@ impl EnsembleView {
     /// What it calls itself in `srvr`, `stat` and `mntr`.
     #[must_use]
     pub const fn mode(&self) -> &'static str {
-        match self.office.state {
-            ServerState::Leading => "leader",
-            ServerState::Following => "follower",
-            ServerState::Observing => "observer",
-            ServerState::Looking => "looking",
-        }
+        mode_of(self.office.state)
     }
 
     /// Answers a word in place of a server that does not serve. Says whether it has: some words are answered all the same.

@@ -121,10 +121,10 @@ impl Words<'_> {
 
     fn gauges<W: Write>(&self, shards: &Shards, lines: &mut Lines<'_, W>) -> Written {
         let latency = self.latency_ms();
-        let (znodes, ephemerals, data_bytes) = {
+        let (znodes, ephemerals, data_bytes, sessions) = {
             let tree = self.hub.read_tree();
             // ZooKeeper counts the root twice, under "" and "/".
-            (tree.node_count() + 1, tree.ephemeral_count(), tree.data_bytes())
+            (tree.node_count() + 1, tree.ephemeral_count(), tree.data_bytes(), tree.sessions().len())
         };
         let (last, min, max) = shards.response_sizes();
         let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -138,7 +138,7 @@ impl Words<'_> {
         lines.put("avg_latency", text::decimal(latency.avg))?;
         lines.put("outstanding_requests", get(&self.hub.core_stats.outstanding))?;
         lines.put("znode_count", znodes)?;
-        lines.put("global_sessions", get(&self.hub.core_stats.sessions))?;
+        lines.put("global_sessions", sessions)?;
         lines.put("non_mtls_remote_conn_count", 0)?;
         lines.put("last_client_response_size", last)?;
         lines.put("packets_sent", self.packets_sent())?;
@@ -151,7 +151,7 @@ impl Words<'_> {
         lines.put("max_file_descriptor_count", files_max)?;
         lines.put("approximate_data_size", data_bytes)?;
         lines.put("open_file_descriptor_count", open_files())?;
-        lines.put("local_sessions", 0)?;
+        lines.put("local_sessions", get(&self.hub.core_stats.local_sessions))?;
         lines.put("uptime", self.hub.now_us() / 1_000)?;
         lines.put("max_latency", latency.max)?;
         lines.put("outstanding_tls_handshake", 0)?;

@@ -12,6 +12,7 @@
 //! - [`disks`]: a disk that is slow, or full.
 //! - [`clocks`]: wall clocks that are wrong.
 //! - [`sessions`]: who expires, and who does not.
+//! - [`local`]: sessions that only their server knows.
 //! - [`bite`]: the checkers reject a copy of a right history in which one thing was changed.
 //! - [`matrix`]: all faults, again and again, on 3 and 5 servers, for `cargo xtask long ensemble`; `RK_ENSEMBLE_ROUNDS` says how often.
 //!
@@ -24,6 +25,7 @@ mod disks;
 mod faults;
 mod kazoo;
 mod load;
+mod local;
 mod logs;
 mod matrix;
 mod partitions;

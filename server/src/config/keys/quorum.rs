@@ -39,10 +39,10 @@ pub(super) const MEMBERS: &[KeySpec] = keys! {
         "Whether a single `server.` line means a standalone server, not an ensemble of one.";
     "reconfigEnabled" => Bool, "false", Now,
         "Whether clients may change the membership. A single server answers `reconfig` with Unimplemented then, and with ReconfigDisabled otherwise; so does a member of an ensemble, until reconfiguration comes.";
-    "localSessionsEnabled" => Bool, "false", EnsembleRefused,
-        "Sessions that only the server they are connected to knows.";
-    "localSessionsUpgradingEnabled" => Bool, "false", EnsembleLater("there are no local sessions"),
-        "Make a local session global when it creates an ephemeral node.";
+    "localSessionsEnabled" => Bool, "false", Ensemble,
+        "Sessions begin as ones that only their server knows: without a write to the log, and without ephemerals. A client that comes back to another server finds its session expired. To be the same on all servers.";
+    "localSessionsUpgradingEnabled" => Bool, "false", Ensemble,
+        "Where `localSessionsEnabled` is set: a local session that creates an ephemeral becomes one of the ensemble first. Otherwise it gets EphemeralOnLocalSession.";
     "observerMasterPort" => int(-1, 65_535), "0", EnsembleRefused,
         "Port at which followers serve observers. 0 and -1 are off.";
     "sslQuorum" => Bool, "false", EnsembleRefused,

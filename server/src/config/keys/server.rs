@@ -121,7 +121,7 @@ pub(super) const LIMITS: &[KeySpec] = keys! {
     "connection_throttle_global_session_weight" => int(1, INT_MAX), "3", Now,
         "Weight of a new global session.";
     "connection_throttle_local_session_weight" => int(1, INT_MAX), "1", Now,
-        "Weight of a new local session. There are none yet; the other two weights are at least this one.";
+        "Weight of a new local session. The other two weights are at least this one.";
     "connection_throttle_renew_session_weight" => int(1, INT_MAX), "2", Now,
         "Weight of a session that reconnects.";
 };

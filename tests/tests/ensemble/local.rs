@@ -1,0 +1,91 @@
+//! Sessions that only their server knows (`localSessionsEnabled`): what clients, `dump` and `mntr` see of them.
+
+use client::{ConnectOptions, Connection, Operations};
+use proto::request::CreateMode;
+use ringkeeper_tests::cluster::{Cluster, Implementation, Plan, four_letters};
+use std::net::SocketAddr;
+
+fn on_each(is_upgrading: bool, test: fn(&mut Cluster)) {
+    for implementation in Implementation::wanted() {
+        let plan = Plan::new(implementation, 3).set("localSessionsEnabled", "true");
+        let mut cluster = plan.set("localSessionsUpgradingEnabled", &is_upgrading.to_string()).start();
+        test(&mut cluster);
+        cluster.stop_all();
+    }
+}
+
+fn session(server: SocketAddr) -> Connection {
+    Connection::connect(server, &ConnectOptions::default()).expect("it serves")
+}
+
+/// The session of this connection at another server: is it known there?
+fn renewed(connection: &Connection, server: SocketAddr) -> Option<Connection> {
+    let mut open = Connection::open(server, &ConnectOptions::default()).expect("it listens");
+    let options = ConnectOptions::renewing(connection.session().expect("it has a session"));
+    let response = open.handshake(&options).expect("it is answered");
+    (response.session_id.0 != 0).then_some(open)
+}
+
+/// A figure of `mntr`.
+fn figure(server: SocketAddr, key: &str) -> u64 {
+    let text = four_letters(server, "mntr").expect("it answers");
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t"))).expect("it has the key");
+    line.parse().expect("a number")
+}
+
+/// The lines of `dump` that say how many sessions of which kind there are, without at how many times they expire: Java counts those that have passed, too.
+fn kinds(server: SocketAddr) -> Vec<String> {
+    let text = four_letters(server, "dump").expect("it answers");
+    let heads = text.lines().filter(|line| line.contains("Session Sets") || line.starts_with("Global Sessions"));
+    let count = |line: &str| {
+        line.split_once(" Sets (").map(|(kind, rest)| format!("{kind} {}", rest.split_once("/").unwrap_or_default().1))
+    };
+    heads.map(|line| count(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+#[test]
+fn they_write_but_have_no_ephemerals_and_end_where_they_began() {
+    on_each(false, |cluster| {
+        let (leader, follower) = (cluster.leader(), cluster.follower());
+        for (home, away) in [(follower, leader), (leader, follower)] {
+            let (home_at, away_at) = (cluster.address(home), cluster.address(away));
+            let mut client = session(home_at);
+            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0));
+            let path = format!("/{home}");
+            client.create(&path, b"", CreateMode::Persistent).expect("it writes");
+            let refused = client.create("/e", b"", CreateMode::Ephemeral).expect_err("no ephemeral is its");
+            assert!(refused.to_string().contains("EphemeralOnLocalSession"), "{refused}");
+            client.set(&path, b"x", -1).expect("it writes on");
+            let global = if home == leader { "Global Session (0):" } else { "Global Sessions(0):" };
+            assert_eq!(kinds(home_at), ["Local Session (1):", global]);
+            assert!(renewed(&client, away_at).is_none(), "elsewhere it has expired");
+            client.ping().expect("here it has not");
+            let back = renewed(&client, home_at).expect("its server knows it");
+            client.wait_closed().expect("the former connection is closed");
+            back.close().expect("it ends");
+            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 0));
+        }
+    });
+}
+
+#[test]
+fn they_become_the_ensembles_before_their_first_ephemeral() {
+    on_each(true, |cluster| {
+        let (leader, follower) = (cluster.leader(), cluster.follower());
+        for (count, (home, away)) in [(follower, leader), (leader, follower)].into_iter().enumerate() {
+            let (home_at, away_at) = (cluster.address(home), cluster.address(away));
+            let mut client = session(home_at);
+            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0), "{count}");
+            let path = format!("/e-{home}");
+            client.create(&path, b"", CreateMode::Ephemeral).expect("it becomes the ensemble's");
+            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 1));
+            let mut moved = renewed(&client, away_at).expect("all servers know it");
+            assert!(moved.exists(&path, false).expect("it serves").is_some());
+            moved.close().expect("it ends");
+            let mut reader = session(home_at);
+            reader.sync(&path).expect("a quorum is there");
+            assert!(reader.exists(&path, false).expect("it serves").is_none(), "its ephemeral goes with it");
+            reader.close().expect("it ends");
+        }
+    });
+}
