@@ -32,9 +32,9 @@ impl Leader {
                     to
                 }
                 Plan::Snap => {
-                    // The log has to go on where the state ends.
-                    let zxid = server.committed.max(server.history.floor());
-                    self.begin_sync(now, link, Sync::Snap { zxid }, out);
+                    // The log has to go on where the state ends. Nothing newer is asked for: it would have to be made first, for longer than the learner waits where the tree
+                    // is large, and by then what is committed would be newer still.
+                    self.begin_sync(now, link, Sync::Snap { zxid: server.history.floor() }, out);
                     continue;
                 }
             };
