@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use proto::Zxid;
 
-use crate::disk::{Disk as _, RealDisk};
+use crate::disk::{Disk, RealDisk};
 use crate::{Damage, Error, Result, small};
 
 /// A data directory.
@@ -105,13 +105,21 @@ impl DataDir {
     /// # Errors
     /// [`Error::Io`] if the directory cannot be read or a file cannot be removed.
     pub fn clean_temporaries(&self) -> Result<Vec<PathBuf>> {
+        self.clean_temporaries_on(&RealDisk)
+    }
+
+    /// As [`DataDir::clean_temporaries`], on a given disk.
+    ///
+    /// # Errors
+    /// As [`DataDir::clean_temporaries`].
+    pub fn clean_temporaries_on(&self, disk: &dyn Disk) -> Result<Vec<PathBuf>> {
         let mut removed = Vec::new();
         for name in self.names()? {
             let is_ours = [CONTROL_TEMP, IDENTITY_TEMP, IMPORTED_TEMP].contains(&name.as_str())
                 || name.strip_suffix(TEMP_SUFFIX).is_some_and(|name| parse_image_name(name).is_some());
             if is_ours {
                 let path = self.path.join(&name);
-                RealDisk.remove(&path).map_err(|source| Error::io("remove", &path, source))?;
+                disk.remove(&path).map_err(|source| Error::io("remove", &path, source))?;
                 removed.push(path);
             }
         }

@@ -8,11 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
 /// A disk on which files are made and renamed.
-pub trait Disk: Debug + Send {
+pub trait Disk: Debug + Send + Sync {
     /// Makes a file, empty; an old one of that name is emptied.
     ///
     /// # Errors
@@ -60,6 +61,24 @@ pub trait DiskFile: Debug + Send {
     /// # Errors
     /// The system's; never to be tried again on this file.
     fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Disk for Arc<dyn Disk> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        (**self).create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        (**self).remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        (**self).sync_dir(dir)
+    }
 }
 
 /// The operating system's files.

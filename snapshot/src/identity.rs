@@ -25,7 +25,7 @@ use proto::ServerId;
 
 use crate::block::{BlockReader, BlockWriter};
 use crate::dirs::DataDir;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::{Damage, Error, Result, small};
 
 /// Whose directory it is.
@@ -58,8 +58,16 @@ impl Identity {
     /// # Errors
     /// [`Error::NoSpace`]: the old one stands. [`Error::Io`]: the old or the new one stands.
     pub fn replace(&self, dir: &Path) -> Result<()> {
+        self.replace_on(&RealDisk, dir)
+    }
+
+    /// As [`Identity::replace`], on a given disk.
+    ///
+    /// # Errors
+    /// As [`Identity::replace`].
+    pub fn replace_on(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let data = DataDir::new(dir);
-        small::replace(&RealDisk, dir, &data.identity_temp(), &data.identity(), &self.encode())
+        small::replace(disk, dir, &data.identity_temp(), &data.identity(), &self.encode())
     }
 
     /// The file's bytes.

@@ -13,7 +13,7 @@ use proto::Zxid;
 use crate::base;
 use crate::control::ImageRef;
 use crate::dirs::{DataDir, ImageFile};
-use crate::disk::{Disk as _, RealDisk};
+use crate::disk::{Disk, RealDisk};
 use crate::{Error, Result};
 
 /// Removes the oldest images, so that `keep` of those up to the referenced one are left (at least that one), and of older ones the
@@ -23,6 +23,14 @@ use crate::{Error, Result};
 /// [`Error::Io`]: if the referenced image is not there, before anything was removed; if the directory or a file refuses.
 /// [`Error::Damaged`], [`Error::NewerFormat`]: one that is kept does not say what it points into; nothing was removed.
 pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+    purge_on(&RealDisk, dir, keep, referenced)
+}
+
+/// As [`purge`], on a given disk.
+///
+/// # Errors
+/// As [`purge`].
+pub fn purge_on(disk: &dyn Disk, dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
     let images = DataDir::new(dir).images()?;
     // Newest first: the referenced one leads those that it may outlive.
     let at = images.iter().position(|image| image.zxid == referenced.zxid).ok_or_else(|| {
@@ -45,12 +53,12 @@ pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
     let mut removed = false;
     // Oldest first: what a failure leaves has no gap.
     for image in surplus.iter().rev().filter(|image| !needed.contains(&image.zxid)) {
-        RealDisk.remove(&image.path).map_err(|source| Error::io("remove", &image.path, source))?;
+        disk.remove(&image.path).map_err(|source| Error::io("remove", &image.path, source))?;
         removed = true;
     }
     if removed {
         // The log is purged next: it must not be gone while an image that needs it can come back.
-        RealDisk.sync_dir(dir).map_err(|source| Error::io("make durable", dir, source))?;
+        disk.sync_dir(dir).map_err(|source| Error::io("make durable", dir, source))?;
     }
     Ok(oldest_whole)
 }

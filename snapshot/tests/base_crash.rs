@@ -3,18 +3,15 @@
 
 #[path = "common/base_model.rs"]
 mod base_model;
-#[path = "common/model_disk.rs"]
-mod model_disk;
-
 use std::fs;
 use std::path::Path;
 
 use base_model::{Model, Random, SMALL, open};
-use model_disk::{ModelDisk, Survivors};
 use proto::Zxid;
 use ringkeeper_snapshot::base::{Base, BaseWriter, CarryPlan, NodeChange, Place, PublishedBase, verify};
 use ringkeeper_snapshot::control::CONTROL_BYTES;
 use ringkeeper_snapshot::disk::Disk as _;
+use ringkeeper_snapshot::sim_disk::{SimDisk, Survivors};
 use ringkeeper_snapshot::{Control, DataDir, Error, ImageRef, Result};
 
 const OLD: Zxid = Zxid(0x1_0000_0005);
@@ -44,20 +41,20 @@ impl Scene {
     }
 
     /// A disk on which the old control file is durable.
-    fn disk(&self) -> ModelDisk {
-        let disk = ModelDisk::default();
+    fn disk(&self) -> SimDisk {
+        let disk = SimDisk::default();
         control(OLD).replace_on(&disk, self.dir.path()).unwrap();
         disk.settle();
         disk
     }
 
-    fn publish(&self, disk: &ModelDisk) -> Result<PublishedBase> {
+    fn publish(&self, disk: &SimDisk) -> Result<PublishedBase> {
         let disk = Box::new(disk.clone());
         self.new.clone().publish_on(disk, self.dir.path(), NEW, SMALL, Some(&self.base))
     }
 
     /// What the process was told before the disk froze: whether the image was published, and the control file replaced.
-    fn run(&self, disk: &ModelDisk) -> (bool, bool) {
+    fn run(&self, disk: &SimDisk) -> (bool, bool) {
         let published = self.publish(disk).is_ok();
         (published, published && control(NEW).replace_on(disk, self.dir.path()).is_ok())
     }
@@ -120,7 +117,7 @@ fn a_full_disk_leaves_the_old_state_and_nothing_else() {
     // Every part of the file meets the end of the disk: 61 is no multiple of any part's length.
     for room in (0..bytes).step_by(61).chain([bytes - 1]) {
         let disk = scene.disk();
-        disk.fill_up_after(room);
+        disk.set_room(Some(room));
         let error = scene.publish(&disk).unwrap_err();
         assert!(matches!(error, Error::NoSpace { .. }), "{room} bytes of room: {error}");
         assert!(error.to_string().contains("free space"), "{error}");
@@ -128,7 +125,7 @@ fn a_full_disk_leaves_the_old_state_and_nothing_else() {
     }
     for room in 0..CONTROL_BYTES {
         let disk = scene.disk();
-        disk.fill_up_after(room);
+        disk.set_room(Some(room));
         let error = control(NEW).replace_on(&disk, scene.dir.path()).unwrap_err();
         assert!(matches!(error, Error::NoSpace { .. }), "{error}");
         assert_eq!(disk.contents(), before, "{room} bytes of room");
@@ -155,7 +152,7 @@ fn a_disk_that_is_full_after_the_rename_is_not_said_to_keep_the_old_state() {
 /// The first test can fail: a disk that ignores fsync loses what was renamed.
 #[test]
 fn without_the_fsync_a_published_file_would_be_torn() {
-    let disk = ModelDisk::default();
+    let disk = SimDisk::default();
     let mut file = disk.create(Path::new("/data/control.tmp")).unwrap();
     file.append(&control(NEW).encode()).unwrap();
     disk.rename(Path::new("/data/control.tmp"), Path::new("/data/control")).unwrap();
@@ -168,14 +165,14 @@ fn without_the_fsync_a_published_file_would_be_torn() {
 
 #[test]
 fn a_failed_writer_stays_failed() {
-    let disk = ModelDisk::default();
-    disk.fill_up_after(100);
+    let disk = SimDisk::default();
+    disk.set_room(Some(100));
     let error = BaseWriter::create_on(Box::new(disk.clone()), Path::new("/data"), NEW, SMALL, CarryPlan::new(None));
     assert!(matches!(error, Err(Error::NoSpace { .. })));
     assert!(disk.names().is_empty());
     let scene = Scene::new();
-    let disk = ModelDisk::default();
-    disk.fill_up_after(128);
+    let disk = SimDisk::default();
+    disk.set_room(Some(128));
     let mut plan = CarryPlan::new(Some(&scene.base));
     plan.touch_all();
     let mut writer = BaseWriter::create_on(Box::new(disk.clone()), scene.dir.path(), NEW, SMALL, plan).unwrap();
@@ -211,7 +208,7 @@ fn damage_of_the_base_gives_the_new_image_up() {
     let extent = scene.base.extent("/").unwrap();
     file.write_all_at(&vec![0; usize::try_from(extent.bytes).unwrap()], extent.offset).unwrap();
     let dir = scene.dir.path().to_path_buf();
-    let disk = ModelDisk::default();
+    let disk = SimDisk::default();
     scene.new.put("/", None, None);
     let failed = scene.new.publish_on(Box::new(disk.clone()), &dir, NEW, SMALL, Some(&scene.base)).unwrap_err();
     assert!(matches!(failed, Error::Damaged { zxid: Some(OLD), .. }), "{failed}");

@@ -1,15 +1,12 @@
 //! What the store's turns and the image thread do to the control file: eras, what is known to be durable, what is kept.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-#[path = "common/model_disk.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod model_disk;
-
 use std::path::Path;
+use std::sync::Arc;
 
-use model_disk::ModelDisk;
 use proto::{Epoch, Zxid};
 use ringkeeper_snapshot::control::{Control, ControlFile, ImageRef, Publication, Spans};
+use ringkeeper_snapshot::sim_disk::SimDisk as DataDisk;
 use ringkeeper_snapshot::store::{self, Cut};
 use wal::sim_disk::SimDisk;
 use wal::{Generation, Log, Options};
@@ -17,7 +14,7 @@ use wal::{Generation, Log, Options};
 /// A log with txns 1 to 9, and its control file.
 struct Scene {
     log: Log<SimDisk>,
-    disk: ModelDisk,
+    disk: DataDisk,
     control: ControlFile,
 }
 
@@ -31,10 +28,10 @@ impl Scene {
             ..Options::new()
         };
         let (log, _) = Log::open(SimDisk::new(), options).unwrap();
-        let disk = ModelDisk::default();
+        let disk = DataDisk::default();
         let control = Control { log_generation: 1, ..Control::default() };
         control.replace_on(&disk, Path::new("/data")).unwrap();
-        let control = ControlFile::on(Box::new(disk.clone()), Path::new("/data"), control);
+        let control = ControlFile::on(Arc::new(disk.clone()), Path::new("/data"), control);
         let mut scene = Scene { log, disk, control };
         scene.append(1..=9);
         scene

@@ -2,16 +2,13 @@
 //! the state before the turn or the one after it, whole; what was said to be done is done; and the store turns on from there.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-#[path = "common/model_disk.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod model_disk;
-
 use std::path::Path;
+use std::sync::Arc;
 
 use Op::{Adopt, Append, Begin, Cut, Discard, Epochs, Image, Release};
-use model_disk::{ModelDisk, Survivors};
 use proto::{Epoch, Zxid};
 use ringkeeper_snapshot::control::{Control, ControlFile, ImageRef, Publication};
+use ringkeeper_snapshot::sim_disk::{SimDisk as DataDisk, Survivors};
 use ringkeeper_snapshot::store::{self, StoreError};
 use wal::sim_disk::SimDisk;
 use wal::{Disk, Generation, Log, Options, Reader};
@@ -99,12 +96,12 @@ struct Server {
 
 struct Disks {
     log: SimDisk,
-    control: ModelDisk,
+    control: DataDisk,
 }
 
 impl Disks {
     fn new() -> Disks {
-        let control = ModelDisk::default();
+        let control = DataDisk::default();
         Control { log_generation: 1, ..Control::default() }.replace_on(&control, Path::new(DIR)).unwrap();
         control.settle();
         Disks { log: SimDisk::new(), control }
@@ -145,7 +142,7 @@ fn start(disks: &Disks) -> Result<Server, StoreError> {
     };
     let end = state.txns.last().copied().unwrap_or(state.image);
     assert!(end >= control.history_zxid, "{end}: history is lost, {} was known", control.history_zxid);
-    let control = ControlFile::on(Box::new(disks.control.clone()), Path::new(DIR), control);
+    let control = ControlFile::on(Arc::new(disks.control.clone()), Path::new(DIR), control);
     Ok(Server { log, control, before: state.clone(), after: state, former: None, begun: None })
 }
 
@@ -253,7 +250,7 @@ fn crash(disks: &Disks, step: Option<u64>, seed: u64) -> bool {
     let has_failed = server.run(SCRIPT).is_err();
     disks.log.crash(seed);
     for survivors in disks.control.after_power_loss() {
-        let left = Disks { log: disks.log.deep_clone(), control: ModelDisk::default() };
+        let left = Disks { log: disks.log.deep_clone(), control: DataDisk::default() };
         decode(&survivors).replace_on(&left.control, Path::new(DIR)).unwrap();
         left.control.settle();
         let mut found = start(&left).unwrap();

@@ -86,6 +86,11 @@ impl SimDisk {
         self.lock().freeze_at = Some(step);
     }
 
+    /// The power fails now.
+    pub fn cut_power(&self) {
+        self.lock().frozen = true;
+    }
+
     /// Whether the power has failed.
     pub fn is_frozen(&self) -> bool {
         self.lock().frozen
@@ -138,6 +143,14 @@ impl SimDisk {
         state.inodes.insert(inode, content);
         state.names.insert(name.to_owned(), inode);
         state.durable_names.insert(name.to_owned(), inode);
+    }
+
+    /// Nothing is there any more, durably.
+    pub fn remove_all(&self) {
+        let state = &mut *self.lock();
+        state.names.clear();
+        state.durable_names.clear();
+        state.unsynced_names.clear();
     }
 
     /// An independent disk with the same files, all durable.

@@ -33,7 +33,7 @@ pub enum Publication {
 /// What is behind the lock.
 #[derive(Debug)]
 pub(crate) struct Held {
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     dir: Arc<PathBuf>,
     control: Control,
     /// How often another tree has taken the place of the one that was shown.
@@ -46,12 +46,12 @@ impl ControlFile {
     /// The owner of the control file in `dir`, which says `control`.
     #[must_use]
     pub fn new(dir: &Path, control: Control) -> ControlFile {
-        ControlFile::on(Box::new(RealDisk), dir, control)
+        ControlFile::on(Arc::new(RealDisk), dir, control)
     }
 
     /// As [`ControlFile::new`], on a given disk.
     #[must_use]
-    pub fn on(disk: Box<dyn Disk>, dir: &Path, control: Control) -> ControlFile {
+    pub fn on(disk: Arc<dyn Disk>, dir: &Path, control: Control) -> ControlFile {
         let dir = Arc::new(dir.to_path_buf());
         let held = Held { disk, dir: Arc::clone(&dir), control, era: 0, begun: None };
         ControlFile { dir, held: Arc::new(Mutex::new(held)) }
@@ -61,6 +61,12 @@ impl ControlFile {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The disk that it lies on, and the images with it.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.lock().disk)
     }
 
     /// What it says now. While the log is being cut this waits.
