@@ -15,10 +15,10 @@ use crate::recovery::Replayed;
 use crate::rt::step_back;
 use crate::stats;
 use engine::replica::TxnBatch;
-use engine::tree::{FrozenTree, Replaced, Tree};
+use engine::tree::{FrozenTree, ImageFailure, ImageOrder, Replaced, Tree, bring_into_force};
 use proto::Zxid;
 use snapshot::base::{Base, Pace, PublishedBase};
-use snapshot::control::{ControlFile, Publication, Spans};
+use snapshot::control::{ControlFile, Spans};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,19 +113,11 @@ impl Built {
     }
 }
 
-/// A tree to be written.
-#[derive(Debug)]
-pub struct Frozen {
-    tree: FrozenTree,
-    era: u64,
-    spans: Option<Spans>,
-}
-
 /// What the core hands to the image thread.
 #[derive(Debug)]
 pub enum ImageWork {
     /// To be written.
-    Write(Box<Frozen>),
+    Write(Box<ImageOrder>),
     /// To be dropped.
     Drop(Replaced),
 }
@@ -229,7 +221,7 @@ impl ImageStarter {
         self.under_way = Some(self.era);
         (self.txns, self.bytes) = (0, 0);
         let spans = spans(tree.last_zxid());
-        let frozen = Box::new(Frozen { tree: tree.freeze(), era: self.era, spans });
+        let frozen = Box::new(ImageOrder { tree: tree.freeze(), era: self.era, spans });
         let sent = self.work.try_send(ImageWork::Write(frozen)).is_ok();
         assert!(sent, "the image thread waits for its next work");
     }
@@ -269,7 +261,7 @@ impl ImageThread {
     pub fn run(self) {
         step_back(IMAGE_NICE);
         // What was given up, and how long to wait until it is tried again.
-        let mut given_up: Option<(Box<Frozen>, Duration)> = None;
+        let mut given_up: Option<(Box<ImageOrder>, Duration)> = None;
         loop {
             let work = match &given_up {
                 None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -294,7 +286,7 @@ impl ImageThread {
     }
 
     /// Makes an image of it and tells the core. False: it failed, and is to be tried again after `pause`, or the server stops.
-    fn make(&self, frozen: &Frozen, pause: Duration) -> bool {
+    fn make(&self, frozen: &ImageOrder, pause: Duration) -> bool {
         let started = Instant::now();
         match self.write(frozen) {
             Ok(outcome) => {
@@ -325,29 +317,24 @@ impl ImageThread {
         false
     }
 
-    fn write(&self, frozen: &Frozen) -> Result<Outcome, WriteError> {
-        let (tree, data_dir) = (&frozen.tree, self.control.dir());
-        if self.control.era() != frozen.era {
-            return Ok(Outcome::Outdated);
-        }
-        let started = Instant::now();
+    fn write(&self, frozen: &ImageOrder) -> Result<Outcome, WriteError> {
+        let (tree, started) = (&frozen.tree, Instant::now());
         let pace = Arc::new(ImagePace { hub: Arc::clone(&self.hub), bytes_per_second: self.bytes_per_second });
-        let published = write_image(data_dir, tree, Some(pace)).map_err(|error| match error {
-            snapshot::Error::GivenUp { .. } if self.hub.is_stopping() => WriteError::Stopping,
-            error => WriteError::Image(error),
-        })?;
-        let opened = match tree.base() {
-            Some(former) => Base::open_after(data_dir, &published.image, former),
-            None => Base::open(data_dir, &published.image),
-        };
-        let base = Arc::new(opened.map_err(WriteError::Image)?);
         let durable = || Zxid(self.hub.log_queue.durable());
-        let publication =
-            self.control.publish_image(frozen.era, published.image.clone(), frozen.spans.clone(), durable);
-        if publication.map_err(WriteError::Control)? == Publication::Outdated {
+        let in_force =
+            bring_into_force(&self.control, frozen, now_ms(), Some(pace), durable).map_err(
+                |failure| match failure {
+                    ImageFailure::Image(snapshot::Error::GivenUp { .. }) if self.hub.is_stopping() => {
+                        WriteError::Stopping
+                    }
+                    ImageFailure::Image(error) => WriteError::Image(error),
+                    ImageFailure::Control(error) => WriteError::Control(error),
+                },
+            )?;
+        let Some((base, published)) = in_force else {
             tracing::info!(zxid = %tree.zxid, "an image is not needed: another tree has taken the place of the one it was made of");
             return Ok(Outcome::Outdated);
-        }
+        };
         tracing::info!(
             zxid = %tree.zxid,
             znodes = tree.node_count,
@@ -357,7 +344,7 @@ impl ImageThread {
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::purge(data_dir, retain, &published.image).map_err(WriteError::Image)?;
+            let oldest = snapshot::purge(self.control.dir(), retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }
@@ -507,7 +494,7 @@ mod tests {
         let control = ControlFile::new(dir.path(), control);
         let (_starter, work, built) = ImageStarter::new(ALWAYS, Replayed::default());
         let thread = ImageThread::new(hub, control.clone(), None, work, Arc::clone(&built));
-        let frozen = || Frozen { tree: Tree::new().freeze(), era: 0, spans: None };
+        let frozen = || ImageOrder { tree: Tree::new().freeze(), era: 0, spans: None };
         assert!(thread.make(&frozen(), Duration::ZERO));
         assert!(matches!(built.take(), Some(Outcome::Image(_))));
         assert_eq!(Control::load(dir.path()).unwrap().unwrap().image, Some(ImageRef::at(Zxid::ZERO)));

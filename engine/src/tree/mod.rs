@@ -27,7 +27,9 @@ mod slab;
 pub use acl_table::{AclId, AclList};
 pub use cold::Cold;
 pub use frozen::{Changes, EntryChange, FrozenTree, Replaced};
-pub use image::{put_on_image, write_image};
+pub use image::{
+    ImageFailure, ImageOrder, bring_into_force, put_on_image, put_on_image_on, write_image, write_image_on,
+};
 pub use listing::{LISTING_LONG, Listing};
 pub use load::{LoadError, TreeLoader};
 pub use node::{ChildName, Children, Node};
