@@ -251,6 +251,20 @@ fn a_damaged_or_missing_image_is_set_aside_with_the_log_behind_it() {
 }
 
 #[test]
+fn what_a_crash_has_left_half_written_is_removed_and_nothing_else() {
+    let site = Site::new();
+    site.run(&[z(1, 1)]);
+    site.write_image();
+    let image = DataDir::new(site.data()).image_temp(z(1, 5));
+    let (data, logs) = (DataDir::new(site.data()), DataDir::new(site.logs()));
+    let temporaries = [image, data.control_temp(), data.identity_temp(), logs.identity_temp()];
+    let others = [site.data().join("other.tmp"), site.logs().join("image.5.tmp")];
+    temporaries.iter().chain(&others).for_each(|file| fs::write(file, b"half").unwrap());
+    site.assert_whole(z(1, 1));
+    assert!(temporaries.iter().all(|file| !file.exists()) && others.iter().all(|file| file.exists()));
+}
+
+#[test]
 fn a_damaged_control_file_is_set_aside() {
     let site = Site::new();
     site.run(&[z(1, 1)]);

@@ -2,7 +2,7 @@
 //!
 //! Owns the names in the data directory ([`dirs`]), the control file ([`control`]), the identity ([`identity`]), and the image of the whole tree at one zxid:
 //! of format version 2 ([`base`]), served in place, and of version 1 ([`image`]), one file that is loaded. [`fault`]
-//! names the file behind a fault on a mapped page. [`store`] changes which image and log are in force. [`sim_disk`] is the disk of crash tests and of the simulator. It must never know the tree's rules, the network or the log's bytes, and never
+//! names the file behind a fault on a mapped page. [`store`] changes which image and log are in force. [`standing`] says whether a server may vote with what lies there. [`sim_disk`] is the disk of crash tests and of the simulator. It must never know the tree's rules, the network or the log's bytes, and never
 //! change a published file in place. It fails with [`Error`], which names file, offset, zxid and segment. A mistake would be caught by `tests/flips.rs` and `tests/base_flips.rs` (no damaged byte passes), `tests/base_crash.rs` (the disk
 //! frozen at every step), `tests/base_round_trip.rs`, and the committed files in `tests/fixtures`.
 //!
@@ -24,6 +24,7 @@ pub mod image;
 mod retention;
 pub mod sim_disk;
 mod small;
+pub mod standing;
 pub mod store;
 pub mod version_2;
 

@@ -36,6 +36,19 @@ pub(super) enum Part {
     Log,
 }
 
+/// Removes what a crash has left half written, from directories that are this server's: of an image that may be as much as the data.
+pub(super) fn clean(config: &ResolvedConfig) -> Result<(), RecoveryError> {
+    let storage = &config.storage;
+    let both = [&storage.data_dir, &storage.data_log_dir];
+    let count = if is_same(&storage.data_dir, &storage.data_log_dir) { 1 } else { 2 };
+    for dir in both.into_iter().take(count) {
+        for file in DataDir::new(dir).clean_temporaries()? {
+            tracing::info!(file = %file.display(), "removed what a crash had left half written");
+        }
+    }
+    Ok(())
+}
+
 /// Looks at both directories, decides, and notes what is lost.
 pub(super) fn survey(config: &ResolvedConfig) -> Result<Ground, RecoveryError> {
     let storage = &config.storage;
