@@ -27,6 +27,12 @@ pub enum Bug {
     TruncUndone,
     /// A state that came to nothing keeps the log that was begun for it.
     DiscardSkipped,
+    /// An image gets its name, and the control file names it, before its bytes are durable.
+    ImageBytesNotSynced,
+    /// The control file is replaced by one whose bytes are not durable.
+    ControlBytesNotSynced,
+    /// The control file's replace does not wait for its directory: the former one may come back.
+    ControlNameNotSynced,
     /// An image is made of what is shown, be it committed or not.
     ImageAheadOfLog,
     /// A shard reads the tree before it has taken what the core has told it.

@@ -32,6 +32,8 @@ pub(super) enum Effect {
     WriteStarted,
     /// An image is to be written: that takes its time.
     ImageBegun,
+    /// An image is in force, or was not needed any more.
+    ImageWritten,
     /// Epochs are written.
     EpochsWritten,
     /// The log is cut, or a state's log is begun, or in force, or nobody's.

@@ -4,14 +4,19 @@
 //! at any time, and where they do harm: in a write to the disk, after epochs were written, after a log was turned. Every fault ends by itself or
 //! with [`Cluster::heal_everything`].
 
-use super::process::{Process, Recovered};
+use super::finish::final_state;
+use super::process::Process;
+use super::recovery::{self, Begin, Recovered, Site};
 use super::{Cluster, Happens};
 use crate::history::Event;
 use crate::world::chance::Chance;
-use crate::world::disk::{DiskPace, MachineDisk};
+use crate::world::disk::{DiskPace, MachineDisk, Part, Rot};
 use crate::world::network::{Host, Pace};
 use crate::world::time::Micros;
 use proto::Zxid;
+use snapshot::base::{Base, verify_watched};
+use snapshot::control::Control;
+use std::path::Path;
 
 /// When there are faults.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Faults {
 pub(super) struct MachineFaults {
     /// A fault of the disk may still be to come.
     is_disk_bad: bool,
+    /// A bit of what a start reads is bad.
+    rot: Option<Rot>,
 }
 
 impl MachineFaults {
@@ -56,6 +63,8 @@ pub(super) enum Fault {
     CleanStop,
     /// All that a server has is lost.
     Wipe,
+    /// A bit of an image, of the control file or of an identity is bad.
+    Rot,
     /// A process stands still.
     Pause,
     /// Some servers hear nobody else.
@@ -76,7 +85,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// All, and how often each comes by itself.
-    pub(super) const ALL: [(Fault, u64); 15] = [
+    pub(super) const ALL: [(Fault, u64); 16] = [
         (Fault::ProcessDies, 10),
         (Fault::PowerFails, 8),
         (Fault::Blackout, 2),
@@ -84,6 +93,7 @@ impl Fault {
         (Fault::DiskCallFails, 5),
         (Fault::CleanStop, 5),
         (Fault::Wipe, 3),
+        (Fault::Rot, 4),
         (Fault::Pause, 10),
         (Fault::CutOff, 9),
         (Fault::BlockedWay, 10),
@@ -180,6 +190,7 @@ impl Cluster {
             Fault::DiskCallFails => self.disk_fault(number, false),
             Fault::CleanStop => self.stop_cleanly(number),
             Fault::Wipe => self.wipe(number),
+            Fault::Rot => self.rot(number),
             Fault::Pause => {
                 let host = self.at(number).host;
                 self.network.pause(host);
@@ -229,9 +240,17 @@ impl Cluster {
     }
 
     fn full_disk(&mut self, number: usize, lasts: Micros) -> String {
-        let room = self.faults.chance.between(0, 300_000);
+        let (room, which) = (self.faults.chance.between(0, 300_000), self.faults.chance.below(3));
         let machine = self.at(number);
-        machine.disk.set_room(usize::try_from(room).ok());
+        let room = usize::try_from(room).unwrap_or(0);
+        match which {
+            0 => machine.disk.set_room(Some(room), Part::Log),
+            1 => machine.disk.set_room(Some(room / 30), Part::Data),
+            _ => {
+                machine.disk.set_room(Some(room), Part::Log);
+                machine.disk.set_room(Some(room / 30), Part::Data);
+            }
+        }
         machine.faults.is_disk_bad = true;
         self.ends(Ends::FullDisk(number), lasts);
         format!("the disk of {number} takes {room} bytes more")
@@ -312,14 +331,15 @@ impl Cluster {
     /// The power fails, or a call fails, in the midst of what the disk does next.
     fn disk_fault(&mut self, number: usize, is_power: bool) -> String {
         let steps = self.faults.chance.between(1, 30);
+        let of = if self.faults.chance.percent(50) { Part::Log } else { Part::Data };
         let machine = self.at(number);
         machine.faults.is_disk_bad = true;
         if is_power {
-            machine.disk.freeze_within(steps)
+            machine.disk.freeze_within(steps, of)
         } else {
-            machine.disk.fail_within(steps)
+            machine.disk.fail_within(steps, of)
         }
-        format!("within {steps} steps of the disk of {number} something fails, the power: {is_power}")
+        format!("within {steps} steps of the disk of {number} ({of:?}) something fails, the power: {is_power}")
     }
 
     fn stop_cleanly(&mut self, number: usize) -> String {
@@ -333,21 +353,74 @@ impl Cluster {
 
     /// All on the machine is lost. Never on so many that a quorum's history goes: then even a correct cluster would lose what it has promised.
     fn wipe(&mut self, number: usize) -> String {
-        let voters = self.machines.iter().filter(|machine| machine.votes()).count();
-        let empty = self.machines.iter().filter(|machine| machine.votes() && machine.lacks_history()).count();
-        let is_one_more = !self.at(number).lacks_history() && self.at(number).votes();
-        if voters < 3 || self.at(number).member.is_none() || empty + usize::from(is_one_more) > (voters - 1) / 2 {
+        if !self.may_lose_all(number) {
             return "nobody is wiped".to_owned();
         }
         if self.at(number).process.is_some() {
             self.process_ends(number, true);
         }
+        self.replace_disk(number);
+        format!("{number} is wiped")
+    }
+
+    /// Are enough others left that have all?
+    fn may_lose_all(&mut self, number: usize) -> bool {
+        let voters = self.machines.iter().filter(|machine| machine.votes()).count();
+        let empty = self.machines.iter().filter(|machine| machine.votes() && machine.lacks_history()).count();
+        let is_one_more = !self.at(number).lacks_history() && self.at(number).votes();
+        voters >= 3 && self.at(number).member.is_some() && empty + usize::from(is_one_more) <= (voters - 1) / 2
+    }
+
+    /// The machine has a new disk, with nothing on it.
+    fn replace_disk(&mut self, number: usize) {
         let chance = Chance::of_seed(self.faults.chance.bits());
         let machine = self.at(number);
-        machine.place.wipe();
         machine.disk = MachineDisk::new(machine.making.disk, chance);
         machine.is_wiped = true;
-        format!("{number} is wiped")
+        machine.faults.rot = None;
+    }
+
+    /// A bit goes bad of what the next start reads. Never where it takes a quorum's history.
+    fn rot(&mut self, number: usize) -> String {
+        if !self.may_lose_all(number) {
+            return "nothing rots".to_owned();
+        }
+        if self.at(number).process.is_some() {
+            self.process_ends(number, true);
+        }
+        let machine = self.at(number);
+        let read = read_at_start(machine.disk.data_dir());
+        let rot = machine.disk.rot(Part::Data, |name| read.iter().any(|read| read == name));
+        machine.is_wiped |= rot.is_some();
+        let text = format!("{number} has rot: {rot:?}");
+        machine.faults.rot = machine.faults.rot.take().or(rot);
+        text
+    }
+
+    /// Does the image in force open, and not read? A server stops where its scrub, or a reader, meets that, and says so; then the operator gives the machine a new disk.
+    pub(super) fn is_rotten(&mut self, number: usize) -> bool {
+        let time = self.now;
+        let machine = self.at(number);
+        let Some(rot) = machine.faults.rot.take() else { return false };
+        let Some(named) = unreadable(&machine.disk) else { return false };
+        self.trace.note(time, format_args!("{number}: {rot:?} is found: {named}"));
+        self.replace_disk(number);
+        self.schedule.put(time + Micros::s(1), Happens::Start(number));
+        true
+    }
+
+    /// Losses that a start has found, and that nothing explains, are wrong.
+    pub(super) fn tell_losses(&mut self, number: usize, losses: &[String]) {
+        let time = self.now;
+        let machine = self.at(number);
+        let (is_explained, text) = (machine.is_wiped, machine.disk.told(&losses.join("; ")));
+        if losses.is_empty() {
+            return;
+        }
+        self.trace.note(time, format_args!("{number}: {text}"));
+        if !is_explained {
+            self.wrong(format!("server {number} finds a loss, and nothing was lost: {text}"));
+        }
     }
 
     /// Some servers are cut off from the others, and it may be from clients.
@@ -396,7 +469,11 @@ impl Cluster {
             }
             Ends::Block(from, to) => self.network.unblock(self.now, from, to),
             Ends::SlowWay(from, to) => self.network.set_pace(from, to, None),
-            Ends::FullDisk(number) => self.at(number).disk.set_room(None),
+            Ends::FullDisk(number) => {
+                let disk = &mut self.at(number).disk;
+                disk.set_room(None, Part::Log);
+                disk.set_room(None, Part::Data);
+            }
             Ends::SlowDisk(number) => self.at(number).disk.be_usual(),
         }
         self.trace.note(self.now, format_args!("{ends:?} is over"));
@@ -418,25 +495,61 @@ impl Cluster {
         self.network.be_good();
     }
 
-    /// A bit of a copy of the disk goes bad, right after a start has sealed the log: recovery from the copy either names the damage or finds
-    /// everything. It never finds less.
+    /// A bit of a copy of the disk goes bad, right after a start has sealed the log: recovery from the copy, and a look at all of its image, either name the damage or find
+    /// everything. They never find less, nor anything else.
     pub(super) fn try_rot(&mut self, number: usize, last: (Zxid, u64)) {
         if !self.faults.chance.percent(25) {
             return;
         }
         let (bits, time) = (self.faults.chance.bits(), self.now);
+        let part = if self.faults.chance.percent(50) { Part::Log } else { Part::Data };
         let machine = self.at(number);
         let mut copy = MachineDisk::copy_of(&machine.disk, Chance::of_seed(bits));
-        let Some(rot) = copy.rot() else { return };
-        let recovered = Process::recover(&machine.site(), copy.log(), 1, machine.now(time), false, None);
-        match recovered {
-            Err(_) => self.trace.note(time, format_args!("{rot:?} is found")),
-            Ok(Recovered { last: found, .. }) => {
+        let Some(rot) = copy.rot(part, |_| true) else { return };
+        let site = Site { disk: &copy, ..machine.site() };
+        let begin = Begin { salt: 1, now: machine.now(time), autocreate: false, bug: None };
+        let found = match unreadable(&copy) {
+            None => recovery::recover(&site, begin).map_err(drop),
+            Some(_) => Err(()),
+        };
+        let found =
+            found.and_then(
+                |Recovered { process, last, losses, .. }| {
+                    if losses.is_empty() { Ok((last, process.with_tree(final_state))) } else { Err(()) }
+                },
+            );
+        let expected = machine.process.as_ref().map(|process| (last, process.with_tree(final_state)));
+        match found {
+            Err(()) => self.trace.note(time, format_args!("{rot:?} is found")),
+            Ok(found) => {
                 self.trace.note(time, format_args!("{rot:?} means nothing"));
-                if found != last {
-                    self.wrong(format!("with {rot:?} recovery of {number} finds {found:x?}, and not {last:x?}"));
+                if Some(&found) != expected.as_ref() {
+                    self.wrong(format!(
+                        "with {rot:?} recovery of {number} finds {:x?}, and not {last:x?}, or other znodes",
+                        found.0
+                    ));
                 }
             }
         }
     }
+}
+
+/// Which files a start reads, below the machine's root.
+fn read_at_start(data_dir: &Path) -> Vec<String> {
+    let mut read: Vec<String> = ["data/control", "data/identity", "log/identity"].map(str::to_owned).into();
+    let image = Control::load(data_dir).ok().flatten().and_then(|control| control.image);
+    if let Some(base) = image.and_then(|image| Base::open(data_dir, &image).ok()) {
+        let files = base.files().iter().filter_map(|file| file.path.file_name());
+        read.extend(files.map(|name| format!("data/{}", name.to_string_lossy())));
+    }
+    read
+}
+
+/// Why the image in force, which opens, does not read.
+fn unreadable(disk: &MachineDisk) -> Option<String> {
+    let dir = disk.data_dir();
+    let image = Control::load(dir).ok()??.image?;
+    let base = Base::open(dir, &image).ok()?;
+    let read = verify_watched(&base, |_| ());
+    read.err().map(|error| disk.told(&error.to_string()))
 }

@@ -66,7 +66,7 @@ impl Cluster {
 }
 
 /// A tree in a history's words, without `/zookeeper`.
-fn final_state(tree: &Tree) -> (Zxid, Vec<FinalNode>, Vec<SessionId>) {
+pub(super) fn final_state(tree: &Tree) -> (Zxid, Vec<FinalNode>, Vec<SessionId>) {
     let is_ours = |path: &str| path != "/" && path != "/zookeeper" && !path.starts_with("/zookeeper/");
     let mut nodes: Vec<FinalNode> = tree
         .subtree("/")

@@ -5,24 +5,22 @@
 
 use super::bugs::Bug;
 use super::effects::{Applied, Effect, TxnNote};
+use super::images::Images;
 use super::log::LogSide;
 use super::process::{Membership, SHARDS, Turn};
 use super::scenario::Making;
 use super::shard::Lane;
 use crate::world::network::{ConnId as NetConn, Side};
 use engine::log_room::{LogRoom, RESERVE_BYTES};
-use engine::replica::{Forward, ForwardBatch, Now, Replica};
+use engine::replica::{Forward, ForwardBatch, Now};
 use engine::stream::{Attachment, StreamBatch};
-use engine::tree::{FrozenTree, Tree, put_on_image, write_image};
+use engine::tree::Tree;
 use engine::turn::sync::{LogSource, Records, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
 use engine::turn::{
     ElectionEvent, Host, LinkLoss, LinkTable, LogDone, LogItem, Note, Planted, Shown, SyncProgress, Taken, TreeLock,
 };
 use proto::txn::TxnRecord;
 use proto::{ServerId, Zxid};
-use snapshot::base::Base;
-use snapshot::control::{Publication, Spans};
-use snapshot::store::StoreError;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,11 +72,11 @@ pub(super) struct Io {
     dialling: Option<NetConn>,
     links: BTreeMap<NetConn, (LinkId, Side)>,
     votes: VecDeque<ElectionEvent>,
-    syncs: BTreeMap<LinkId, Job>,
-    taking: Option<StateTaker>,
+    pub(super) syncs: BTreeMap<LinkId, Job>,
+    pub(super) taking: Option<StateTaker>,
     taken: Option<Result<Taken, ()>>,
-    images: Images,
-    images_kept: usize,
+    pub(super) images: Images,
+    pub(super) images_kept: usize,
     /// An image is begun at the next chance.
     pub(super) wants_image: bool,
     /// Another tree is about to be shown.
@@ -89,17 +87,8 @@ pub(super) struct Io {
     owners: BTreeMap<i64, Attachment>,
 }
 
-/// Images, as `server/src/image.rs` has them made.
-#[derive(Debug, Default)]
-struct Images {
-    era: u64,
-    under_way: bool,
-    frozen: Option<(FrozenTree, u64, Option<Spans>)>,
-    built: Option<(u64, Option<Arc<Base>>)>,
-}
-
 /// What a learner is sent.
-enum Job {
+pub(super) enum Job {
     Log(Box<LogSource<SimRecords>>),
     /// An image of at least this zxid has to be there first.
     Waits(Zxid),
@@ -113,7 +102,7 @@ impl std::fmt::Debug for Job {
     }
 }
 
-struct SimRecords(wal::Reader<<SimDisk as wal::Disk>::Read>);
+pub(super) struct SimRecords(wal::Reader<<SimDisk as wal::Disk>::Read>);
 
 impl Records for SimRecords {
     type Error = wal::Error;
@@ -218,80 +207,6 @@ impl Io {
         while let Some(applied) = self.replayed.pop_front_if(|applied| applied.txn.zxid <= to) {
             self.effects.push(Effect::Applied(applied));
         }
-    }
-
-    // ---- images ---------------------------------------------------------------------------------------------------------
-
-    /// Is an image to be begun, if that may be?
-    pub(super) fn needs_image(&self) -> bool {
-        self.wants_image || self.syncs.values().any(|job| matches!(job, Job::Waits(_)))
-    }
-
-    /// Freezes the tree for an image, if none is under way.
-    pub(super) fn freeze(&mut self, tree: &mut Tree, replica: &Replica) {
-        if self.images.under_way || tree.is_on_image() {
-            return;
-        }
-        self.wants_image = false;
-        self.images.under_way = true;
-        let mut history = replica.peer().history().clone();
-        let zxid = tree.last_zxid();
-        let spans = (history.newest_at(zxid) == Some(zxid)).then(|| {
-            history.cut(zxid);
-            Spans::new(history.floor(), history.spans())
-        });
-        self.images.frozen = Some((tree.freeze(), self.images.era, spans.flatten().filter(|_| !self.is_alone)));
-        self.effects.push(Effect::ImageBegun);
-    }
-
-    /// The image thread's turn: writes what is frozen and has it come into force.
-    pub(super) fn write_image(&mut self) -> Result<(), StoreError> {
-        let Some((frozen, era, spans)) = self.images.frozen.take() else { return Ok(()) };
-        let control = &self.log.control;
-        let dir = control.dir();
-        let published = write_image(dir, &frozen, self.now.wall_ms, None)?;
-        let is_planted = self.log.bug == Some(Bug::ImageAheadOfLog);
-        let durable = if is_planted { Zxid(u64::MAX) } else { self.log.durable };
-        let publication = control.publish_image(era, published.image.clone(), spans, || durable)?;
-        let base = if publication == Publication::InForce {
-            let base = match frozen.base() {
-                Some(former) => Base::open_after(dir, &published.image, former),
-                None => Base::open(dir, &published.image),
-            };
-            let oldest = snapshot::purge(dir, self.images_kept, &published.image)?;
-            self.log.purge_below = oldest;
-            Some(Arc::new(base?))
-        } else {
-            None
-        };
-        self.images.built = Some((era, base));
-        self.effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
-        Ok(())
-    }
-
-    /// Puts the tree onto a finished image, and begins to send states that have waited for one.
-    pub(super) fn use_images(&mut self, tree: &mut Tree) {
-        if let Some((era, base)) = self.images.built.take() {
-            self.images.under_way = false;
-            if let Some(base) = base.filter(|_| era == self.images.era) {
-                drop(tree.rebase(base));
-            }
-        }
-        for job in self.syncs.values_mut() {
-            let Job::Waits(zxid) = *job else { continue };
-            if let Some(source) = SnapSource::at_least(zxid, tree.base()) {
-                *job = Job::Snap(Box::new(source));
-                self.effects.push(Effect::Wake(Turn::Core));
-            }
-        }
-    }
-
-    fn take_state(&mut self) -> Result<Option<Taken>, String> {
-        let Some(taker) = self.taking.take() else { return Ok(None) };
-        let mut tree = taker.finish().and_then(engine::turn::sync::Taken::exact).map_err(|error| error.to_string())?;
-        let dir = self.log.control.dir();
-        let image = put_on_image(dir, &mut tree, self.now.wall_ms).map_err(|error| error.to_string())?;
-        Ok(Some(Taken { tree: Box::new(tree), image, rest: Vec::new() }))
     }
 
     fn accept_old_writes(&mut self, batch: &mut ForwardBatch) {

@@ -39,6 +39,7 @@ pub(super) struct LogSide {
     /// Txns up to here may be purged.
     pub(super) purge_below: Zxid,
     pub(super) bug: Option<Bug>,
+    release_is_due: bool,
     /// For [`Bug::EpochAfterAck`].
     unwritten: Option<Epochs>,
     /// For [`Bug::TruncUndone`].
@@ -61,6 +62,7 @@ impl LogSide {
             done: VecDeque::new(),
             purge_below: Zxid::ZERO,
             bug,
+            release_is_due: false,
             unwritten: None,
             uncut: None,
             former_durable: Zxid::ZERO,
@@ -100,8 +102,16 @@ impl LogSide {
         }
         if self.log.gathered_bytes() == 0 && self.queue.front().is_some_and(|item| !matches!(item, LogItem::Txns(_))) {
             if let Some(item) = self.queue.pop_front() {
+                match self.work_off(&item) {
+                    // Nothing has changed: it is asked for again.
+                    Err(error) if error.is_no_space() => {
+                        self.wait_for_space(item);
+                        effects.push(Effect::WakeLater(Turn::Log));
+                        return Ok(());
+                    }
+                    done => done?,
+                }
                 let are_epochs = matches!(item, LogItem::Epochs(_));
-                self.work_off(item)?;
                 effects.push(if are_epochs { Effect::EpochsWritten } else { Effect::LogTurned });
             }
             effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
@@ -126,27 +136,36 @@ impl LogSide {
         Ok(())
     }
 
-    fn work_off(&mut self, item: LogItem) -> Result<(), StoreError> {
+    fn wait_for_space(&mut self, item: LogItem) {
+        self.disk_is_full = true;
+        if item.turns() {
+            // Of the log as it is now nobody shall take it for the history in force.
+            self.durable = Zxid::ZERO;
+        }
+        self.queue.push_front(item);
+    }
+
+    fn work_off(&mut self, item: &LogItem) -> Result<(), StoreError> {
         let (log, control) = (&mut self.log, &self.control);
         let done = match item {
             LogItem::Txns(_) => unreachable!("they are gathered"),
             LogItem::Epochs(epochs) if self.bug == Some(Bug::EpochAfterAck) => {
-                self.unwritten = Some(epochs);
-                Some(LogDone::Epochs(epochs))
+                self.unwritten = Some(*epochs);
+                Some(LogDone::Epochs(*epochs))
             }
             LogItem::Epochs(epochs) => {
                 control.write_epochs(epochs.accepted, epochs.current, Zxid(log.durable_zxid()))?;
-                Some(LogDone::Epochs(epochs))
+                Some(LogDone::Epochs(*epochs))
             }
             LogItem::Cut { to, rebuild } if matches!(self.bug, Some(Bug::TruncSkipped | Bug::TruncUndone)) => {
-                return self.pretend_cut(to, rebuild);
+                return self.pretend_cut(*to, *rebuild);
             }
             LogItem::Cut { to, rebuild } => {
-                let dir = control.dir().to_owned();
+                let (dir, to) = (control.dir().to_owned(), *to);
                 let mut make = |image: Option<&ImageRef>, records: Reader<<SimDisk as Disk>::Read>| {
                     tree_of(&dir, image, records, to).map(|(tree, _)| Box::new(tree))
                 };
-                let cut = store::cut(log, control, to, if rebuild { Some(&mut make) } else { None })?;
+                let cut = store::cut(log, control, to, if *rebuild { Some(&mut make) } else { None })?;
                 Some(match cut {
                     Cut::Done { last, rebuilt } => LogDone::Cut { last, tree: rebuilt },
                     Cut::Impossible { .. } => LogDone::CutImpossible,
@@ -154,13 +173,13 @@ impl LogSide {
             }
             LogItem::Begin(image) => {
                 self.former_durable = self.durable;
-                store::begin(log, control, image)?;
+                store::begin(log, control, image.clone())?;
                 Some(LogDone::Begun)
             }
             LogItem::Adopt(epochs) => {
                 self.unwritten = None;
                 store::adopt(log, control, epochs.accepted, epochs.current)?;
-                Some(LogDone::Epochs(epochs))
+                Some(LogDone::Epochs(*epochs))
             }
             LogItem::Discard if self.bug == Some(Bug::DiscardSkipped) => {
                 self.durable = self.former_durable;
@@ -172,7 +191,7 @@ impl LogSide {
                 Some(LogDone::Discarded)
             }
             LogItem::Release => {
-                store::release(log, control)?;
+                self.release()?;
                 None
             }
         };
@@ -180,6 +199,13 @@ impl LogSide {
         self.durable = Zxid(self.log.durable_zxid());
         self.done.extend(done);
         Ok(())
+    }
+
+    /// Nobody waits for it: what a full disk holds up is done later.
+    fn release(&mut self) -> Result<(), StoreError> {
+        let released = store::release(&mut self.log, &self.control);
+        self.release_is_due = matches!(&released, Err(error) if error.is_no_space());
+        if self.release_is_due { Ok(()) } else { released }
     }
 
     /// [`Bug::TruncSkipped`], [`Bug::TruncUndone`]: the tree is made, and the log stays.
@@ -249,6 +275,9 @@ impl LogSide {
 
     /// What the log's thread does when it has nothing else to do.
     fn tidy(&mut self, chance: &mut Chance) -> Result<(), StoreError> {
+        if self.release_is_due {
+            self.release()?;
+        }
         if self.purge_below > Zxid::ZERO {
             store::purge(&mut self.log, &self.control, self.purge_below, usize::MAX)?;
             self.purge_below = Zxid::ZERO;

@@ -5,8 +5,8 @@
 
 use super::effects::{Applied, Effect};
 use super::faults::MachineFaults;
-use super::place::Place;
-use super::process::{Membership, Process, Recovered, SHARDS, Site, Turn};
+use super::process::{Membership, Process, SHARDS, Turn};
+use super::recovery::{self, Begin, Recovered, Site};
 use super::scenario::Making;
 use super::{Bug, Cluster, Happens, QUORUM_PORT};
 use crate::clients::{self, CLIENT_PORT};
@@ -27,7 +27,6 @@ pub(super) struct Machine {
     pub(super) id: ServerId,
     pub(super) member: Option<Membership>,
     pub(super) making: Making,
-    pub(super) place: Place,
     pub(super) disk: MachineDisk,
     pub(super) clock: Clock,
     pub(super) process: Option<Process>,
@@ -64,7 +63,6 @@ impl Machine {
             id: ServerId(id),
             member,
             making,
-            place: Place::new(),
             disk: MachineDisk::new(making.disk, Chance::stream(seed, &format!("disk {number}"))),
             clock: Clock::new(begin_us, skew_ppm),
             process: None,
@@ -86,7 +84,7 @@ impl Machine {
 
     /// Where its process is started.
     pub(super) const fn site(&self) -> Site<'_> {
-        Site { place: &self.place, member: self.member.as_ref(), making: self.making }
+        Site { disk: &self.disk, member: self.member.as_ref(), making: self.making }
     }
 
     /// Has it a vote?
@@ -94,14 +92,14 @@ impl Machine {
         self.member.as_ref().is_some_and(|member| member.ensemble.is_voter(member.me))
     }
 
-    /// Has it nothing of what it once had, or never had anything?
+    /// Has it nothing of what it once had, or a part that does not read, or never had anything?
     pub(super) const fn lacks_history(&self) -> bool {
         self.is_wiped || self.is_new
     }
 
     /// Without what differs from run to run.
     fn said(&self, error: &dyn std::fmt::Display) -> String {
-        error.to_string().replace(&*self.place.dir().to_string_lossy(), "DIR")
+        self.disk.told(&error.to_string())
     }
 }
 
@@ -114,21 +112,25 @@ impl Cluster {
     pub(super) fn start(&mut self, number: usize) {
         let (time, salt) = (self.now, self.chance.bits());
         let bug = self.options.bug;
-        let machine = self.at(number);
-        if machine.process.is_some() {
+        if self.at(number).process.is_some() || self.is_rotten(number) {
             return;
         }
+        let machine = self.at(number);
         machine.life += 1;
         machine.asleep.clear();
         let woken = std::mem::take(&mut machine.woken);
         let now = machine.now(time);
-        let is_first = machine.is_new && !machine.is_wiped;
-        let recovered = Process::recover(&machine.site(), machine.disk.log(), salt, now, is_first, bug);
+        // Whoever has lost all knows that by the operator alone.
+        let begin = Begin { salt, now, autocreate: !machine.is_wiped, bug };
+        let recovered = recovery::recover(&machine.site(), begin);
         for (_, ticket) in woken.into_values() {
             self.schedule.take_back(ticket);
         }
         match recovered {
-            Ok(recovered) => self.started(number, recovered),
+            Ok(recovered) => {
+                self.tell_losses(number, &recovered.losses);
+                self.started(number, recovered);
+            }
             // A fault of the disk met the start itself.
             Err(error) => {
                 let machine = self.at(number);
@@ -144,7 +146,7 @@ impl Cluster {
     }
 
     fn started(&mut self, number: usize, recovered: Recovered) {
-        let Recovered { mut process, base, last } = recovered;
+        let Recovered { mut process, base, last, .. } = recovered;
         let now = self.now;
         let machine = self.at(number);
         machine.is_new = false;
@@ -204,6 +206,8 @@ impl Cluster {
         // What panics is wrong, and ends the run: nothing of it is looked at any more.
         let done = catch_unwind(AssertUnwindSafe(|| process.turn(turn, now, chance)));
         match done {
+            // Of what it has done in the dark nobody hears.
+            Ok(Ok(_)) if machine.disk.is_frozen() => self.process_ends(number, true),
             Ok(Ok(effects)) => {
                 machine.is_wiped &= !process.is_whole();
                 // Threads look at the clock now and then.
@@ -280,6 +284,7 @@ impl Cluster {
                 self.wake_in(number, Turn::Image, takes);
             }
             Effect::EpochsWritten => self.may_go_wrong_after(number, self.scenario.epochs_go_wrong_percent),
+            Effect::ImageWritten => self.may_go_wrong_after(number, self.scenario.images_go_wrong_percent),
             Effect::LogTurned => self.may_go_wrong_after(number, self.scenario.turns_go_wrong_percent),
             Effect::Applied(applied) => self.applied(number, &applied),
             Effect::Leads(epoch) => {

@@ -7,19 +7,20 @@
 //!
 //! What the world is like, and which hazards it has, is each seed's own: [`scenario`].
 //!
-//! What it lacks: images and the control file lie on a real file system, of which a power failure takes nothing ([`place`]); TLS, DNS, the
-//! sockets and threads of `server`.
+//! What it lacks: TLS, DNS, the sockets and threads of `server`.
 
 mod bugs;
 mod effects;
 mod faults;
 mod finish;
+mod images;
 mod io;
 mod log;
 mod machine;
 mod panics;
-mod place;
+mod planted;
 mod process;
+mod recovery;
 mod scenario;
 mod shard;
 mod votes;

@@ -4,28 +4,22 @@
 //! may be crashed. It must never decide anything about the protocol. It fails where the log or the control file fails, and then the process ends (law 8).
 
 use super::bugs::Bug;
-use super::effects::{Applied, Effect, TxnNote};
+use super::effects::{Applied, Effect};
 use super::io::{Io, TreeCell};
 use super::log::LogSide;
-use super::place::{Place, PoweredDisk};
-use super::scenario::Making;
+use super::recovery::{Begin, Site};
 use super::shard::Shard;
 use crate::world::chance::Chance;
 use crate::world::network::ConnId as NetConn;
-use engine::apply;
 use engine::replica::{Now, Replica, ReplicaOptions};
 use engine::tree::Tree;
 use engine::turn::wire::Wire;
 use engine::turn::{self, LinkLimits, LinkTable};
-use proto::txn::TxnRecord;
 use proto::{ServerId, Zxid};
-use snapshot::AnyImage;
-use snapshot::control::{Control, ControlFile};
-use snapshot::store::{self, StoreError};
+use snapshot::control::Control;
+use snapshot::store::StoreError;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use wal::sim_disk::SimDisk;
-use wal::{Generation, Log, Options};
 use zab::ensemble::Ensemble;
 use zab::{Epochs, History, Peer, PeerOptions, Start};
 
@@ -49,8 +43,8 @@ pub(super) const SHARDS: usize = 2;
 /// ZooKeeper's tick, ms.
 pub(super) const TICK_MS: i64 = 500;
 /// With a segment's bytes in [`Making`]: a group and a record must fit.
-const GROUP_BYTES: usize = 16 << 10;
-const RECORD_BYTES_MAX: usize = 32 << 10;
+pub(super) const GROUP_BYTES: usize = 16 << 10;
+pub(super) const RECORD_BYTES_MAX: usize = 32 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -72,114 +66,22 @@ pub(super) struct Membership {
     pub(super) ensemble: Ensemble,
 }
 
-/// Where a process is started.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Site<'m> {
-    pub(super) place: &'m Place,
-    pub(super) member: Option<&'m Membership>,
-    pub(super) making: Making,
-}
-
-/// A recovered process, and the state that it has started from.
-#[derive(Debug)]
-pub(super) struct Recovered {
-    pub(super) process: Process,
-    /// Of the image, and its digest, if there is one.
-    pub(super) base: (Zxid, Option<u64>),
-    /// Of the whole tree.
-    pub(super) last: (Zxid, u64),
-}
-
-/// Why a process does not start.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RecoveryError {
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] wal::Error),
-    /// The control file.
-    #[error(transparent)]
-    Control(#[from] snapshot::Error),
-    /// A planted bug's cut.
-    #[error(transparent)]
-    Cut(#[from] StoreError),
-    /// The image does not make a tree.
-    #[error(transparent)]
-    Tree(#[from] engine::tree::LoadError),
-    /// What the log has is no txn.
-    #[error("a record that is no txn: {0}")]
-    Record(#[from] proto::DecodeError),
-}
-
 impl Process {
-    /// Recovers from the disk, as `server/src/recovery` does.
-    pub(super) fn recover(
+    /// Of what recovery has read.
+    pub(super) fn new(
+        log: LogSide,
+        tree: Tree,
+        history: History,
+        replayed: VecDeque<Applied>,
         site: &Site<'_>,
-        disk: SimDisk,
-        salt: u64,
-        now: Now,
-        is_first: bool,
-        bug: Option<Bug>,
-    ) -> Result<Recovered, RecoveryError> {
-        let Site { place, member, making } = *site;
-        let mut control = match Control::load(place.dir())? {
-            Some(control) => control,
-            None => {
-                // Where something was, and is not, it is not a first start (law 10).
-                let is_whole = is_first || bug == Some(Bug::VoteWithLostLog);
-                let control = Control { log_generation: 1, is_whole, ..Control::default() };
-                control.replace(place.dir())?;
-                control
-            }
-        };
-        if bug == Some(Bug::PromiseForgotten) {
-            control.accepted_epoch = control.current_epoch;
-        }
-        let mut tree = match &control.image {
-            Some(image) => Tree::of_image(AnyImage::open(place.dir(), image)?)?,
-            None => Tree::new(),
-        };
-        let base = (tree.last_zxid(), control.image.is_some().then(|| tree.digest()));
-        let options = Options {
-            segment_bytes: making.segment_bytes,
-            group_bytes: GROUP_BYTES,
-            max_record_bytes: RECORD_BYTES_MAX,
-            generation: Generation(control.log_generation),
-            replay_after: base.0.0,
-            salt,
-            ..Options::new()
-        };
-        let (mut log, mut records) = Log::open(disk.clone(), options)?;
-        let spans = control.spans();
-        let mut history = History::of_spans(spans.floor(), spans.ends()).unwrap_or_else(|| History::new(base.0));
-        let (mut replayed, mut changes) = (VecDeque::new(), Vec::new());
-        let mut found = Vec::new();
-        while let Some((zxid, bytes)) = records.next_record()? {
-            found.push((Zxid(zxid), bytes.to_vec()));
-        }
-        drop(records);
-        let control_file = ControlFile::on(Box::new(PoweredDisk(disk)), place.dir(), control.clone());
-        if bug == Some(Bug::LastRecordsLost) && found.len() > 2 {
-            found.truncate(found.len() - 2);
-            let to = found.last().map_or(base.0, |(zxid, _)| *zxid);
-            let _: store::Cut<()> = store::cut(&mut log, &control_file, to, None)?;
-        }
-        for (zxid, bytes) in &found {
-            let record = TxnRecord::decode(bytes)?;
-            apply::apply(&mut tree, &record, &mut changes, None);
-            changes.clear();
-            replayed.push_back(Applied { txn: TxnNote::of(&record, bytes), digest: tree.digest() });
-            if member.is_some() {
-                history.push(*zxid);
-            }
-        }
-        let last = (tree.last_zxid(), tree.digest());
-        let is_serving = member.is_none();
-        let shards = (0..SHARDS).map(|number| Shard::new(number, &tree, is_serving)).collect();
-        let core = core_of(&control, &tree, history, log.history_begins_after(), now, member, bug);
-        let io = Io::new(LogSide::new(log, control_file, bug), now, member, making, replayed);
-        let image_one_in = making.image_one_in;
-        let process = Process { core, tree: TreeCell::new(tree), shards, io, image_one_in, led: None };
-        Ok(Recovered { process, base, last })
+        begin: Begin,
+    ) -> Process {
+        let (member, making) = (site.member, site.making);
+        let shards = (0..SHARDS).map(|number| Shard::new(number, &tree, member.is_none())).collect();
+        let control = log.control.get();
+        let core = core_of(&control, &tree, history, log.log.history_begins_after(), begin.now, member, begin.bug);
+        let io = Io::new(log, begin.now, member, making, replayed);
+        Process { core, tree: TreeCell::new(tree), shards, io, image_one_in: making.image_one_in, led: None }
     }
 
     /// What its tree shows.
@@ -194,7 +96,7 @@ impl Process {
 
     /// Is what lies on the disk all that this server ever had?
     pub(super) fn is_whole(&self) -> bool {
-        self.io.log.control.get().is_whole
+        self.control().is_whole
     }
 
     /// Is nothing on its way?
@@ -229,6 +131,11 @@ impl Process {
     pub(super) fn leads(&self) -> bool {
         let office = self.core.replica().office();
         office.is_serving && office.state == proto::election::ServerState::Leading
+    }
+
+    /// The control file.
+    pub(super) fn control(&self) -> Control {
+        self.io.log.control.get()
     }
 
     /// A clean stop, with everything written.
@@ -344,7 +251,7 @@ fn core_of(
     let start = Start {
         epochs: Epochs { accepted: control.accepted_epoch, current: control.current_epoch },
         committed: sure.map_or(Zxid::ZERO, |image| image.zxid).min(history.last()),
-        is_whole: control.is_whole && tree.last_zxid() >= control.history_zxid,
+        is_whole: control.is_whole,
         history,
     };
     let peer = PeerOptions { tick_ms: TICK_MS, ..PeerOptions::new(*me) };

@@ -25,6 +25,8 @@ pub(super) struct Scenario {
     pub(super) epochs_go_wrong_percent: u64,
     /// After so many of 100 turns of a log.
     pub(super) turns_go_wrong_percent: u64,
+    /// After so many of 100 images.
+    pub(super) images_go_wrong_percent: u64,
     /// So many of 100 faults are the leader's.
     pub(super) hits_leader_percent: u64,
     /// Connections of the quorum port that break after some bytes.
@@ -78,6 +80,7 @@ impl Scenario {
             crash: chance.pick(&crashes).copied().unwrap_or(Crash::Power),
             epochs_go_wrong_percent: if chance.percent(40) { chance.between(5, 50) } else { 0 },
             turns_go_wrong_percent: if chance.percent(60) { chance.between(20, 80) } else { 0 },
+            images_go_wrong_percent: if chance.percent(40) { chance.between(3, 30) } else { 0 },
             hits_leader_percent: chance.pick(&[0, 0, 30, 70]).copied().unwrap_or(0),
             fuses: chance.percent(40).then(|| Fuses {
                 percent: chance.between(10, 60),
