@@ -223,10 +223,10 @@ impl SimDisk {
         let call = state.calls;
         state.calls += 1;
         match state.fails.take_if(|failure| failure.call <= call) {
-            None => does(&mut *state),
+            None => does(&mut state),
             Some(Failure { errno, is_done, .. }) => {
                 if is_done {
-                    does(&mut *state)?;
+                    does(&mut state)?;
                 }
                 Err(io::Error::from_raw_os_error(errno))
             }
