@@ -385,6 +385,10 @@ impl Cluster {
         if !self.may_lose_all(number) {
             return "nothing rots".to_owned();
         }
+        // A log that was not closed may end anywhere: what goes bad at its end looks as if it had never been written.
+        if self.faults.chance.percent(50) && self.at(number).process.is_some() {
+            return self.rot_closed_log(number);
+        }
         if self.at(number).process.is_some() {
             self.process_ends(number, true);
         }
@@ -395,6 +399,20 @@ impl Cluster {
         let text = format!("{number} has rot: {rot:?}");
         machine.faults.rot = machine.faults.rot.take().or(rot);
         text
+    }
+
+    fn rot_closed_log(&mut self, number: usize) -> String {
+        let machine = self.at(number);
+        let is_closed = machine.process.take().is_some_and(|process| process.close().is_ok_and(|is_closed| is_closed));
+        let is_power = machine.disk.is_frozen();
+        self.process_ends(number, is_power);
+        if !is_closed || is_power {
+            return format!("{number} ends, and its log is not closed");
+        }
+        let machine = self.at(number);
+        let rot = machine.disk.rot(Part::Log, |name| name.starts_with("segment-"));
+        machine.is_wiped |= rot.is_some();
+        format!("{number} has rot: {rot:?}")
     }
 
     /// Does the image in force open, and not read? A server stops where its scrub, or a reader, meets that, and says so; then the operator gives the machine a new disk.

@@ -297,15 +297,15 @@ impl LogSide {
         Ok(())
     }
 
-    /// A clean stop, with everything written.
-    pub(super) fn close(mut self) -> Result<(), StoreError> {
+    /// A clean stop, with everything written. False: it could not be closed, for want of space.
+    pub(super) fn close(mut self) -> Result<bool, StoreError> {
         self.log.settle()?;
         if self.log.needs_segment() {
-            return Ok(());
+            return Ok(false);
         }
         match self.log.close() {
-            Err(error) if error.is_no_space() => Ok(()),
-            closed => Ok(closed?),
+            Err(error) if error.is_no_space() => Ok(false),
+            closed => Ok(closed.map(|()| true)?),
         }
     }
 }

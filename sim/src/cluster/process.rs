@@ -138,8 +138,8 @@ impl Process {
         self.io.log.control.get()
     }
 
-    /// A clean stop, with everything written.
-    pub(super) fn close(self) -> Result<(), StoreError> {
+    /// A clean stop, with everything written. False: the log could not be closed, for want of space.
+    pub(super) fn close(self) -> Result<bool, StoreError> {
         self.io.log.close()
     }
 

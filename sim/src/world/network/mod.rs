@@ -3,8 +3,8 @@
 //! Owns what TCP promises, and no more: bytes of one connection arrive in order, once, or not at all; between two connections there is no
 //! order. What gets lost is lost with its connection. A partition is one-way: what meets it waits, as for a retransmission, and when nothing has come
 //! through for [`NetworkOptions::give_up`] the sender's end breaks; **the other end does not notice** until it sends something itself. A process that
-//! is killed has its connections reset by its machine; a machine without power says nothing. Messages of the election port
-//! ([`Network::post`]) may besides be lost and doubled, as when their connection breaks and the last one is sent again.
+//! is killed has its connections reset by its machine; a machine without power says nothing. What was sent before one end broke off arrives before the other hears of that, or
+//! is lost: the seed decides.
 //!
 //! It never looks into what it carries. `sim/tests/network.rs` would catch a mistake.
 
@@ -91,7 +91,6 @@ enum Flight {
     Reset(ConnId, Side),
     /// This end's sender has waited long enough.
     GiveUp(ConnId, Side),
-    Post(Host, Host, Vec<u8>),
 }
 
 impl Network {
@@ -136,7 +135,7 @@ impl Network {
 
     /// Sends bytes from this end. On one that is over they are dropped, as the sender will hear.
     pub fn send(&mut self, now: Time, conn: ConnId, from: Side, bytes: &[u8]) {
-        let bytes = self.burn(now, conn, bytes);
+        let (bytes, breaks) = self.burn(conn, bytes);
         let is_split = bytes.len() > 1 && self.chance.percent(self.options.split_percent);
         let cut = if is_split { 1 + self.chance.below(bytes.len() - 1) } else { bytes.len() };
         let (first, rest) = bytes.split_at(cut);
@@ -144,36 +143,35 @@ impl Network {
         for piece in first.chunks(len).chain(rest.chunks(len)) {
             self.send_piece(now, conn, from, Piece::Bytes(piece.to_vec()));
         }
+        if breaks {
+            self.reset(now, conn, from);
+            self.break_off(now, conn, from);
+        }
     }
 
-    /// What of these bytes leaves before the connection breaks.
-    fn burn<'b>(&mut self, now: Time, conn: ConnId, bytes: &'b [u8]) -> &'b [u8] {
-        let Some(left) = self.conns.get_mut(&conn).and_then(|conn| conn.fuse.as_mut()) else { return bytes };
+    /// What of these bytes leaves before the connection breaks, and whether it does.
+    fn burn<'b>(&mut self, conn: ConnId, bytes: &'b [u8]) -> (&'b [u8], bool) {
+        let Some(left) = self.conns.get_mut(&conn).and_then(|conn| conn.fuse.as_mut()) else { return (bytes, false) };
         let len = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= len as u64;
-        let breaks = len < bytes.len();
-        if breaks {
-            self.cut(now, conn);
+        (bytes.get(..len).unwrap_or_default(), len < bytes.len())
+    }
+
+    /// The other end hears that this one is gone: after the last bytes, or before them, and then they are lost.
+    fn break_off(&mut self, now: Time, id: ConnId, from: Side) {
+        let is_last = self.chance.percent(self.options.last_bytes_percent);
+        let Some(behind) = self.conns.get(&id).map(|conn| conn.end(from.other()).busy_until) else { return };
+        if is_last && behind > now {
+            self.queue.put(behind, Flight::Reset(id, from.other()));
+        } else {
+            self.reset(now, id, from.other());
         }
-        bytes.get(..len).unwrap_or_default()
     }
 
     /// Closes this end; the other hears of it after all that was sent before.
     pub fn close(&mut self, now: Time, conn: ConnId, side: Side) {
         self.send_piece(now, conn, side, Piece::End);
         self.end(conn, side, |end| end.state = EndState::Gone);
-    }
-
-    /// Posts a message on the election port.
-    pub fn post(&mut self, now: Time, from: Host, to: Host, message: &[u8]) {
-        if self.chance.percent(self.options.post_loss_percent) {
-            return;
-        }
-        let copies = 1 + u64::from(self.chance.percent(self.options.post_double_percent));
-        for _ in 0..copies {
-            let arrives = now + self.delay(from, to, message.len());
-            self.queue.put(arrives, Flight::Post(from, to, message.to_vec()));
-        }
     }
 
     // ---- what happens to machines and ways ------------------------------------------------------------------------------
@@ -186,7 +184,7 @@ impl Network {
             self.end(id, side, |end| end.state = EndState::Gone);
             let is_dark = self.dark.contains(&host);
             if !is_dark {
-                self.reset(now, id, side.other());
+                self.break_off(now, id, side);
             }
         }
     }
@@ -325,9 +323,6 @@ impl Network {
             return None;
         }
         match flight {
-            Flight::Post(from, at, message) => {
-                (!self.dark.contains(&at)).then_some(NetEvent::Posted { from, at, message })
-            }
             Flight::Dial(id) => self.dialled(now, id),
             Flight::DialAnswer(id, stands) => {
                 let conn = self.conns.get_mut(&id)?;
@@ -407,12 +402,17 @@ impl Network {
     fn is_over(&mut self, id: ConnId, side: Side) -> Option<NetEvent> {
         let conn = self.conns.get_mut(&id)?;
         let end = conn.end_mut(side);
-        let was_open = std::mem::replace(&mut end.state, EndState::Gone) == EndState::Open;
+        let before = std::mem::replace(&mut end.state, EndState::Gone);
         let at = end.host;
         if conn.dialler.state == EndState::Gone && conn.acceptor.state == EndState::Gone {
             self.conns.remove(&id);
         }
-        was_open.then_some(NetEvent::Closed { conn: id, side, at })
+        match before {
+            EndState::Open => Some(NetEvent::Closed { conn: id, side, at }),
+            // Nobody else would tell him any more.
+            EndState::Opening if side == Side::Dialler => Some(NetEvent::NotConnected { conn: id, at }),
+            EndState::Opening | EndState::Gone => None,
+        }
     }
 
     fn send_piece(&mut self, now: Time, id: ConnId, from: Side, piece: Piece) {
@@ -445,15 +445,14 @@ impl Network {
             Flight::Piece(id, side, ..) | Flight::Reset(id, side) => {
                 self.conns.get(id).map(|conn| (conn.end(side.other()).host, conn.end(*side).host))
             }
-            Flight::Post(from, to, _) => Some((*from, *to)),
             Flight::DialTimeout(_) | Flight::GiveUp(..) => None,
         }
     }
 
     fn gets_stuck(&mut self, now: Time, way: (Host, Host), flight: Flight) {
         match &flight {
-            // Nobody sends a reset or a message twice; a dial is tried by who dials.
-            Flight::Reset(..) | Flight::Post(..) | Flight::Dial(_) | Flight::DialAnswer(..) => return,
+            // Nobody sends a reset twice; a dial is tried by who dials.
+            Flight::Reset(..) | Flight::Dial(_) | Flight::DialAnswer(..) => return,
             Flight::Piece(id, side, ..) => self.waits_for_answer(now, *id, *side),
             Flight::DialTimeout(_) | Flight::GiveUp(..) => {}
         }

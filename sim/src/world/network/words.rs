@@ -82,15 +82,6 @@ pub enum NetEvent {
         /// The machine there.
         at: Host,
     },
-    /// A message of the election port.
-    Posted {
-        /// Who sent it.
-        from: Host,
-        /// To whom.
-        at: Host,
-        /// It.
-        message: Vec<u8>,
-    },
 }
 
 impl NetEvent {
@@ -102,8 +93,19 @@ impl NetEvent {
             | NetEvent::Connected { at, .. }
             | NetEvent::NotConnected { at, .. }
             | NetEvent::Arrived { at, .. }
-            | NetEvent::Closed { at, .. }
-            | NetEvent::Posted { at, .. } => *at,
+            | NetEvent::Closed { at, .. } => *at,
+        }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn conn(&self) -> ConnId {
+        match self {
+            NetEvent::Accepted { conn, .. }
+            | NetEvent::Connected { conn, .. }
+            | NetEvent::NotConnected { conn, .. }
+            | NetEvent::Arrived { conn, .. }
+            | NetEvent::Closed { conn, .. } => *conn,
         }
     }
 }
@@ -149,10 +151,8 @@ pub struct NetworkOptions {
     pub split_percent: u64,
     /// Bytes of a piece, at the most: what is longer arrives in several, each in its own time.
     pub piece_bytes_max: usize,
-    /// So many of 100 posted messages are lost.
-    pub post_loss_percent: u64,
-    /// So many of 100 come twice.
-    pub post_double_percent: u64,
+    /// So many of 100 connections that one end breaks off bring the other all that was sent before; else it hears of the end first, and the rest is lost.
+    pub last_bytes_percent: u64,
 }
 
 impl Default for NetworkOptions {
@@ -163,8 +163,7 @@ impl Default for NetworkOptions {
             dial_timeout: Micros::s(3),
             split_percent: 5,
             piece_bytes_max: usize::MAX,
-            post_loss_percent: 2,
-            post_double_percent: 2,
+            last_bytes_percent: 50,
         }
     }
 }
