@@ -8,7 +8,8 @@ use super::faults::MachineFaults;
 use super::process::{Membership, Process, SHARDS, Turn};
 use super::recovery::{self, Begin, Recovered, Site};
 use super::scenario::Making;
-use super::{Bug, Cluster, Happens, QUORUM_PORT};
+use super::votes::ElectionPort;
+use super::{Bug, Cluster, ELECTION_PORT, Happens, QUORUM_PORT};
 use crate::clients::{self, CLIENT_PORT};
 use crate::history::{Event, ServerId, Zxid};
 use crate::world::chance::Chance;
@@ -36,8 +37,8 @@ pub(super) struct Machine {
     woken: BTreeMap<Turn, (Time, Ticket)>,
     /// Turns that wait for the process to go on.
     pub(super) asleep: Vec<Turn>,
-    /// Which other machines' election ports it was told to reach, or not to.
-    pub(super) reaches: BTreeMap<usize, bool>,
+    /// Its election port, in this life.
+    pub(super) port: ElectionPort,
     /// The newest txn of this server that the history tells of.
     told: Zxid,
     /// Has it never been started, or what was on it was lost?
@@ -69,7 +70,7 @@ impl Machine {
             life: 0,
             woken: BTreeMap::new(),
             asleep: Vec::new(),
-            reaches: BTreeMap::new(),
+            port: ElectionPort::default(),
             told: Zxid(0),
             is_new: true,
             is_wiped: false,
@@ -167,10 +168,10 @@ impl Cluster {
         self.network.power_on(host);
         self.network.listen(host, CLIENT_PORT);
         self.network.listen(host, QUORUM_PORT);
+        self.network.listen(host, ELECTION_PORT);
         for turn in [Turn::Core, Turn::Log].into_iter().chain((0..SHARDS).map(Turn::Shard)) {
             self.wake(number, turn);
         }
-        self.reaches_all(number);
         self.try_rot(number, last);
     }
 
@@ -351,7 +352,7 @@ impl Cluster {
         let Cluster { machines, network, .. } = self;
         let Some(machine) = machines.get_mut(number) else { return };
         machine.process = None;
-        machine.reaches.clear();
+        machine.port = ElectionPort::default();
         let host = machine.host;
         if is_power {
             network.power_off(now, host);
@@ -364,9 +365,6 @@ impl Cluster {
         let text = format!("{number}: {}", if is_power { "the power fails" } else { "the process ends" });
         self.note(&text);
         self.tell(Event::Note { text });
-        if !is_power {
-            self.is_out_of_reach(number);
-        }
         let (shortest, longest) = self.at(number).making.away;
         let wait = self.chance.latency(shortest, longest);
         self.schedule.put(self.now + wait, Happens::Start(number));

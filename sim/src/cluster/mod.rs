@@ -31,7 +31,7 @@ use crate::check::Violation;
 use crate::clients::{CLIENT_PORT, Client, Ctx};
 use crate::history::{ClientId, Event, History, ServerId};
 use crate::world::chance::Chance;
-use crate::world::network::{Host, NetEvent, Network, NetworkOptions, Port};
+use crate::world::network::{Fuses, Host, NetEvent, Network, NetworkOptions, Port};
 use crate::world::schedule::Schedule;
 use crate::world::time::{Micros, Time};
 use crate::world::trace::Trace;
@@ -46,6 +46,8 @@ use zab::ensemble::Ensemble;
 
 /// The port on which servers listen for learners.
 const QUORUM_PORT: Port = Port(2888);
+/// The port on which they listen for votes.
+const ELECTION_PORT: Port = Port(3888);
 /// How long clients and servers may take after the last fault until all is well: the longest half-open connection, an election or two, a session's timeout, and a
 /// few dials.
 const CONVERGE_MAX: Micros = Micros::s(90);
@@ -120,8 +122,6 @@ enum Happens {
     Heal(faults::Ends),
     /// A server is started.
     Start(usize),
-    /// A server, in this life, hears whether it reaches another.
-    Reach { at: usize, of: usize, is_up: bool, life: u64 },
 }
 
 #[derive(Debug)]
@@ -191,6 +191,8 @@ impl Cluster {
         world.network.set_piece_bytes_max(world.scenario.piece_bytes_max);
         if let Some(fuses) = world.scenario.fuses {
             world.network.set_fuses(QUORUM_PORT, fuses);
+            let of_votes = Fuses { bytes_min: 8, bytes_max: 400, ..fuses };
+            world.network.set_fuses(ELECTION_PORT, of_votes);
         }
         for client in &mut world.clients {
             client.set_moves_percent(world.scenario.clients_move_percent);
@@ -290,11 +292,6 @@ impl Cluster {
             }
             Happens::Heal(ends) => self.heal(ends),
             Happens::Start(number) => self.start(number),
-            Happens::Reach { at, of, is_up, life } => {
-                if self.at(at).life == life {
-                    self.hears_reach(at, of, is_up);
-                }
-            }
         }
     }
 
@@ -322,13 +319,14 @@ impl Cluster {
             NetEvent::NotConnected { conn, .. } => client.not_connected(conn),
             NetEvent::Arrived { conn, bytes, .. } => client.arrived(ctx, conn, &bytes),
             NetEvent::Closed { conn, .. } => client.closed(ctx, conn),
-            NetEvent::Accepted { .. } | NetEvent::Posted { .. } => {}
+            NetEvent::Accepted { .. } => {}
         });
     }
 
     fn server_hears(&mut self, number: usize, event: NetEvent) {
-        if let NetEvent::Posted { from, message, .. } = &event {
-            return self.posted(*from, number, message);
+        let port = &self.at(number).port;
+        if matches!(event, NetEvent::Accepted { port: ELECTION_PORT, .. }) || port.has(event.conn()) {
+            return self.election_hears(number, event);
         }
         let Cluster { machines, network, now, .. } = self;
         let Some(machine) = machines.get_mut(number) else { return };
@@ -360,7 +358,6 @@ impl Cluster {
                 Some(Turn::Core)
             }
             NetEvent::Closed { conn, .. } => process.closed(conn).map(Turn::Shard),
-            NetEvent::Posted { .. } => None,
         };
         if let Some(turn) = turn {
             self.wake(number, turn);
