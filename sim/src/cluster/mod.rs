@@ -21,6 +21,7 @@ mod panics;
 mod planted;
 mod process;
 mod recovery;
+mod rot;
 mod scenario;
 mod shard;
 mod votes;

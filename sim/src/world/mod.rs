@@ -6,8 +6,8 @@
 //! - [`time`]: virtual time in µs, and each machine's two clocks, which run askew and jump.
 //! - [`chance`]: the random numbers, a stream for each part, so that a part that draws one more changes no other.
 //! - [`schedule`]: what is to happen when.
-//! - [`network`]: connections, one-way partitions, slow links, half-open connections; messages of the election port.
-//! - [`disk`]: what a machine keeps over crashes.
+//! - [`network`]: connections, one-way partitions, slow links, half-open connections, ends that overtake the last bytes.
+//! - [`disk`]: what a machine keeps over crashes: its log, and images, control file and identities.
 //! - [`trace`]: what happened, as a hash and as lines: one seed run twice gives the same.
 
 pub mod chance;
