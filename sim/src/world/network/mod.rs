@@ -46,6 +46,8 @@ struct Conn {
     port: Port,
     /// It breaks when so many more bytes were sent.
     fuse: Option<u64>,
+    /// It has.
+    is_burnt: bool,
 }
 
 /// One end, and the bytes on their way to it.
@@ -126,7 +128,7 @@ impl Network {
         self.next_conn += 1;
         let fuses = self.fuses.get(&port).copied().filter(|fuses| self.chance.percent(fuses.percent));
         let fuse = fuses.map(|fuses| self.chance.latency(Micros(fuses.bytes_min), Micros(fuses.bytes_max)).0);
-        self.conns.insert(id, Conn { dialler: End::new(from), acceptor: End::new(to), port, fuse });
+        self.conns.insert(id, Conn { dialler: End::new(from), acceptor: End::new(to), port, fuse, is_burnt: false });
         let arrives = now + self.delay(from, to, 0);
         self.queue.put(arrives, Flight::Dial(id));
         self.queue.put(now + self.options.dial_timeout, Flight::DialTimeout(id));
@@ -151,10 +153,12 @@ impl Network {
 
     /// What of these bytes leaves before the connection breaks, and whether it does.
     fn burn<'b>(&mut self, conn: ConnId, bytes: &'b [u8]) -> (&'b [u8], bool) {
-        let Some(left) = self.conns.get_mut(&conn).and_then(|conn| conn.fuse.as_mut()) else { return (bytes, false) };
+        let Some(conn) = self.conns.get_mut(&conn) else { return (bytes, false) };
+        let Some(left) = &mut conn.fuse else { return (bytes, false) };
         let len = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= len as u64;
-        (bytes.get(..len).unwrap_or_default(), len < bytes.len())
+        let is_over = len < bytes.len();
+        (bytes.get(..len).unwrap_or_default(), is_over && !std::mem::replace(&mut conn.is_burnt, is_over))
     }
 
     /// The other end hears that this one is gone: after the last bytes, or before them, and then they are lost.
