@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::answers::{Answers, FOUR_LETTER_CALLS_MAX};
+use crate::bind::BindAttempts;
 use crate::cold::ColdReads;
 use crate::config::{Listen, ResolvedConfig, RingConfig};
 use crate::consensus::{self, Core, LogPort};
@@ -38,6 +39,7 @@ use snapshot::control::ControlFile;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -102,13 +104,28 @@ enum CoreHandle {
     Shard(Receiver<Core<UringDisk>>),
 }
 
+impl BootError {
+    /// Did it end because it was asked to, and for nothing else?
+    #[must_use]
+    pub const fn is_asked_for(&self) -> bool {
+        matches!(
+            self,
+            BootError::QuorumPort(ListenError::AskedToEnd) | BootError::ElectionPort(election::StartError::AskedToEnd)
+        )
+    }
+}
+
 impl Server {
-    /// Brings a server up.
+    /// Brings a server up. Where a port of a member must be waited for, `is_asked_to_end` ends that.
     ///
     /// # Errors
     /// [`BootError`]: what stood in the way.
-    pub fn start(config: ResolvedConfig) -> Result<Server, BootError> {
+    pub fn start(config: ResolvedConfig, is_asked_to_end: &Arc<AtomicBool>) -> Result<Server, BootError> {
         let member = MemberSettings::new(&config)?;
+        let member = member.map(|member| {
+            let max = member.election.bind_attempts_max;
+            (member, BindAttempts { max, is_asked_to_end: Arc::clone(is_asked_to_end) })
+        });
         let listen = config.clients.listen.ok_or(BootError::NoClientPort)?;
         let cpus = CpuBudget::probe();
         let shard_count = cpus.shards(config.ring.shards);
@@ -124,7 +141,7 @@ impl Server {
 
     fn start_threads(
         config: Arc<ResolvedConfig>,
-        member: Option<MemberSettings>,
+        member: Option<(MemberSettings, BindAttempts)>,
         listen: Listen,
         shard_count: u32,
         places: &Places,
@@ -132,7 +149,7 @@ impl Server {
         ready: preflight::Ready,
     ) -> Result<Server, BootError> {
         let Recovered { mut tree, log, control, start, replayed, took } = recovered;
-        if let Some(MemberSettings { ensemble, .. }) = &member {
+        if let Some((MemberSettings { ensemble, .. }, _)) = &member {
             tree.show_ensemble(&ensemble.to_text(), ensemble.version(), wall_ms());
         }
         let log_parker = Parker::new(Duration::ZERO);
@@ -356,7 +373,7 @@ impl ShardStarts<'_> {
 fn member_parts(
     hub: &Arc<Hub>,
     config: &ResolvedConfig,
-    member: MemberSettings,
+    (member, bind): (MemberSettings, BindAttempts),
     start: Start,
     options: ReplicaOptions,
     (images, control): (ImageRequest, ControlFile),
@@ -365,13 +382,14 @@ fn member_parts(
     let own = ensemble.member(me).ok_or(election::StartError::NotAMember(me))?;
     let reactor = Reactor::new(&LinkOptions {
         listen: own_addresses(own, member.listens_everywhere),
+        bind: bind.clone(),
         dial_time_max: member.election.connect_timeout,
         close_time_max: LINK_CLOSE_MAX,
     })?;
     let port = ElectionPortOptions {
         listen_on_all_ips: member.listens_everywhere,
         connect_timeout: member.election.connect_timeout,
-        bind_retries: member.election.bind_attempts_max.map_or(0, NonZeroU32::get),
+        bind,
         tcp_keep_alive: member.election.keep_alive,
         initial_version: if member.has_many_addresses { InitialVersion::V2 } else { InitialVersion::V1 },
         ..ElectionPortOptions::new(me)

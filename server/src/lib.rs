@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod ask;
+pub mod bind;
 pub mod boot;
 pub mod cli;
 pub mod cold;

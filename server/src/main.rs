@@ -65,8 +65,12 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
     // Naming them makes the linker take them.
     tracing::debug!(settings = %heap::SETTINGS.escape_ascii(), "allocator: jemalloc");
     let data_dir = std::path::absolute(&config.storage.data_dir).unwrap_or_else(|_| config.storage.data_dir.clone());
-    let server = match Server::start(config) {
+    let server = match Server::start(config, &asked_to_end) {
         Ok(server) => server,
+        Err(error) if error.is_asked_for() => {
+            tracing::info!("{error}");
+            return ended();
+        }
         Err(error) => {
             eprintln!("ringkeeper: {error}");
             return ExitCode::from(EXIT_FAILURE);
@@ -98,7 +102,11 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
     if let Some(failure) = server.stop() {
         return failed(&failure);
     }
-    // Still nobody may be reading: the end is in order all the same.
+    ended()
+}
+
+fn ended() -> ExitCode {
+    // Nobody may be reading: the end is in order all the same.
     let _unread = writeln!(std::io::stdout(), "ringkeeper: ended");
     ExitCode::SUCCESS
 }

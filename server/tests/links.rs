@@ -3,13 +3,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine::turn::{LinkEvent, LinkLimits, LinkLoss, LinkTable};
 use proto::quorum::QuorumPacket;
 use proto::{LastZxid, Writer};
-use ringkeeper_server::links::{LinkOptions, PIECE_BYTES, Reactor};
+use ringkeeper_server::bind::BindAttempts;
+use ringkeeper_server::links::{LinkOptions, ListenError, PIECE_BYTES, Reactor};
 use ringkeeper_server::rt::{Parker, Woken};
 use rustix::event::{PollFd, PollFlags};
 use zab::LinkId;
@@ -33,7 +36,8 @@ fn at(address: SocketAddr) -> HostPort {
 
 fn options() -> LinkOptions {
     let listen = vec![HostPort { host: "127.0.0.1".into(), port: 0 }];
-    LinkOptions { listen, dial_time_max: PATIENCE, close_time_max: PATIENCE }
+    let bind = BindAttempts::new(NonZeroU32::new(1));
+    LinkOptions { listen, bind, dial_time_max: PATIENCE, close_time_max: PATIENCE }
 }
 
 impl Host {
@@ -306,6 +310,35 @@ fn a_closed_link_whose_peer_does_nothing_is_cut_off_in_time() {
         assert!(host.events.is_empty() && host.table.peer(link).is_none());
         drop(stream);
     }
+}
+
+#[test]
+fn a_quorum_port_that_is_taken_or_has_no_address_is_an_error_after_the_attempts_and_waited_for_without_a_limit() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = at(holder.local_addr().unwrap());
+    // Longer than a label may be: it is looked up nowhere.
+    let nowhere = HostPort { host: "x".repeat(64), port: 1 };
+    let options = |at: &HostPort, attempts| LinkOptions {
+        listen: vec![at.clone()],
+        bind: BindAttempts::new(NonZeroU32::new(attempts)),
+        ..options()
+    };
+    for own in [&taken, &nowhere] {
+        for wanted in [1, 2] {
+            let refused = Reactor::new(&options(own, wanted));
+            let Err(ListenError::Address { attempts, .. }) = &refused else { panic!("{refused:?}") };
+            assert_eq!(*attempts, wanted, "{own:?}");
+        }
+        let waiting = options(own, 0);
+        waiting.bind.is_asked_to_end.store(true, Ordering::Relaxed);
+        let stopped = Reactor::new(&waiting);
+        assert!(matches!(stopped, Err(ListenError::AskedToEnd)), "{own:?} {stopped:?}");
+    }
+    let waiting = std::thread::spawn(move || Reactor::new(&options(&taken, 0)).map(drop));
+    drop(holder);
+    waiting.join().unwrap().unwrap();
+    let none = Reactor::new(&LinkOptions { listen: Vec::new(), ..options(&nowhere, 0) });
+    assert!(matches!(none, Err(ListenError::None)), "what is not in the configuration is not waited for: {none:?}");
 }
 
 #[test]

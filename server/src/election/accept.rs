@@ -21,6 +21,7 @@ use zab::ensemble::HostPort;
 use super::dial::look_up;
 use super::peers::Peers;
 use super::{ElectionPortOptions, StartError};
+use crate::bind::NotBound;
 
 /// Connections that have not greeted, at one time.
 const GREETINGS_MAX: usize = 64;
@@ -30,7 +31,7 @@ const ACCEPTED_MAX: usize = 16;
 const CHUNK_BYTES: usize = 4 << 10;
 /// Connections that the kernel keeps until they are accepted: an ensemble's worth (Java has 50).
 const BACKLOG: i32 = 128;
-/// Pause between attempts to bind, as in Java, and after an accept for which something was missing.
+/// Pause after an accept for which something was missing.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -69,22 +70,13 @@ impl Acceptor {
     /// Binds every address of `own`, with as many attempts as the options allow.
     ///
     /// # Errors
-    /// [`StartError::Bind`] for what the last attempt failed of, [`StartError::Bell`].
+    /// [`StartError::Bind`] for what the last attempt failed of, [`StartError::AskedToEnd`], [`StartError::Bell`].
     pub(super) fn bind(own: &[HostPort], options: &ElectionPortOptions) -> Result<(Acceptor, Stop), StartError> {
-        let mut attempts = 0;
-        let listeners = loop {
-            attempts += 1;
-            match listen_all(own, options.listen_on_all_ips) {
-                Ok(listeners) => break listeners,
-                Err((address, source)) if attempts == options.bind_retries => {
-                    return Err(StartError::Bind { address, attempts, source });
-                }
-                Err((address, error)) => {
-                    tracing::warn!(address, %error, attempts, "the election port cannot be bound; trying again");
-                    std::thread::sleep(PAUSE);
-                }
-            }
-        };
+        let listeners = options.bind.run("election", || listen_all(own, options.listen_on_all_ips));
+        let listeners = listeners.map_err(|failure| match failure {
+            NotBound::Failed { address, attempts, source } => StartError::Bind { address, attempts, source },
+            NotBound::AskedToEnd => StartError::AskedToEnd,
+        })?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| StartError::Bell(errno.into()))?;
         let stop = Arc::new(bell);
         let acceptor = Acceptor {

@@ -36,6 +36,7 @@ mod peers;
 mod wire;
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use proto::election::InitialVersion;
 use zab::election::Vote;
 use zab::ensemble::Ensemble;
 
+use crate::bind::BindAttempts;
 use accept::{Acceptor, Stop};
 use peers::Peers;
 use wire::Config;
@@ -66,8 +68,8 @@ pub struct ElectionPortOptions {
     pub listen_on_all_ips: bool,
     /// How long connecting to a server may take (`cnxTimeout`); none is about what the system allows.
     pub connect_timeout: Duration,
-    /// How often it is tried to bind the port, once a second (`electionPortBindRetry`); 0 is without limit.
-    pub bind_retries: u32,
+    /// How often it is tried to bind the port (`electionPortBindRetry`).
+    pub bind: BindAttempts,
     /// Let the kernel probe connections on which nothing happens (`tcpKeepAlive`).
     pub tcp_keep_alive: bool,
     /// How long whoever connects may take to say who it is. Servers say it with the connection.
@@ -79,12 +81,12 @@ pub struct ElectionPortOptions {
 impl ElectionPortOptions {
     /// ZooKeeper's defaults, for this server.
     #[must_use]
-    pub const fn new(me: ServerId) -> ElectionPortOptions {
+    pub fn new(me: ServerId) -> ElectionPortOptions {
         ElectionPortOptions {
             me,
             listen_on_all_ips: false,
             connect_timeout: Duration::from_secs(5),
-            bind_retries: 3,
+            bind: BindAttempts::new(NonZeroU32::new(3)),
             tcp_keep_alive: false,
             greeting_timeout: Duration::from_secs(5),
             initial_version: InitialVersion::V1,
@@ -139,6 +141,9 @@ pub enum StartError {
         /// What the system said at last.
         source: io::Error,
     },
+    /// It was asked to end before it was bound.
+    #[error("asked to end before the election port could be bound")]
+    AskedToEnd,
     /// There is nothing to stop it with.
     #[error("no eventfd for the election port: {0}; raise ulimit -n")]
     Bell(io::Error),

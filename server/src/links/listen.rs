@@ -12,20 +12,27 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, Type};
 use zab::ensemble::HostPort;
 
+use crate::bind::{BindAttempts, NotBound};
+
 /// Why the quorum port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// None of the addresses of the own `server.` line can be listened on.
     #[error(
-        "cannot listen on the quorum port {address}: {source}; the own `server.` line must name an address of this machine and a port that \
+        "cannot listen on the quorum port {address} after {attempts} attempts: {source}; the own `server.` line must name an address of this machine and a port that \
          nobody uses, or quorumListenOnAllIPs=true take all addresses"
     )]
     Address {
         /// The last one that was tried.
         address: String,
+        /// How often it was tried.
+        attempts: u32,
         /// What was said.
         source: io::Error,
     },
+    /// It was asked to end before.
+    #[error("asked to end before there was an address to listen on for the quorum port")]
+    AskedToEnd,
     /// The line names none.
     #[error("the own `server.` line names no address for the quorum port")]
     None,
@@ -81,19 +88,33 @@ impl Listener {
     }
 }
 
-/// Listens on all of these that this machine has.
-pub(super) fn open(addresses: &[HostPort]) -> Result<Vec<Listener>, ListenError> {
-    let (mut listeners, mut failure) = (Vec::new(), None);
+/// Listens on all of these that this machine has, once it has one of them.
+pub(super) fn open(addresses: &[HostPort], attempts: &BindAttempts) -> Result<Vec<Listener>, ListenError> {
+    if addresses.is_empty() {
+        return Err(ListenError::None);
+    }
+    attempts.run("quorum", || listen_all(addresses)).map_err(|failure| match failure {
+        NotBound::Failed { address, attempts, source } => ListenError::Address { address, attempts, source },
+        NotBound::AskedToEnd => ListenError::AskedToEnd,
+    })
+}
+
+/// Those that can be listened on, or what the last of them said if none can.
+fn listen_all(addresses: &[HostPort]) -> Result<Vec<Listener>, (String, io::Error)> {
+    let (mut listeners, mut failures) = (Vec::new(), Vec::new());
     for (address, found) in candidates(addresses) {
         match found.and_then(listen) {
             Ok(listener) => listeners.push(listener),
-            Err(source) => {
-                tracing::warn!(%address, error = %source, "cannot listen on this address for the quorum port");
-                failure = Some(ListenError::Address { address, source });
-            }
+            Err(source) => failures.push((address, source)),
         }
     }
-    if listeners.is_empty() { Err(failure.unwrap_or(ListenError::None)) } else { Ok(listeners) }
+    if listeners.is_empty() {
+        return Err(failures.pop().unwrap_or_else(|| (String::new(), io::Error::other("the names have no address"))));
+    }
+    for (address, error) in failures {
+        tracing::warn!(%address, %error, "cannot listen on this address for the quorum port");
+    }
+    Ok(listeners)
 }
 
 /// The addresses of these names, each once, or why a name has none.

@@ -32,6 +32,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use zab::LinkId;
 use zab::ensemble::{HostPort, Member};
 
+use crate::bind::BindAttempts;
 use dial::Dialler;
 pub use listen::ListenError;
 use listen::Listener;
@@ -41,6 +42,8 @@ use listen::Listener;
 pub struct LinkOptions {
     /// Names or addresses, with ports, to listen on: [`own_addresses`].
     pub listen: Vec<HostPort>,
+    /// How often it is tried until one of them can be listened on.
+    pub bind: BindAttempts,
     /// How long a dial may take with all of a server's addresses together, looking up their names aside.
     pub dial_time_max: Duration,
     /// How long a link that was closed may take to send what is unsent, and to see that the other side has closed as well.
@@ -110,13 +113,13 @@ struct Conn {
 }
 
 impl Reactor {
-    /// Opens the quorum port.
+    /// Opens the quorum port, with as many attempts as the options allow. A name that cannot be looked up counts as a failed one.
     ///
     /// # Errors
     /// [`ListenError`].
     pub fn new(options: &LinkOptions) -> Result<Reactor, ListenError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(ListenError::resources)?;
-        let listeners = listen::open(&options.listen)?;
+        let listeners = listen::open(&options.listen, &options.bind)?;
         for (listener, token) in listeners.iter().zip(LISTENERS..) {
             watch(&epoll, &listener.socket, token, epoll::EventFlags::IN).map_err(ListenError::resources)?;
         }

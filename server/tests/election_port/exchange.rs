@@ -4,8 +4,10 @@ use super::raw;
 use super::*;
 use proto::Epoch;
 use proto::election::{Notification, NotificationForm};
+use ringkeeper_server::bind::BindAttempts;
 use ringkeeper_server::election::StartError;
 use std::io::Write;
+use std::num::NonZeroU32;
 use zab::election::{Election, ElectionOptions};
 use zab::{Action, Ms};
 
@@ -178,9 +180,16 @@ fn what_a_real_server_sent_is_heard_and_what_it_was_sent_is_written() {
 fn a_port_that_is_taken_is_an_error_after_the_attempts_and_waited_for_without_a_limit() {
     let (ensemble, at) = servers(1);
     let holder = TcpListener::bind(at[0]).unwrap();
-    let options = |bind_retries| ElectionPortOptions { bind_retries, ..ElectionPortOptions::new(ServerId(1)) };
+    let options = |attempts| {
+        let bind = BindAttempts::new(NonZeroU32::new(attempts));
+        ElectionPortOptions { bind, ..ElectionPortOptions::new(ServerId(1)) }
+    };
     let refused = ElectionPort::start(options(1), &ensemble, || {});
     assert!(matches!(&refused, Err(StartError::Bind { attempts: 1, .. })), "{refused:?}");
+    let stopped = options(0);
+    stopped.bind.is_asked_to_end.store(true, Ordering::Relaxed);
+    let stopped = ElectionPort::start(stopped, &ensemble, || {});
+    assert!(matches!(&stopped, Err(StartError::AskedToEnd)), "{stopped:?}");
     let waiting = std::thread::spawn(move || ElectionPort::start(options(0), &ensemble, || {}).map(drop));
     drop(holder);
     waiting.join().unwrap().unwrap();

@@ -81,7 +81,7 @@ pub(super) const TUNING: &[KeySpec] = keys! {
     "quorumCnxnTimeoutMs" => int(-1, INT_MAX), "-1", Never("an election connection ends when the other side acknowledges nothing for twice `cnxTimeout`"),
         "Read timeout of election connections, in milliseconds. -1 follows `syncLimit` ticks.";
     "electionPortBindRetry" => int(0, INT_MAX), "3", Ensemble,
-        "Attempts to bind the election port. 0 is without limit.";
+        "Attempts to bind the election port, and the quorum port, once a second; names are looked up at each. 0 is without limit.";
     "fastleader.minNotificationInterval" => int(1, INT_MAX), "200", Ensemble,
         "Shortest pause between election notifications, in milliseconds.";
     "fastleader.maxNotificationInterval" => int(1, INT_MAX), "60000", Ensemble,
