@@ -12,11 +12,11 @@ use engine::turn::{LinkEvent, LinkLimits, LinkLoss, LinkTable};
 use proto::quorum::QuorumPacket;
 use proto::{LastZxid, Writer};
 use ringkeeper_server::bind::BindAttempts;
-use ringkeeper_server::links::{LinkOptions, ListenError, PIECE_BYTES, Reactor};
+use ringkeeper_server::links::{LinkOptions, ListenError, PIECE_BYTES, Reactor, own_addresses};
 use ringkeeper_server::rt::{Parker, Woken};
 use rustix::event::{PollFd, PollFlags};
 use zab::LinkId;
-use zab::ensemble::HostPort;
+use zab::ensemble::{HostPort, Member};
 
 /// Long enough for the busiest machine; a test that runs into it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -339,6 +339,38 @@ fn a_quorum_port_that_is_taken_or_has_no_address_is_an_error_after_the_attempts_
     waiting.join().unwrap().unwrap();
     let none = Reactor::new(&LinkOptions { listen: Vec::new(), ..options(&nowhere, 0) });
     assert!(matches!(none, Err(ListenError::None)), "what is not in the configuration is not waited for: {none:?}");
+}
+
+#[test]
+fn a_server_that_listens_on_all_addresses_is_heard_on_each_whatever_its_line_says() {
+    let mut own = Member::parse("a:1:2|b:1:2", true).unwrap();
+    for (place, address) in own.addresses.iter_mut().enumerate() {
+        // Longer than a label may be: it is looked up nowhere.
+        (address.host, address.quorum_port) = ("x".repeat(64 + place), 0);
+    }
+    let listen = |on_all| LinkOptions { listen: own_addresses(&own, on_all), ..options() };
+    let by_line = Reactor::new(&listen(false));
+    assert!(matches!(&by_line, Err(ListenError::Address { .. })), "{by_line:?}");
+
+    let mut host = Host::with(&listen(true), LinkLimits::default());
+    let addresses = host.reactor.addresses();
+    assert_eq!(addresses.len(), 2, "a port each: {addresses:?}");
+    let mut streams = Vec::new();
+    for port in addresses.iter().map(SocketAddr::port) {
+        for ip in ["127.0.0.1", "127.9.8.7", "::1"] {
+            streams.push(TcpStream::connect((ip, port)).unwrap_or_else(|error| panic!("{ip}: {error}")));
+        }
+    }
+    host.run_until(|host| host.events.len() == 6);
+    let from = |event: &LinkEvent| match event {
+        LinkEvent::Accepted(link) => host.table.peer(*link).expect("it stands"),
+        other => panic!("{other:?}"),
+    };
+    let mut from: Vec<SocketAddr> = host.events.iter().map(from).collect();
+    let mut ours: Vec<SocketAddr> = streams.iter().map(|stream| stream.local_addr().unwrap()).collect();
+    from.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!(from, ours);
 }
 
 #[test]
