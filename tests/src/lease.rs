@@ -22,6 +22,10 @@ const SECONDS: std::ops::Range<u8> = 64..128;
 /// The third octets.
 const THIRDS: std::ops::Range<u8> = 1..251;
 
+/// Ports on `::1`: below those that the system gives out.
+const V6_PORTS: std::ops::Range<usize> = 10_000..28_000;
+const V6_LEASES: usize = (V6_PORTS.end - V6_PORTS.start) / (3 * HOSTS as usize);
+
 /// A range of loopback addresses, ours until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
@@ -78,6 +82,15 @@ impl Lease {
     #[must_use]
     pub fn host(&self, number: u8) -> IpAddr {
         Ipv4Addr::new(127, self.second, self.third, number).into()
+    }
+
+    /// Where a server of an ensemble on `::1` listens: for clients, learners and votes. That address has no range, so ports stand in for it.
+    #[must_use]
+    pub fn ports_on_v6(&self, number: u8) -> [u16; 3] {
+        let place = usize::from(self.second - SECONDS.start) * THIRDS.len() + usize::from(self.third - THIRDS.start);
+        // As many leases at a time have ports of their own.
+        let first = V6_PORTS.start + (place % V6_LEASES * usize::from(HOSTS) + usize::from(number - 1)) * 3;
+        [first, first + 1, first + 2].map(|port| u16::try_from(port).expect("the ranges lie below the last port"))
     }
 
     /// Where a server listens for clients.

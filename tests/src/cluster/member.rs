@@ -80,6 +80,11 @@ impl Member {
         self.lines.push((key.to_owned(), value.to_owned()));
     }
 
+    /// From the next start on it is there.
+    pub(super) const fn move_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     pub(super) fn wrap(&mut self, words: &[&str]) {
         self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
     }

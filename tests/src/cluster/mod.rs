@@ -5,6 +5,7 @@
 //! server's log is kept and its end shown. `tests/tests/ensemble/place.rs` would catch a mistake.
 
 mod member;
+mod names;
 mod namespaces;
 
 pub use member::{Mode, four_letters};
@@ -12,8 +13,9 @@ pub use member::{Mode, four_letters};
 use crate::lease::{CLIENT_PORT, ELECTION_PORT, Lease, QUORUM_PORT};
 use crate::until_within;
 use member::Member;
+use names::Names;
 use namespaces::Namespaces;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -75,6 +77,17 @@ pub enum Form {
     WithClientPort,
 }
 
+/// What servers are to each other in `zoo.cfg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Each an IPv4 address of its own.
+    Addresses,
+    /// Each a name, whose address may change.
+    Names,
+    /// All of them `[::1]`, each with ports of its own.
+    V6,
+}
+
 /// How an ensemble is to be.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -86,6 +99,8 @@ pub struct Plan {
     pub observers: u8,
     /// How the configuration is written.
     pub form: Form,
+    /// What the servers call each other.
+    pub hosts: Hosts,
     /// More lines of `zoo.cfg`; the last of a key wins.
     pub settings: Vec<(String, String)>,
     /// In memory, for what is not about the disk.
@@ -112,7 +127,8 @@ impl Plan {
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let (observers, form, in_memory) = (0, Form::Classic, true);
-        Plan { implementation, voters, observers, form, settings, in_memory, apart: false, tied: false }
+        let hosts = Hosts::Addresses;
+        Plan { implementation, voters, observers, form, hosts, settings, in_memory, apart: false, tied: false }
     }
 
     /// With this line of `zoo.cfg`.
@@ -126,6 +142,12 @@ impl Plan {
     #[must_use]
     pub fn form(self, form: Form) -> Plan {
         Plan { form, ..self }
+    }
+
+    /// With servers that call each other so. Those in namespaces of their own have addresses.
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> Plan {
+        Plan { hosts, ..self }
     }
 
     /// With so many observers.
@@ -174,8 +196,12 @@ impl Plan {
         let ids: Vec<u8> = (1..=self.voters + self.observers).collect();
         let namespaces = self.apart.then(|| Namespaces::make(&lease, ids.clone()));
         let implementation = self.implementation;
-        let mut cluster = Cluster { members: Vec::new(), implementation, dir: Some(dir), namespaces, lease };
-        cluster.members = ids.into_iter().map(|id| cluster.member(&self, id)).collect();
+        let names = (self.hosts == Hosts::Names).then(|| Names::make(dir.path().join("names")));
+        let mut cluster = Cluster { members: Vec::new(), implementation, dir: Some(dir), namespaces, names, lease };
+        cluster.members = ids.iter().map(|id| cluster.member(&self, *id)).collect();
+        if cluster.names.is_some() {
+            ids.into_iter().for_each(|id| cluster.tell_name(id));
+        }
         cluster
     }
 }
@@ -188,6 +214,7 @@ pub struct Cluster {
     /// Taken out where it is kept.
     dir: Option<TempDir>,
     namespaces: Option<Namespaces>,
+    names: Option<Names>,
     /// Goes last: the names are free then.
     lease: Lease,
 }
@@ -353,6 +380,35 @@ impl Cluster {
         self.namespaces.as_mut().expect("servers in namespaces of their own").slow(id, rate);
     }
 
+    /// From now on this server's name leads nowhere. Of an ensemble whose servers have [`Hosts::Names`].
+    ///
+    /// # Panics
+    /// If they have none.
+    pub fn forget_name(&mut self, id: u8) {
+        self.names.as_mut().expect("servers with names").point(id, None);
+    }
+
+    /// From now on this server's name leads to where it is.
+    ///
+    /// # Panics
+    /// As [`Cluster::forget_name`].
+    pub fn tell_name(&mut self, id: u8) {
+        let ip = self.address(id).ip();
+        self.names.as_mut().expect("servers with names").point(id, Some(ip));
+    }
+
+    /// A server that does not run has another address from its next start on, which no other server has had, and its name leads there.
+    ///
+    /// # Panics
+    /// As [`Cluster::forget_name`], and if it runs.
+    pub fn move_away(&mut self, id: u8) {
+        assert!(self.of(id).pid().is_none(), "server {id} runs");
+        let number = u8::try_from(self.members.len()).expect("few") + id;
+        let address = self.lease.client(number);
+        self.of_mut(id).move_to(address);
+        self.tell_name(id);
+    }
+
     /// A line of `zoo.cfg` that only this server has, from its next start on.
     pub fn set_own(&mut self, id: u8, key: &str, value: &str) {
         self.of_mut(id).set(key, value);
@@ -378,31 +434,42 @@ impl Cluster {
 
     fn member(&self, plan: &Plan, id: u8) -> Member {
         let top = self.dir.as_ref().map(TempDir::path).expect("not taken out yet");
-        let host = |id: u8| match &self.namespaces {
-            Some(namespaces) => namespaces.host(id).into(),
-            None => self.lease.host(id),
-        };
         let mut wrapper: Vec<String> = Vec::new();
         if plan.tied {
             wrapper.extend(["setpriv", "--pdeathsig", "KILL"].map(str::to_owned));
         }
         wrapper.extend(self.namespaces.iter().flat_map(|namespaces| namespaces.wrapper(id)));
+        wrapper.extend(self.names.iter().flat_map(Names::wrapper));
         let mut lines: Vec<(String, String)> = plan.settings.clone();
         for other in 1..=plan.voters + plan.observers {
-            let at = host(other);
+            let (at, client) = self.place(plan.hosts, other);
             let role = if other > plan.voters { "observer" } else { "participant" };
             let value = match plan.form {
-                Form::WithClientPort => format!("{at}:{QUORUM_PORT}:{ELECTION_PORT}:{role};{at}:{CLIENT_PORT}"),
-                Form::Classic if other > plan.voters => format!("{at}:{QUORUM_PORT}:{ELECTION_PORT}:observer"),
-                Form::Classic => format!("{at}:{QUORUM_PORT}:{ELECTION_PORT}"),
+                Form::WithClientPort => format!("{at}:{role};{client}"),
+                Form::Classic if other > plan.voters => format!("{at}:observer"),
+                Form::Classic => at,
             };
             lines.push((format!("server.{other}"), value));
         }
         if id > plan.voters {
             lines.push(("peerType".to_owned(), "observer".to_owned()));
         }
-        let address = SocketAddr::new(host(id), CLIENT_PORT);
+        let (_, address) = self.place(plan.hosts, id);
         Member::new(plan.implementation, id, address, top.join(id.to_string()), (lines, wrapper))
+    }
+
+    /// Where a server is for the others, as `zoo.cfg` says it, and where for clients.
+    fn place(&self, hosts: Hosts, id: u8) -> (String, SocketAddr) {
+        let v4 = |ip| (format!("{ip}:{QUORUM_PORT}:{ELECTION_PORT}"), SocketAddr::new(ip, CLIENT_PORT));
+        match (&self.namespaces, hosts) {
+            (Some(namespaces), _) => v4(namespaces.host(id).into()),
+            (None, Hosts::Addresses) => v4(self.lease.host(id)),
+            (None, Hosts::Names) => (format!("{}:{QUORUM_PORT}:{ELECTION_PORT}", Names::of(id)), self.lease.client(id)),
+            (None, Hosts::V6) => {
+                let [client, quorum, election] = self.lease.ports_on_v6(id);
+                (format!("[::1]:{quorum}:{election}"), SocketAddr::new(Ipv6Addr::LOCALHOST.into(), client))
+            }
+        }
     }
 
     /// Shows the end of every log, and keeps the directory.

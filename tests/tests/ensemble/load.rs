@@ -151,9 +151,15 @@ pub fn trees_agree(cluster: &Cluster) {
     }
 }
 
-/// A session of the usual length at a server.
+/// A session of the usual length at a server that serves. It may say so a moment before it takes connections.
 pub fn connect(server: SocketAddr) -> Connection {
-    Connection::connect(server, &ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() }).expect("it serves")
+    let options = ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() };
+    let mut connection = None;
+    until(&format!("a session at {server}"), || {
+        connection = Connection::connect(server, &options).ok();
+        connection.is_some()
+    });
+    connection.expect("just made")
 }
 
 /// Writes at least so many MiB at this server, into one znode.

@@ -13,11 +13,13 @@
 //! - [`clocks`]: wall clocks that are wrong.
 //! - [`sessions`]: who expires, and who does not.
 //! - [`local`]: sessions that only their server knows.
+//! - [`addresses`]: names whose addresses change or come late, IPv6.
 //! - [`bite`]: the checkers reject a copy of a right history in which one thing was changed.
 //! - [`matrix`]: all faults, again and again, on 3 and 5 servers, for `cargo xtask long ensemble`; `RK_ENSEMBLE_ROUNDS` says how often.
 //!
 //! `RK_ENSEMBLE` (`java`, `ringkeeper`, or both with a comma) says whose servers; `Implementation::USUAL` in `tests/src/cluster` what goes without.
 
+mod addresses;
 mod bite;
 mod clocks;
 mod crowd;
