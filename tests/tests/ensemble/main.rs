@@ -14,6 +14,7 @@
 //! - [`sessions`]: who expires, and who does not.
 //! - [`local`]: sessions that only their server knows.
 //! - [`addresses`]: names whose addresses change or come late, IPv6.
+//! - [`groups`]: quorums by groups and weights.
 //! - [`bite`]: the checkers reject a copy of a right history in which one thing was changed.
 //! - [`matrix`]: all faults, again and again, on 3 and 5 servers, for `cargo xtask long ensemble`; `RK_ENSEMBLE_ROUNDS` says how often.
 //!
@@ -25,6 +26,7 @@ mod clocks;
 mod crowd;
 mod disks;
 mod faults;
+mod groups;
 mod kazoo;
 mod load;
 mod local;
