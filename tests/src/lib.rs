@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod lease;
 mod loop_disk;
 mod refusal;
+pub mod words;
 
 pub use cgroup::Cgroup;
 pub use loop_disk::{Frozen, LoopDisk};

@@ -28,18 +28,18 @@ const FROM_LOG: &str = "sync=Log";
 const STATE: &str = "sync=Snap";
 const CUTS: &str = "a learner has more than this leader: it cuts that";
 const TAKES: &str = "taking a whole state from the leader";
-const TOOK: &str = "the leader's state is here, and durable";
+pub const TOOK: &str = "the leader's state is here, and durable";
 
 /// What the servers have logged since a moment.
-struct Since(Vec<usize>);
+pub struct Since(Vec<usize>);
 
 impl Since {
-    fn now(cluster: &Cluster) -> Since {
+    pub fn now(cluster: &Cluster) -> Since {
         Since(cluster.ids().into_iter().map(|id| cluster.log(id).len()).collect())
     }
 
     /// Lines of a server's log with these words.
-    fn lines(&self, cluster: &Cluster, id: u8, words: &str) -> Vec<String> {
+    pub fn lines(&self, cluster: &Cluster, id: u8, words: &str) -> Vec<String> {
         let log = cluster.log(id);
         let since = self.0.get(usize::from(id) - 1).copied().unwrap_or(0);
         let new = log.get(since..).unwrap_or_default();

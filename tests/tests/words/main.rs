@@ -10,6 +10,7 @@ use client::{ConnectOptions, Connection, Operations, four_letter_word};
 use proto::request::CreateMode;
 // What a connection has just sent or closed is seen by its shard a little later.
 pub(crate) use ringkeeper_tests::until;
+use ringkeeper_tests::words::{LeftOut, figures};
 use ringkeeper_tests::{Core, Server, top};
 use shape::{masked, shapes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,24 +194,13 @@ pub(crate) fn groups(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn mntr_has_the_real_servers_keys_and_says_which_it_leaves_out() {
-    let page = std::fs::read_to_string(top().join("docs/four-letter-words.md")).unwrap();
-    let table = page.split("## Figures of `mntr` that are left out").nth(1).unwrap();
-    let left_out: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert!(left_out.len() > 20, "the table is there: {left_out:?}");
-    let is_left_out = |key: &str| {
-        let stem =
-            key.split_once('_').filter(|(part, _)| shape::SUMMARY_PARTS.contains(part)).map_or(key, |(_, stem)| stem);
-        left_out.iter().any(|name| match name.strip_prefix('*') {
-            Some(end) => stem.ends_with(end),
-            None => stem == *name,
-        })
-    };
+    let left_out = LeftOut::of_the_page();
     with_shards(|scene| {
         let (ours, real) = (figures(&scene.ask("mntr")), figures(&vector("mntr")));
         for (key, value) in &real {
             match ours.get(key) {
-                Some(_) => assert!(!is_left_out(key), "{key} is shown, and stands among what is left out"),
-                None => assert!(is_left_out(key), "{key} is neither shown nor named as left out (it is {value})"),
+                Some(_) => assert!(!left_out.has(key), "{key} is shown, and stands among what is left out"),
+                None => assert!(left_out.has(key), "{key} is neither shown nor named as left out (it is {value})"),
             }
         }
         for (key, value) in &ours {
@@ -277,14 +267,6 @@ fn every_txn_is_measured_once_on_its_way() {
         assert_eq!(figure(&server, "cnt_startup_txns_load_time"), 1.0);
         assert_eq!(figure(&server, "cnt_startup_snap_load_time"), 0.0, "there was no image");
     }
-}
-
-fn figures(text: &str) -> BTreeMap<String, String> {
-    let split = |line: &str| {
-        let (key, value) = line.split_once('\t').unwrap_or_else(|| panic!("{line}"));
-        (key.strip_prefix("zk_").unwrap_or_else(|| panic!("{line}")).to_owned(), value.to_owned())
-    };
-    text.lines().map(split).collect()
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! What is left of an answer when everything that differs from run to run is taken away.
 
-/// What `mntr` puts before a summary's name.
-pub(crate) const SUMMARY_PARTS: [&str; 9] = ["avg", "min", "max", "cnt", "sum", "p50", "p95", "p99", "p999"];
-
 /// The shapes of all lines, sorted: ZooKeeper does not order connections, sessions and paths.
 pub(crate) fn shapes(text: &str) -> Vec<String> {
     let mut shapes: Vec<String> = text.lines().map(of).collect();
