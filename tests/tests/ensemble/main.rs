@@ -15,6 +15,7 @@
 //! - [`local`]: sessions that only their server knows.
 //! - [`addresses`]: names whose addresses change or come late, IPv6.
 //! - [`groups`]: quorums by groups and weights.
+//! - [`page`]: the blocks of `docs/ensemble.md`.
 //! - [`words`]: what each says of itself, and of who the members are.
 //! - [`bite`]: the checkers reject a copy of a right history in which one thing was changed.
 //! - [`matrix`]: all faults, again and again, on 3 and 5 servers, for `cargo xtask long ensemble`; `RK_ENSEMBLE_ROUNDS` says how often.
@@ -33,6 +34,7 @@ mod load;
 mod local;
 mod logs;
 mod matrix;
+mod page;
 mod partitions;
 mod place;
 mod sessions;
