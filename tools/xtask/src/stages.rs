@@ -210,7 +210,8 @@ const ENSEMBLE: Stage = Stage {
     steps: &[run(
         Libtest,
         "cargo test --profile ci --workspace --test ensemble --locked -- place bite faults::the_leader sync::a_former_leader \
-         sync::one_whose_log_is_damaged sessions::nobody_expires disks::a_leader_whose_disk_is_full_lets --test-threads 1",
+         sync::one_whose_log_is_damaged sessions::nobody_expires disks::a_leader_whose_disk_is_full_lets \
+         addresses:: groups:: words:: page::three_servers --test-threads 1",
     )],
     needed: false,
 };
