@@ -12,7 +12,7 @@ mod loop_disk;
 mod refusal;
 pub mod words;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, Pace, Slowed};
 pub use loop_disk::{Frozen, LoopDisk};
 pub use refusal::refuse_calls;
 
@@ -453,6 +453,17 @@ pub fn stand_still(pid: u32) {
         let states = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
         states.into_iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 'Z', 'X'])))
     });
+}
+
+/// So much memory a process has, by a line of `/proc/PID/status` that tells it in kB (`VmRSS:`, `RssAnon:`, …).
+///
+/// # Panics
+/// If there is no such process or line.
+#[must_use]
+pub fn memory_bytes(pid: u32, which: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let kib = status.lines().find_map(|line| line.strip_prefix(which)).expect("the kernel tells it");
+    kib.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
 }
 
 /// The top of the checkout.

@@ -1,5 +1,5 @@
 //! A small file system of its own in a file, which can be frozen: then every write to it waits. And it can lose what lies behind a place: then every
-//! read of that fails.
+//! read of that fails. What it is to be merely slow for is a process in a [`Cgroup`](crate::Cgroup) of disks.
 //!
 //! Owns the mount, and takes it away at its end. It needs root's rights: where they are missing it says so, and with them every failure is one.
 #![forbid(unsafe_code)]
@@ -22,7 +22,20 @@ impl LoopDisk {
     /// If there is no room for it; and as root if it cannot be mounted: a test that shows nothing must not pass where it could show something.
     #[must_use]
     pub fn mount(mib: u64) -> Option<LoopDisk> {
-        match LoopDisk::try_mount(mib) {
+        LoopDisk::mount_below(&std::env::temp_dir(), mib)
+    }
+
+    /// The same in memory: a disk that is as fast as can be, whatever else uses this machine's.
+    ///
+    /// # Panics
+    /// As [`LoopDisk::mount`].
+    #[must_use]
+    pub fn in_memory(mib: u64) -> Option<LoopDisk> {
+        LoopDisk::mount_below(Path::new("/dev/shm"), mib)
+    }
+
+    fn mount_below(parent: &Path, mib: u64) -> Option<LoopDisk> {
+        match LoopDisk::try_mount(parent, mib) {
             Ok(disk) => Some(disk),
             Err(why) if rustix::process::geteuid().is_root() => panic!("this is root, and yet: {why}"),
             Err(why) => {
@@ -33,8 +46,8 @@ impl LoopDisk {
     }
 
     /// What is missing is said in the error: the right to mount, or a program.
-    fn try_mount(mib: u64) -> Result<LoopDisk, String> {
-        let dir = tempfile::Builder::new().prefix("rk-disk-").tempdir().expect("a temporary directory");
+    fn try_mount(parent: &Path, mib: u64) -> Result<LoopDisk, String> {
+        let dir = tempfile::Builder::new().prefix("rk-disk-").tempdir_in(parent).expect("a temporary directory");
         let disk = LoopDisk { dir };
         let image = disk.dir.path().join("image");
         let file = std::fs::File::create(&image).expect("the image can be created");
@@ -49,6 +62,16 @@ impl LoopDisk {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("mounted")
+    }
+
+    /// Its device, as the kernel's files name it.
+    ///
+    /// # Panics
+    /// If it is not mounted.
+    #[must_use]
+    pub fn device(&self) -> String {
+        let device = rustix::fs::stat(self.path()).expect("it is mounted").st_dev;
+        format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
     }
 
     /// Lets every write to it wait until what this returns is dropped. Whoever waits in a write cannot even be killed, so drop it before

@@ -7,7 +7,7 @@ use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_BYTES};
 use proto::request::{CreateMode, MultiOp, MultiRequest, ReadRequest, Request, RequestHeader, SetDataRequest};
 use proto::{ErrorCode, OpCode, SessionId, Writer, Xid, Zxid, jute};
-use ringkeeper_tests::Server;
+use ringkeeper_tests::{Server, memory_bytes};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -405,12 +405,6 @@ fn alive_connections(server: &Server) -> u64 {
 
 fn resident_bytes(pid: u32) -> u64 {
     memory_bytes(pid, "VmRSS:")
-}
-
-fn memory_bytes(pid: u32, which: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
-    kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// This process holds the other ends.

@@ -28,8 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An ensemble, and a server of it that has its log on a disk of its own, and leads or does not, as is wished.
 fn with_disk(leads: bool, mib: u64) -> Option<(LoopDisk, Cluster, u8)> {
     let disk = LoopDisk::mount(mib)?;
-    // Purging would make room. Of a disk that stalls what counts is memory, not what is left of a segment.
+    // Of a disk that stalls what counts is memory, not what is left of a segment.
     let segment_kib = if mib == ROOMY_MIB { "262144" } else { "1024" };
+    let (cluster, id) = on_disk(leads, &disk, segment_kib, &[]);
+    Some((disk, cluster, id))
+}
+
+/// The same on this disk, with segments of this size, and that server started by these words.
+pub fn on_disk(leads: bool, disk: &LoopDisk, segment_kib: &str, words: &[&str]) -> (Cluster, u8) {
+    // Purging would make room.
     let plan = Plan::new(Implementation::RingKeeper, 3).set("autopurge.purgeInterval", "0");
     let plan = plan.set("preAllocSize", segment_kib);
     let mut cluster = plan.prepare();
@@ -37,6 +44,7 @@ fn with_disk(leads: bool, mib: u64) -> Option<(LoopDisk, Cluster, u8)> {
     let dir = disk.path().join("log");
     std::fs::create_dir(&dir).expect("an empty disk");
     cluster.set_own(id, "dataLogDir", dir.to_str().expect("a temporary path is text"));
+    cluster.wrap(id, words);
     cluster.ids().into_iter().for_each(|id| cluster.start(id));
     cluster.await_serving();
     // Of servers that have the same the one with the greatest id is elected; a slow start may have it otherwise.
@@ -51,7 +59,7 @@ fn with_disk(leads: bool, mib: u64) -> Option<(LoopDisk, Cluster, u8)> {
         }
         is_so
     });
-    Some((disk, cluster, id))
+    (cluster, id)
 }
 
 /// All but so much of the disk is taken by a file, which can go.
@@ -86,7 +94,7 @@ fn stalls(leads: bool) {
 
 /// It follows, and stays. It may have to look for its leader once more: while it could write nothing it left its leader's words unread, and after `syncLimit`
 /// each takes the other for silent.
-fn await_follower(cluster: &Cluster, id: u8) {
+pub fn await_follower(cluster: &Cluster, id: u8) {
     until_within(PATIENCE, "it follows, and stays", || {
         let options = ConnectOptions::default();
         let sync = Connection::connect(cluster.address(id), &options).and_then(|mut reader| reader.sync("/"));

@@ -5,11 +5,13 @@
 //! shows them, ephemerals with their sessions; and the logs of all servers the same, without gaps.
 //!
 //! - [`load`]: writers that count what was acknowledged, where the whole history would be too long.
+//! - [`memory`]: how much memory servers take meanwhile.
 //! - [`place`]: the harness itself: addresses, forms of the configuration, who leads.
 //! - [`faults`]: kill -9, SIGSTOP, rolling restarts.
 //! - [`partitions`]: servers that do not reach each other.
 //! - [`sync`]: how a server that was away is brought into step.
-//! - [`disks`]: a disk that is slow, or full.
+//! - [`disks`]: a disk that stalls, or is full.
+//! - [`slow_disks`]: a disk that is many times slower.
 //! - [`clocks`]: wall clocks that are wrong.
 //! - [`sessions`]: who expires, and who does not.
 //! - [`local`]: sessions that only their server knows.
@@ -35,9 +37,11 @@ mod local;
 mod logs;
 mod matrix;
 mod page;
+mod memory;
 mod partitions;
 mod place;
 mod sessions;
+mod slow_disks;
 mod sync;
 mod trial;
 mod words;
