@@ -5,6 +5,7 @@
 //! shows them, ephemerals with their sessions; and the logs of all servers the same, without gaps.
 //!
 //! - [`load`]: writers that count what was acknowledged, where the whole history would be too long.
+//! - [`lag`]: learners that are far behind, and what they cost their leader.
 //! - [`memory`]: how much memory servers take meanwhile.
 //! - [`place`]: the harness itself: addresses, forms of the configuration, who leads.
 //! - [`faults`]: kill -9, SIGSTOP, rolling restarts.
@@ -32,6 +33,7 @@ mod disks;
 mod faults;
 mod groups;
 mod kazoo;
+mod lag;
 mod load;
 mod local;
 mod logs;
