@@ -1,8 +1,8 @@
 //! Who expires, and who does not: the leader decides it, for sessions that it does not see itself, by what the followers say.
 
 use super::load::connect;
-use client::{ConnectOptions, Connection, Operations};
-use proto::request::{CreateMode, Request};
+use client::{ClientError, ConnectOptions, Connection, Operations};
+use proto::request::{CreateMode, Request, SetDataRequest};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use ringkeeper_tests::until;
 use std::net::SocketAddr;
@@ -139,7 +139,7 @@ fn a_session_moves_from_server_to_server_while_it_writes() {
                 sets = stat.version;
             }
             assert!(sets >= before + 5);
-            let set = proto::request::SetDataRequest { path: "/moves", data: None, version: -1 };
+            let set = SetDataRequest { path: "/moves", data: None, version: -1 };
             connection.queue(&Request::SetData(set));
             connection.flush().expect("it is connected");
             open = 1;
@@ -159,5 +159,75 @@ fn a_session_moves_from_server_to_server_while_it_writes() {
         assert_eq!(stat.ephemeral_owner, session.session_id);
         assert!((sets..=sets + 1).contains(&stat.version), "{stat:?} after {sets} sets");
         super::load::trees_agree(cluster);
+    });
+}
+
+/// A session of a client at one server, and the same renewed at another: `(old, new)`, both connections open.
+fn moved(from: SocketAddr, to: SocketAddr, path: &str) -> (Connection, Connection) {
+    let mut old = connect(from);
+    old.create(path, b"", CreateMode::Persistent).expect("it serves");
+    let session = *old.session().expect("it is connected");
+    let options = ConnectOptions { last_zxid_seen: old.last_zxid(), ..ConnectOptions::renewing(&session) };
+    let mut new = None;
+    until("a server that has seen as much", || {
+        new = Connection::connect(to, &options).ok();
+        new.is_some()
+    });
+    let new = new.expect("just seen");
+    assert_eq!(new.session_id(), old.session_id());
+    (old, new)
+}
+
+/// What is sent on the old connection gets no answer but the end of the connection.
+fn assert_closed(mut old: Connection, requests: &[Request<'_>]) {
+    for request in requests {
+        old.queue(request);
+    }
+    // It may be closed already.
+    let _refused = old.flush();
+    let answer = old.recv();
+    assert!(matches!(answer, Err(ClientError::Closed { .. } | ClientError::Io { .. })), "{answer:?}");
+}
+
+/// Of every server to every other.
+fn for_each_move(cluster: &Cluster, test: impl Fn(Connection, Connection, &str)) {
+    for from in cluster.ids() {
+        for to in cluster.ids().into_iter().filter(|to| *to != from) {
+            let path = format!("/from-{from}-to-{to}");
+            println!("from {:?} {from} to {:?} {to}", cluster.mode(from), cluster.mode(to));
+            let (old, new) = moved(cluster.address(from), cluster.address(to), &path);
+            test(old, new, &path);
+        }
+    }
+}
+
+#[test]
+fn what_a_session_that_has_moved_writes_on_its_old_connection_is_never_applied() {
+    on_each(|cluster| {
+        for_each_move(cluster, |old, mut new, path| {
+            let set = SetDataRequest { path, data: Some(b"old"), version: -1 };
+            assert_closed(old, &[Request::SetData(set), Request::SetData(set)]);
+            // What the old one sent has gone before this, wherever it went.
+            let stat = new.set(path, b"new", -1).expect("it is the session's connection");
+            assert_eq!(stat.version, 1, "{path}: only that of the new connection");
+            assert!(is_there(&mut new, path));
+            let (data, stat) = new.get(path, false).expect("it serves");
+            assert_eq!((&*data, stat.version), (&b"new"[..], 1), "{path}");
+            new.close().expect("it is the session's connection");
+        });
+        super::load::trees_agree(cluster);
+    });
+}
+
+#[test]
+fn a_session_that_has_moved_is_not_ended_on_its_old_connection() {
+    // ZooKeeper's leader does not ask who it is that closes a session.
+    let cluster = Plan::new(Implementation::RingKeeper, 3).start();
+    for_each_move(&cluster, |old, mut new, path| {
+        let mine = format!("{path}/mine");
+        new.create(&mine, b"", CreateMode::Ephemeral).expect("it is the session's connection");
+        assert_closed(old, &[Request::CloseSession]);
+        assert!(is_there(&mut new, &mine), "{mine} has gone with its session");
+        new.close().expect("it is the session's connection");
     });
 }
