@@ -17,10 +17,10 @@ final class BarrierChecks {
     private BarrierChecks() {}
 
     static void register(Suite suite) {
-        suite.add("distributed_barrier", BarrierChecks::barrier);
-        suite.add("distributed_barrier_with_many_waiters", BarrierChecks::manyWaiters);
-        suite.add("distributed_double_barrier", BarrierChecks::doubleBarrier);
-        suite.add("distributed_double_barrier_again_and_again", BarrierChecks::doubleBarrierRounds);
+        suite.addSpread("distributed_barrier", BarrierChecks::barrier);
+        suite.addSpread("distributed_barrier_with_many_waiters", BarrierChecks::manyWaiters);
+        suite.addSpread("distributed_double_barrier", BarrierChecks::doubleBarrier);
+        suite.addSpread("distributed_double_barrier_again_and_again", BarrierChecks::doubleBarrierRounds);
     }
 
     private static void barrier(Context context) throws Exception {

@@ -162,7 +162,7 @@ final class FrameworkChecks {
     }
 
     private static void acl(Context context) throws Exception {
-        CuratorFramework owner = context.track(CuratorFrameworkFactory.builder().connectString(context.options().hosts())
+        CuratorFramework owner = context.track(CuratorFrameworkFactory.builder().connectString(context.hosts())
                 .retryPolicy(new RetryOneTime(100)).authorization("digest", "owner:secret".getBytes()).build());
         owner.start();
         String path = context.path("n");

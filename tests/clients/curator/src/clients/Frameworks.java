@@ -3,10 +3,12 @@ package clients;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.curator.RetryPolicy;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
@@ -25,7 +27,7 @@ final class Frameworks {
 
     /** A started and connected framework that is closed with the check. */
     static CuratorFramework open(Context context) throws Exception {
-        return open(context, context.options().hosts(), Client.TIMEOUT_MS);
+        return open(context, context.hosts(), Client.TIMEOUT_MS);
     }
 
     /** The same at another address (a relay's) and with another session timeout, in milliseconds. */
@@ -47,6 +49,9 @@ final class Frameworks {
                 .build());
         curator.start();
         Suite.expectTrue(states.first.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "curator is connected");
+        if (context.isSpread()) {
+            catchUp(curator);
+        }
         return curator;
     }
 
@@ -99,6 +104,18 @@ final class Frameworks {
             Suite.expectTrue(System.nanoTime() < deadline, what);
             Thread.sleep(5); // so that the asking itself is no load
         }
+    }
+
+    /** What this client asks from here on shows what any client has been told by now: its server may be a moment behind theirs. */
+    static void catchUp(CuratorFramework curator) throws Exception {
+        CountDownLatch done = new CountDownLatch(1);
+        AtomicInteger code = new AtomicInteger();
+        curator.getZookeeperClient().getZooKeeper().sync("/", (result, path, unused) -> {
+            code.set(result);
+            done.countDown();
+        }, null);
+        Suite.expectTrue(done.await(Suite.WAIT_MS, TimeUnit.MILLISECONDS), "a sync is answered");
+        Suite.expect(0, code.get(), "code of a sync");
     }
 
     /** The node's data as text. */

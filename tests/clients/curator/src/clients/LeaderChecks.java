@@ -19,15 +19,15 @@ final class LeaderChecks {
     private LeaderChecks() {}
 
     static void register(Suite suite) {
-        suite.add("leader_latch", LeaderChecks::latch);
-        suite.add("leader_latch_passes_on_when_its_leader_expires", LeaderChecks::latchLeaderExpires);
+        suite.addSpread("leader_latch", LeaderChecks::latch);
+        suite.addSpread("leader_latch_passes_on_when_its_leader_expires", LeaderChecks::latchLeaderExpires);
         suite.add("leader_latch_leads_again_after_a_cut", LeaderChecks::latchAfterCut);
         suite.add("leader_latch_stays_silent_or_tells_when_it_closes", LeaderChecks::closeModes);
-        suite.add("leader_selector", LeaderChecks::selector);
+        suite.addSpread("leader_selector", LeaderChecks::selector);
         suite.add("leader_selector_requeues", LeaderChecks::requeue);
-        suite.add("leader_selector_under_contention", LeaderChecks::manyTerms);
-        suite.add("leader_selector_is_interrupted", LeaderChecks::interrupted);
-        suite.add("leader_selector_loses_it_with_the_connection", LeaderChecks::selectorCutOff);
+        suite.addSpread("leader_selector_under_contention", LeaderChecks::manyTerms);
+        suite.addSpread("leader_selector_is_interrupted", LeaderChecks::interrupted);
+        suite.addSpread("leader_selector_loses_it_with_the_connection", LeaderChecks::selectorCutOff);
     }
 
     private static LeaderLatch startLatch(Context context, CuratorFramework curator, String id) throws Exception {

@@ -21,18 +21,18 @@ final class LockChecks {
     private LockChecks() {}
 
     static void register(Suite suite) {
-        suite.add("mutex_under_contention", LockChecks::mutex);
+        suite.addSpread("mutex_under_contention", LockChecks::mutex);
         suite.add("mutex_is_reentrant_and_times_out", LockChecks::reentrant);
-        suite.add("mutex_passes_on_when_its_holder_expires", LockChecks::holderExpires);
-        suite.add("read_write_lock", LockChecks::readWrite);
-        suite.add("read_write_lock_under_contention", LockChecks::readWriteContention);
-        suite.add("read_write_lock_goes_down_never_up", LockChecks::downgrade);
-        suite.add("mutex_is_given_in_the_order_of_asking", LockChecks::order);
+        suite.addSpread("mutex_passes_on_when_its_holder_expires", LockChecks::holderExpires);
+        suite.addSpread("read_write_lock", LockChecks::readWrite);
+        suite.addSpread("read_write_lock_under_contention", LockChecks::readWriteContention);
+        suite.addSpread("read_write_lock_goes_down_never_up", LockChecks::downgrade);
+        suite.addSpread("mutex_is_given_in_the_order_of_asking", LockChecks::order);
         suite.add("mutex_is_held_through_a_cut", LockChecks::heldThroughCut);
-        suite.add("mutex_is_waited_for_through_a_cut", LockChecks::waitedThroughCut);
-        suite.add("mutex_is_revoked", LockChecks::revoked);
-        suite.add("multi_lock", LockChecks::multiLock);
-        suite.add("multi_lock_under_contention", LockChecks::multiLockContention);
+        suite.addSpread("mutex_is_waited_for_through_a_cut", LockChecks::waitedThroughCut);
+        suite.addSpread("mutex_is_revoked", LockChecks::revoked);
+        suite.addSpread("multi_lock", LockChecks::multiLock);
+        suite.addSpread("multi_lock_under_contention", LockChecks::multiLockContention);
     }
 
     static boolean tryNow(InterProcessLock lock) throws Exception {
@@ -68,6 +68,7 @@ final class LockChecks {
                 }
             }
         });
+        Frameworks.catchUp(reader);
         expect(String.valueOf(WORKERS * ROUNDS * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
     }
 
@@ -122,6 +123,7 @@ final class LockChecks {
                 side.release();
             }
         });
+        Frameworks.catchUp(reader);
         expect(String.valueOf(15 * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
         expect(0, torn.get(), "reads that changed under the read lock");
     }
@@ -150,6 +152,7 @@ final class LockChecks {
                 lock.release();
             }
         });
+        Frameworks.catchUp(reader);
         expect(String.valueOf(20 * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
         InterProcessMutex last = new InterProcessMutex(reader, context.path("c"));
         expect(true, acquire(last), "the last of them");

@@ -38,15 +38,15 @@ final class QueueChecks {
     private QueueChecks() {}
 
     static void register(Suite suite) {
-        suite.add("distributed_queue", QueueChecks::queue);
-        suite.add("distributed_queue_many_producers_and_consumers", QueueChecks::manySides);
-        suite.add("distributed_queue_keeps_what_its_consumer_failed_on", QueueChecks::failingConsumer);
-        suite.add("distributed_queue_after_a_cut", QueueChecks::afterCut);
+        suite.addSpread("distributed_queue", QueueChecks::queue);
+        suite.addSpread("distributed_queue_many_producers_and_consumers", QueueChecks::manySides);
+        suite.addSpread("distributed_queue_keeps_what_its_consumer_failed_on", QueueChecks::failingConsumer);
+        suite.addSpread("distributed_queue_after_a_cut", QueueChecks::afterCut);
         suite.add("distributed_id_queue", QueueChecks::idQueue);
         suite.add("distributed_priority_queue", QueueChecks::priorityQueue);
         suite.add("distributed_delay_queue", QueueChecks::delayQueue);
-        suite.add("simple_distributed_queue", QueueChecks::simpleQueue);
-        suite.add("simple_distributed_queue_under_contention", QueueChecks::simpleContention);
+        suite.addSpread("simple_distributed_queue", QueueChecks::simpleQueue);
+        suite.addSpread("simple_distributed_queue_under_contention", QueueChecks::simpleContention);
     }
 
     /** What a consumer does with an item; it fails by throwing. */

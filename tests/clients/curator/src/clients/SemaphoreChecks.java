@@ -19,12 +19,12 @@ final class SemaphoreChecks {
     private SemaphoreChecks() {}
 
     static void register(Suite suite) {
-        suite.add("semaphore_mutex_under_contention", SemaphoreChecks::semaphoreMutex);
-        suite.add("semaphore", SemaphoreChecks::semaphore);
-        suite.add("semaphore_under_contention", SemaphoreChecks::contention);
-        suite.add("semaphore_several_leases_at_once", SemaphoreChecks::several);
-        suite.add("semaphore_with_a_shared_count", SemaphoreChecks::sharedCount);
-        suite.add("semaphore_lease_of_an_expired_session_is_free", SemaphoreChecks::expired);
+        suite.addSpread("semaphore_mutex_under_contention", SemaphoreChecks::semaphoreMutex);
+        suite.addSpread("semaphore", SemaphoreChecks::semaphore);
+        suite.addSpread("semaphore_under_contention", SemaphoreChecks::contention);
+        suite.addSpread("semaphore_several_leases_at_once", SemaphoreChecks::several);
+        suite.addSpread("semaphore_with_a_shared_count", SemaphoreChecks::sharedCount);
+        suite.addSpread("semaphore_lease_of_an_expired_session_is_free", SemaphoreChecks::expired);
     }
 
     private static Lease acquire(InterProcessSemaphoreV2 semaphore) throws Exception {
@@ -45,6 +45,7 @@ final class SemaphoreChecks {
                 lock.release();
             }
         });
+        Frameworks.catchUp(reader);
         expect(String.valueOf(20 * context.options().scale()), Frameworks.get(reader, context.path("counter")), "counter");
     }
 

@@ -1,6 +1,7 @@
 package clients;
 
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -36,18 +37,22 @@ public final class Suite {
 
     /** The command line; {@code scale} multiplies the rounds of the checks under contention, {@code jobs} run side by side. */
     public record Options(
-            String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only, int jobs, int scale) {
-        /** The same with one server: of several, the one that falls to this check. */
-        Options oneServer(String check) {
-            String[] servers = hosts.split(",");
-            String server = servers[Math.floorMod(check.hashCode(), servers.length)];
-            return new Options(server, superAuth, extendedTypes, reference38, timeoutMs, only, jobs, scale);
-        }
+            String hosts, String superAuth, boolean extendedTypes, boolean reference38, long timeoutMs, String only, int jobs, int scale) {}
+
+    /** Which of the servers the clients of a check are at. */
+    enum Servers {
+        /** Any of them: the client library chooses. */
+        ANY,
+        /** All at one. */
+        ONE,
+        /** Each client at another one than the client before it. */
+        SPREAD
     }
 
     private final Options options;
     private final String root;
     private final Map<String, Check> checks = new LinkedHashMap<>();
+    private final Set<String> spread = new HashSet<>();
     private final Set<String> running = new ConcurrentSkipListSet<>();
     private boolean oneServerEach;
     private int passed;
@@ -61,7 +66,7 @@ public final class Suite {
 
     /**
      * Each check has all its clients at one server of the ensemble, another check at another: for checks of libraries that read at one client what another
-     * has just written, as is right only where both have the same server, or after a sync.
+     * has just written, as is right only where both have the same server, or after a sync. {@link #addSpread} makes an exception.
      */
     public Suite oneServerEach() {
         oneServerEach = true;
@@ -78,6 +83,19 @@ public final class Suite {
         if (former != null) {
             throw new IllegalStateException("two checks are called " + name);
         }
+    }
+
+    /** Register a check whose clients are at one server after the other: it reads nothing that another client has just written without a {@code catchUp}. */
+    public void addSpread(String name, Check check) {
+        add(name, check);
+        spread.add(name);
+    }
+
+    private Servers serversOf(String name) {
+        if (spread.contains(name)) {
+            return Servers.SPREAD;
+        }
+        return oneServerEach ? Servers.ONE : Servers.ANY;
     }
 
     /** Run every selected check, clean up, print the last line and exit. */
@@ -122,7 +140,7 @@ public final class Suite {
 
     private void runOne(String name, Check check) {
         running.add(name);
-        Context context = new Context(oneServerEach ? options.oneServer(name) : options, root + "/" + name);
+        Context context = new Context(options, serversOf(name), root + "/" + name);
         try {
             context.makeRoot();
             check.run(context);
