@@ -11,11 +11,11 @@ use std::time::SystemTime;
 const DAY_MS: i64 = 86_400_000;
 
 /// A clock that one server reads, and a test sets.
-struct Clock(PathBuf);
+pub struct Clock(PathBuf);
 
 impl Clock {
     /// That of a server which does not run yet. Only its wall clock: the monotonic one is never wrong.
-    fn of(cluster: &mut Cluster, id: u8) -> Clock {
+    pub fn of(cluster: &mut Cluster, id: u8) -> Clock {
         let library = std::fs::read_dir("/usr/lib").expect("a system has it").flatten();
         let library = library.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
         let library = library.expect("faketime is installed (apt-get install faketime)");
@@ -37,7 +37,7 @@ impl Clock {
     }
 
     /// So far from the right time, as `faketime` writes it.
-    fn set(&self, offset: &str) {
+    pub fn set(&self, offset: &str) {
         let new: &Path = &self.0.with_extension("new");
         std::fs::write(new, format!("{offset}\n")).expect("the clock can be set");
         std::fs::rename(new, &self.0).expect("the clock can be set");

@@ -44,14 +44,16 @@ impl Fault {
     }
 }
 
-fn kill_and_start(trial: &mut Trial, whom: fn(&Cluster) -> u8) {
+/// Kills one, and starts it again once the others have gone on.
+pub fn kill_and_start(trial: &mut Trial, whom: fn(&Cluster) -> u8) {
     let id = whom(&trial.cluster);
     trial.act(&format!("kill {id}"), |cluster| cluster.kill9(id));
     trial.progress();
     trial.act(&format!("start {id}"), |cluster| cluster.start(id));
 }
 
-fn pause_and_go_on(trial: &mut Trial, whom: fn(&Cluster) -> u8) {
+/// Lets one stand still while the others go on.
+pub fn pause_and_go_on(trial: &mut Trial, whom: fn(&Cluster) -> u8) {
     let id = whom(&trial.cluster);
     let leads = trial.cluster.leads() == Some(id);
     trial.act(&format!("pause {id}"), |cluster| cluster.pause(id));
