@@ -197,6 +197,8 @@ pub enum Cause {
     OldEpoch,
     /// It was to lead, and no quorum was in step in time.
     NotEstablished,
+    /// It was to lead, had no quorum yet, and a voter has come that was held to be away when this server was elected: the others may know a better one by now.
+    Overtaken,
     /// It was to lead, and a voter has a newer history.
     Behind,
     /// A voter has promised a newer epoch than this leader's, and could never follow it.

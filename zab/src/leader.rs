@@ -172,6 +172,21 @@ impl Leader {
         if server.ensemble.is_quorum(rest) { Ok(()) } else { Err(Cause::NotEstablished) }
     }
 
+    /// A voter has come that could not be reached before. It may have been left out of the election, and with it whoever has heard of it in time: then they elect another, and nobody comes
+    /// here. Java waits for initLimit; this server asks again at once, unless a quorum has come.
+    ///
+    /// # Errors
+    /// If so.
+    pub(crate) fn overtaken(&self, now: Ms, server: &mut Server) -> Leaves {
+        let is_here = |id: &ServerId| *id == server.me() || self.learners.values().any(|link| link.server == Some(*id));
+        let has_come = server.ensemble.is_quorum(server.ensemble.voters().filter(is_here));
+        if self.is_serving() || has_come || now < server.stands_until {
+            return Ok(());
+        }
+        server.stands_until = now + server.options.init_ms();
+        Err(Cause::Overtaken)
+    }
+
     /// Closes the links: the office ends.
     pub(crate) fn end(self, out: &mut Vec<Action>) {
         out.extend(self.learners.into_keys().map(|link| Action::Close(link, LinkEnd::NotLeading)));

@@ -121,6 +121,8 @@ pub(crate) struct Server {
     left_full: Option<Ms>,
     /// Until when it has no part in an election, having left for that.
     pub abstains_until: Option<Ms>,
+    /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter that comes and goes must not keep the others from a leader.
+    pub stands_until: Ms,
 }
 
 /// Epochs on their way to the disk.
@@ -169,6 +171,7 @@ impl Server {
             is_full: false,
             left_full: None,
             abstains_until: None,
+            stands_until: 0,
         }
     }
 
