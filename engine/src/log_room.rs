@@ -10,12 +10,16 @@
 //! few beyond what certainly fits ([`LogBudget::is_tight`]), so that this is rare. `tests/tests/durability/full.rs` fills a disk; `engine/tests/shortage.rs` and the tests
 //! below hold the arithmetic, and `server/tests/log_writer.rs` holds [`bytes_max`] against the log itself.
 
+use crate::replica::PENDING_BYTES_MAX;
 use proto::Zxid;
 use std::collections::VecDeque;
 
 /// Kept for the ends and beginnings of sessions when the disk is full: more than the longest end of a session takes, or some 600 short ones that
 /// come one by one.
 pub const RESERVE_BYTES: u64 = 8 << 20;
+
+/// What a member takes beyond its log's segment: as much as may wait for the log in all.
+const AHEAD_BYTES: u64 = PENDING_BYTES_MAX as u64;
 
 /// More than the log's header of a record.
 const RECORD_BYTES: u64 = 64;
@@ -94,7 +98,8 @@ impl Default for LogBudget {
 }
 
 impl LogBudget {
-    /// That of an ensemble's member: a quorum goes on while its own disk stands still, and so should it. What waits then is gathered into few groups; each batch
+    /// That of an ensemble's member: a quorum goes on while its own disk stands still, or is slow to make the next segment, and so should it. So it goes on by [`AHEAD_BYTES`] beyond the
+    /// segment that it has. If the disk turns out to be full just then, what is ahead waits here, and is a quorum's all the same. What waits is gathered into few groups; each batch
     /// reckoned as a group of its own, a segment would seem to be used up in the first second.
     pub(crate) fn of_member() -> LogBudget {
         LogBudget { is_member: true, ..LogBudget::default() }
@@ -134,11 +139,14 @@ impl LogBudget {
     }
 
     /// Whether what is on its way may not fit with more, while nobody knows yet that the disk is full: wait until the log has made room or told
-    /// that it cannot. Never so when nothing is on its way.
+    /// that it cannot. Never so when nothing is on its way. A member goes further ([`LogBudget::of_member`]).
     pub(crate) fn is_tight(&self, gathering: u64) -> bool {
+        let ahead = if self.is_member { AHEAD_BYTES } else { 0 };
         let groups = if self.is_member { self.on_their_way.len() as u64 } else { 0 };
         let on_its_way = self.bytes - (groups - groups.div_ceil(GATHERED_BATCHES)) * GROUP_BYTES + gathering;
-        !self.room.is_full && on_its_way > 0 && on_its_way.saturating_add(RESERVE_BYTES) > self.room.bytes
+        !self.room.is_full
+            && on_its_way > 0
+            && on_its_way.saturating_add(RESERVE_BYTES) > self.room.bytes.saturating_add(ahead)
     }
 
     /// Writes are refused for want of space.
@@ -192,7 +200,7 @@ mod tests {
             budget.told(room(RESERVE_BYTES + 320 * (each - GROUP_BYTES) + 10 * GROUP_BYTES, !FULL));
             batches().for_each(|zxid| budget.handed_over(zxid, each));
         }
-        assert!(alone.is_tight(0) && !member.is_tight(0) && member.is_tight(1));
+        assert!(alone.is_tight(0) && !member.is_tight(AHEAD_BYTES) && member.is_tight(AHEAD_BYTES + 1));
         // What is refused once the disk is known to be full is reckoned as ever.
         member.told(room(RESERVE_BYTES + 320 * each, FULL));
         assert!(member.allows(Spend::Write, 0, 0) && !member.allows(Spend::Write, 0, 1));
