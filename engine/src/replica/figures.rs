@@ -4,6 +4,7 @@
 
 use super::Replica;
 use crate::shard::Summary;
+use proto::election::ServerState;
 use zab::{Action, Cause, Message, Sync};
 
 /// Since the start, or the last `srst`.
@@ -40,8 +41,13 @@ pub struct EnsembleFigures {
 }
 
 impl EnsembleFigures {
-    /// The peer has said this.
-    pub(super) const fn heed(&mut self, action: &Action, now_ms: i64) {
+    /// Of a member that has started: it looks.
+    pub(super) fn of_a_start(now_ms: i64) -> EnsembleFigures {
+        EnsembleFigures { looked: 1, looks_since_ms: Some(now_ms), ..EnsembleFigures::default() }
+    }
+
+    /// The peer has said this, in this state.
+    pub(super) fn heed(&mut self, action: &Action, now_ms: i64, state: ServerState) {
         match action {
             Action::Look(cause) => {
                 self.looked += 1;
@@ -52,7 +58,8 @@ impl EnsembleFigures {
                     self.disloyal_voters += 1;
                 }
             }
-            Action::Append { .. } => self.proposals_received += 1,
+            // An observer is told of commits alone: what it gets while it is brought into step counts as those.
+            Action::Append { .. } if state != ServerState::Observing => self.proposals_received += 1,
             Action::Send(_, Message::Diff(_) | Message::Trunc(_)) => self.diffs += 1,
             Action::Sync(_, Sync::Snap { .. }) => self.snaps += 1,
             _ => {}

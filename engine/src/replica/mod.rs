@@ -198,7 +198,8 @@ impl Replica {
     /// A member of an ensemble over a recovered tree, which may show more than is committed. Clients are served from the first [`StreamItem::Serving`] on.
     #[must_use]
     pub fn in_ensemble(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {
-        Replica { log_budget: LogBudget::of_member(), ..Replica::with_peer(options, peer, tree, now) }
+        let figures = EnsembleFigures::of_a_start(now.mono_ms);
+        Replica { log_budget: LogBudget::of_member(), figures, ..Replica::with_peer(options, peer, tree, now) }
     }
 
     fn with_peer(options: ReplicaOptions, peer: Peer, tree: &Tree, now: Now) -> Replica {
@@ -264,16 +265,21 @@ impl Replica {
         self.is_alone
     }
 
-    /// What this server does in the ensemble.
+    /// What this server does in the ensemble. It serves once its tree shows all that is committed, and its clients can be told.
     #[must_use]
     pub fn office(&self) -> Office {
-        self.peer.role()
+        let office = self.peer.role();
+        Office { is_serving: office.is_serving && self.serves(), ..office }
     }
 
     fn heed(&mut self, now: Now, before: usize) {
+        if self.actions.len() == before {
+            return;
+        }
+        let state = self.peer.role().state;
         for at in before..self.actions.len() {
             if let Some(action) = self.actions.get(at) {
-                self.figures.heed(action, now.mono_ms);
+                self.figures.heed(action, now.mono_ms, state);
             }
             match self.actions.get(at) {
                 Some(Action::Commit(zxid)) => self.committed = *zxid,
