@@ -12,7 +12,7 @@ static const char *abandoned(int timeout_ms, const char *path, clientid_t *id) {
     char command[4 * PATH_BYTES], hex[2 * sizeof id->passwd + 1];
     long long number;
     int rc = -1;
-    snprintf(command, sizeof command, "exec /proc/%ld/exe --abandon-session %d '%s' '%s'", (long)getpid(), timeout_ms, suite_hosts, path);
+    snprintf(command, sizeof command, "exec /proc/%ld/exe --abandon-session %d '%s' '%s'", (long)getpid(), timeout_ms, suite_server, path);
     FILE *output = popen(command, "r");
     EXPECT(output != NULL);
     int read = fscanf(output, "%d %lld %32s", &rc, &number, hex);

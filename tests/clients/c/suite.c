@@ -12,6 +12,7 @@
 enum { CLIENTS_MAX = 32, PATH_BUFFERS = 16 };
 
 const char *suite_hosts;
+char suite_server[PATH_BYTES];
 const char *suite_super;
 bool suite_extended_types = true;
 int suite_timeout_ms = TIMEOUT_MS;
@@ -128,7 +129,7 @@ struct client *resume_client(const clientid_t *id) {
     }
     pthread_mutex_init(&client->lock, NULL);
     pthread_cond_init(&client->changed, NULL);
-    client->zh = zookeeper_init(suite_hosts, session_event, suite_timeout_ms, id, client, 0);
+    client->zh = zookeeper_init(suite_server, session_event, suite_timeout_ms, id, client, 0);
     for (int i = 0; i < CLIENTS_MAX; i++) {
         if (!open_clients[i]) {
             open_clients[i] = client;
@@ -141,7 +142,7 @@ struct client *resume_client(const clientid_t *id) {
 struct client *open_client(void) {
     struct client *client = resume_client(NULL);
     if (!client->zh || !await_connected(client)) {
-        fprintf(stderr, "could not connect to %s\n", suite_hosts);
+        fprintf(stderr, "could not connect to %s\n", suite_server);
     }
     return client;
 }
@@ -204,7 +205,22 @@ static void close_all(void) {
     }
 }
 
+/* All clients of a check are at one server: elsewhere one may not see yet what another has just written. The next check has the next server. */
+static void choose_server(void) {
+    static size_t turn;
+    size_t count = 1;
+    for (const char *comma = suite_hosts; (comma = strchr(comma, ',')); comma++) {
+        count++;
+    }
+    const char *server = suite_hosts;
+    for (size_t number = turn++ % count; number > 0; number--) {
+        server = strchr(server, ',') + 1;
+    }
+    snprintf(suite_server, sizeof suite_server, "%.*s", (int)strcspn(server, ","), server);
+}
+
 static bool run(const struct check *check) {
+    choose_server();
     snprintf(check_root, sizeof check_root, "%s/%s", root, check->name);
     struct client *maker = open_client();
     zoo_create(maker->zh, root, "", 0, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
@@ -247,6 +263,7 @@ int main(int count, char **arguments) {
         } else if (strcmp(arguments[i], "--abandon-session") == 0 && i + 3 < count) {
             suite_timeout_ms = atoi(arguments[i + 1]);
             suite_hosts = arguments[i + 2];
+            choose_server();
             return abandon_session(arguments[i + 3]);
         } else {
             suite_hosts = arguments[i];

@@ -30,6 +30,7 @@ struct check {
 };
 
 extern const char *suite_hosts;
+extern char suite_server[]; /* that of the running check */
 extern const char *suite_super;
 extern bool suite_extended_types;
 extern int suite_timeout_ms; /* what new sessions ask for */
