@@ -216,8 +216,7 @@ pub enum Cause {
 /// How a learner gets what it lacks, where that is not in the leader's memory. The caller gives up by closing the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// SNAP and a whole state, of this zxid at least, which is to be that of the packet, too: what is committed, or the base of the own
-    /// history, if that was taken from a leader that was not established and is newer.
+    /// SNAP and a whole state, of this zxid at least, which is to be that of the packet, too: the log goes on from there.
     Snap {
         /// At least.
         zxid: Zxid,

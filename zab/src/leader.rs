@@ -177,10 +177,10 @@ impl Leader {
     ///
     /// # Errors
     /// If so.
-    pub(crate) fn overtaken(&self, now: Ms, server: &mut Server) -> Leaves {
+    pub(crate) fn overtaken(&self, now: Ms, server: &mut Server, by: ServerId) -> Leaves {
         let is_here = |id: &ServerId| *id == server.me() || self.learners.values().any(|link| link.server == Some(*id));
         let has_come = server.ensemble.is_quorum(server.ensemble.voters().filter(is_here));
-        if self.is_serving() || has_come || now < server.stands_until {
+        if self.is_serving() || is_here(&by) || has_come || now < server.stands_until {
             return Ok(());
         }
         server.stands_until = now + server.options.init_ms();
