@@ -259,6 +259,22 @@ impl Sessions {
         timeout_ms
     }
 
+    /// Nobody has any of them from here on.
+    pub fn let_go_all(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.owner = None;
+        }
+    }
+
+    /// All of them have their full timeout from here on.
+    pub fn begin_anew(&mut self, now_ms: i64) {
+        self.look(now_ms);
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in all {
+            self.touch(session, now_ms);
+        }
+    }
+
     /// Forgets all of them: another server watches over them now. The ids of new ones go on.
     pub fn clear(&mut self) {
         self.sessions.clear();

@@ -52,23 +52,12 @@ impl Replica {
     }
 
     pub(super) fn say_now(&mut self, tree: &Tree, out: &mut StreamBatch, say: Say) {
-        let (to, xid, err, path) = match say {
+        let (to, xid, err, path, close) = match say {
             Say::Item(item) => return out.items.push(*item),
-            Say::Reply { to, xid, err, path } => (to, xid, err, path),
-            Say::Closed { to, xid } => {
-                let body = out.bytes.len()..out.bytes.len();
-                return out.items.push(StreamItem::Reply {
-                    to,
-                    xid,
-                    zxid: tree.last_zxid(),
-                    err: 0,
-                    body,
-                    close: true,
-                });
-            }
+            Say::Reply { to, xid, err, path, close } => (to, xid, err, path, close),
             Say::Synced(session, xid) => {
                 let Some((to, xid, path)) = self.following.take_sync(session, xid) else { return };
-                self.say_now(tree, out, Say::Reply { to, xid, err: None, path: Some(path) });
+                self.say_now(tree, out, Say::Reply { to, xid, err: None, path: Some(path), close: false });
                 return self.close_local_now(tree, out, session);
             }
         };
@@ -79,7 +68,7 @@ impl Replica {
         }
         let err = err.map_or(0, ErrorCode::to_wire);
         let body = start..out.bytes.len();
-        out.items.push(StreamItem::Reply { to, xid, zxid: tree.last_zxid(), err, body, close: false });
+        out.items.push(StreamItem::Reply { to, xid, zxid: tree.last_zxid(), err, body, close });
     }
 
     fn apply_next(&mut self, tree: &mut Tree, out: &mut StreamBatch) {
@@ -95,7 +84,7 @@ impl Replica {
         if matches!(self.part, Part::Following(_)) {
             let (session, xid) = (record.header.session, record.header.xid);
             while let Some((to, xid, path)) = self.following.take_sync_before(session, xid) {
-                self.say_now(tree, out, Say::Reply { to, xid, err: None, path: Some(path) });
+                self.say_now(tree, out, Say::Reply { to, xid, err: None, path: Some(path), close: false });
             }
         }
         let waiter = self.waiter_of(zxid, &record);
@@ -138,7 +127,8 @@ impl Replica {
             }
             Waiter::Upgrade => self.upgraded(session, err == 0),
             Waiter::Expiry => self.expiring -= 1,
-            Waiter::Nobody | Waiter::Refusal { .. } => {}
+            Waiter::Nobody => {}
+            Waiter::Refusal { .. } => unreachable!("it is a client's by now"),
         }
         let asked = match waiter {
             Waiter::Client { to, .. } => Some(to),

@@ -2,7 +2,7 @@
 //!
 //! Owns who gets a session and who is refused. A new one is the ensemble's, or this server's alone where that is asked for ([`super::LocalSessions`]). A session
 //! that this server alone knows comes back here; any other the leader knows. `engine/tests/sessions.rs`, `engine/tests/learners.rs` and
-//! `engine/tests/local_sessions.rs` would catch a mistake.
+//! `engine/tests/learners/local.rs` would catch a mistake.
 
 use super::{Forward, LocalSessions, Now, Part, Replica, Say, Waiter};
 use crate::log_room::Spend;

@@ -1,8 +1,8 @@
 //! Sessions that only this server knows: they begin, live and end without a txn, and their clients write through them as through any other.
 //!
 //! Owns when such a session becomes one of the ensemble: before its first ephemeral, where that is wanted; else no ephemeral can be its. It must never let a session
-//! be of both kinds, or answer its end before what its client asked earlier. They outlive an election (Java's do not), since the connections alone end with it; a client that comes
-//! back elsewhere finds its session expired, as in Java. `engine/tests/local_sessions.rs` would catch a mistake. Mirrors `UpgradeableSessionTracker` and
+//! be of both kinds, or answer its end before what its client asked earlier. They outlive an election (Java's do not), since the connections alone end with it, but for one that was just becoming the ensemble's; a client that comes
+//! back elsewhere finds its session expired, as in Java. `engine/tests/learners/local.rs` would catch a mistake. Mirrors `UpgradeableSessionTracker` and
 //! `QuorumZooKeeperServer.checkUpgradeSession` of 3.9.5.
 
 use super::{EXPIRIES_PER_STEP, Now, Part, Replica, Say, Waiter};
@@ -79,7 +79,7 @@ impl Replica {
             self.local.set_closing(session);
         } else {
             self.local.remove(session);
-            self.say_behind(Say::Closed { to, xid });
+            self.say_behind(Say::Reply { to, xid, err: None, path: None, close: true });
         }
     }
 
@@ -89,15 +89,17 @@ impl Replica {
             && let Some((to, xid)) = self.following.take_close(session)
         {
             self.local.remove(session);
-            self.say_now(tree, out, Say::Closed { to, xid });
+            self.say_now(tree, out, Say::Reply { to, xid, err: None, path: None, close: true });
         }
     }
 
-    /// Nothing of what clients wait for has an answer: those that were to end do.
-    pub(super) fn forget_closed_local(&mut self) {
+    /// There is no leader: nothing of what clients wait for has an answer. Those that were to end do. The others wait for their clients to come back: what is asked on their connections of
+    /// before would have overtaken what was asked on them and lost.
+    pub(super) fn let_go_local(&mut self) {
         for session in self.following.closing() {
             self.local.remove(session);
         }
+        self.local.let_go_all();
     }
 
     /// Those that were not heard of for their timeout end.

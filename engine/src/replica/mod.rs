@@ -121,10 +121,8 @@ enum Waiter {
 enum Say {
     /// As it is.
     Item(Box<StreamItem>),
-    /// A reply without a txn of its own; its header carries the position at which it leaves.
-    Reply { to: Attachment, xid: Xid, err: Option<ErrorCode>, path: Option<Box<str>> },
-    /// The reply to the end of a session that only this server had.
-    Closed { to: Attachment, xid: Xid },
+    /// A reply without a txn of its own; its header carries the position at which it leaves. `close`: the connection ends with it.
+    Reply { to: Attachment, xid: Xid, err: Option<ErrorCode>, path: Option<Box<str>>, close: bool },
     /// This sync of this session, which the leader has answered, if no later txn of the session did.
     Synced(SessionId, Xid),
 }
@@ -303,7 +301,7 @@ impl Replica {
         self.expiring = 0;
         self.containers.clear();
         self.sessions.clear();
-        self.forget_closed_local();
+        self.let_go_local();
         self.following = Following::default();
         self.learners = Learners::default();
         self.says.push_back((Zxid::ZERO, Say::Item(Box::new(StreamItem::Serving(false)))));
@@ -325,10 +323,10 @@ impl Replica {
         true
     }
 
-    /// A stall of this server counts from here on, before the first tick, too.
+    /// A stall of this server counts from here on, before the first tick, too. Whose connections have ended with the last leader has the time to come back.
     fn begin_to_watch(&mut self, now: Now) {
         self.sessions.look(now.mono_ms);
-        self.local.look(now.mono_ms);
+        self.local.begin_anew(now.mono_ms);
     }
 
     /// Every session of the tree gets its full timeout from now.

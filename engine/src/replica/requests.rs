@@ -24,7 +24,7 @@ impl Replica {
             }
             Standing::Gone => {
                 let err = Some(ErrorCode::SessionExpired);
-                return self.say_behind(Say::Reply { to: from, xid, err, path: None });
+                return self.say_behind(Say::Reply { to: from, xid, err, path: None, close: false });
             }
         }
         let waiter = Waiter::Client { to: from, xid };
@@ -33,11 +33,11 @@ impl Replica {
             Ok(Some(Request::Sync(path))) => {
                 // Handed back only later: it counts like a txn's bytes.
                 self.says_bytes += path.len();
-                self.say_behind(Say::Reply { to: from, xid, err: None, path: Some(path.into()) });
+                self.say_behind(Say::Reply { to: from, xid, err: None, path: Some(path.into()), close: false });
             }
             Ok(Some(Request::CloseSession)) if self.local.is_alive(session) => {
                 self.local.remove(session);
-                self.say_behind(Say::Closed { to: from, xid });
+                self.say_behind(Say::Reply { to: from, xid, err: None, path: None, close: true });
             }
             Ok(Some(Request::CloseSession)) => {
                 let listed = tree.ephemerals_of(session).map(|path| path.len() + 4).sum();
@@ -86,7 +86,7 @@ impl Replica {
     /// No txn and no zxid: the log could not take it.
     fn refuse_for_log_space(&mut self, to: Attachment, xid: Xid) {
         self.prep.excesses_mut().count_no_log_space();
-        self.say_behind(Say::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None });
+        self.say_behind(Say::Reply { to, xid, err: Some(ErrorCode::SystemError), path: None, close: false });
     }
 }
 

@@ -160,6 +160,24 @@ fn it_outlives_an_election_and_the_stall_is_not_held_against_it() {
 }
 
 #[test]
+fn what_is_asked_behind_something_lost_is_refused_on_a_connection_from_before_the_election() {
+    let mut world = kept();
+    let (leader, [one, other]) = (world.leader(), world.followers());
+    let client = world.connect(one, 1);
+    world.cut_off(leader);
+    // Its shard has not heard of any of it.
+    world.create(client, 1, "/lost");
+    world.until_anew(&[one, other]);
+    world.create(client, 2, "/behind-it");
+    world.settle();
+    assert!(world.replies(client).is_empty() && !world.has(one, "/lost") && !world.has(one, "/behind-it"));
+    assert!(world.is_detached(client));
+    let back = world.renew(client, one, 2);
+    world.settle();
+    assert_eq!(world.session_of(one, back.conn), Some(client.session));
+}
+
+#[test]
 fn before_its_first_ephemeral_it_becomes_the_ensembles() {
     let mut world = upgraded();
     let (leader, [one, other]) = (world.leader(), world.followers());
