@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 /// come one by one.
 pub const RESERVE_BYTES: u64 = 8 << 20;
 
-/// What a member takes beyond its log's segment: as much as may wait for the log in all.
+/// What a member takes beyond its log's segment while the next one is being made: as much as may wait for the log in all.
 const AHEAD_BYTES: u64 = PENDING_BYTES_MAX as u64;
 
 /// More than the log's header of a record.
@@ -43,11 +43,13 @@ pub struct LogRoom {
     pub bytes: u64,
     /// It has no next segment, and there was no space for one when it last tried.
     pub is_full: bool,
+    /// It is making the next segment, for which there was space when it began.
+    pub is_making: bool,
 }
 
 impl LogRoom {
     /// A log that always has room: nobody has told of it yet.
-    pub const ENDLESS: LogRoom = LogRoom { bytes: u64::MAX, is_full: false };
+    pub const ENDLESS: LogRoom = LogRoom { bytes: u64::MAX, is_full: false, is_making: false };
 }
 
 /// What is to be written when the disk is full.
@@ -98,8 +100,8 @@ impl Default for LogBudget {
 }
 
 impl LogBudget {
-    /// That of an ensemble's member: a quorum goes on while its own disk stands still, or is slow to make the next segment, and so should it. So it goes on by [`AHEAD_BYTES`] beyond the
-    /// segment that it has. If the disk turns out to be full just then, what is ahead waits here, and is a quorum's all the same. What waits is gathered into few groups; each batch
+    /// That of an ensemble's member: a quorum goes on while its own disk stands still, or is slow to make the next segment, and so should it. While the next one is being made, it goes on by
+    /// [`AHEAD_BYTES`] beyond the segment that it has: there was space for it. What waits is gathered into few groups; each batch
     /// reckoned as a group of its own, a segment would seem to be used up in the first second.
     pub(crate) fn of_member() -> LogBudget {
         LogBudget { is_member: true, ..LogBudget::default() }
@@ -141,7 +143,7 @@ impl LogBudget {
     /// Whether what is on its way may not fit with more, while nobody knows yet that the disk is full: wait until the log has made room or told
     /// that it cannot. Never so when nothing is on its way. A member goes further ([`LogBudget::of_member`]).
     pub(crate) fn is_tight(&self, gathering: u64) -> bool {
-        let ahead = if self.is_member { AHEAD_BYTES } else { 0 };
+        let ahead = if self.is_member && self.room.is_making { AHEAD_BYTES } else { 0 };
         let groups = if self.is_member { self.on_their_way.len() as u64 } else { 0 };
         let on_its_way = self.bytes - (groups - groups.div_ceil(GATHERED_BATCHES)) * GROUP_BYTES + gathering;
         !self.room.is_full
@@ -173,7 +175,7 @@ mod tests {
     const FULL: bool = true;
 
     fn room(bytes: u64, is_full: bool) -> LogRoom {
-        LogRoom { bytes, is_full }
+        LogRoom { bytes, is_full, is_making: false }
     }
 
     #[test]
@@ -199,6 +201,11 @@ mod tests {
         for budget in [&mut alone, &mut member] {
             budget.told(room(RESERVE_BYTES + 320 * (each - GROUP_BYTES) + 10 * GROUP_BYTES, !FULL));
             batches().for_each(|zxid| budget.handed_over(zxid, each));
+        }
+        assert!(alone.is_tight(0) && !member.is_tight(0) && member.is_tight(1));
+        // The next segment comes, if slowly.
+        for budget in [&mut alone, &mut member] {
+            budget.told(LogRoom { is_making: true, ..budget.room });
         }
         assert!(alone.is_tight(0) && !member.is_tight(AHEAD_BYTES) && member.is_tight(AHEAD_BYTES + 1));
         // What is refused once the disk is known to be full is reckoned as ever.

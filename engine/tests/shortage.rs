@@ -16,11 +16,11 @@ use support::world::{
 /// The timeout of a [`World`]'s sessions, and more.
 const TIMEOUTS_MS: i64 = 3_000;
 
-const ROOM: LogRoom = LogRoom { bytes: u64::MAX, is_full: false };
+const ROOM: LogRoom = LogRoom::ENDLESS;
 
 /// A log that has no next segment, and so much left in the one in use.
 fn full(bytes: u64) -> LogRoom {
-    LogRoom { bytes, is_full: true }
+    LogRoom { bytes, is_full: true, is_making: false }
 }
 
 fn sync() -> Op {
@@ -96,7 +96,7 @@ fn on_a_full_log_nobody_expires_and_no_container_goes_until_there_is_room() {
 #[test]
 fn a_log_short_of_room_takes_what_it_has_before_more_is_proposed() {
     let mut world = World::new(1);
-    world.h.replica.log_room(LogRoom { bytes: RESERVE_BYTES, is_full: false });
+    world.h.replica.log_room(LogRoom { bytes: RESERVE_BYTES, ..LogRoom::ENDLESS });
     assert!(!world.h.replica.is_full(), "nothing is on its way");
     world.ask(0, &create("/a", PERSISTENT));
     assert!(world.h.replica.is_full(), "gathered");

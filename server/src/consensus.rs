@@ -362,8 +362,7 @@ impl<D: Disk> Host for HubHost<D> {
     }
 
     fn log_room(&self) -> LogRoom {
-        let (bytes, is_full) = self.hub.log_queue.room();
-        LogRoom { bytes, is_full }
+        self.hub.log_queue.room()
     }
 
     fn read_links(&mut self, links: &mut LinkTable) -> bool {

@@ -11,6 +11,7 @@ use crate::hub::{Hub, Queued};
 use crate::measured::micros;
 use crate::recovery;
 use crate::stats;
+use engine::log_room::LogRoom;
 use engine::replica::TxnBatch;
 use engine::turn::{LogDone, LogItem};
 use proto::Zxid;
@@ -82,7 +83,7 @@ impl<D: Disk> LogWriter<D> {
     pub fn new(hub: Arc<Hub>, log: Log<D>, control: ControlFile, warn_after: Duration) -> LogWriter<D> {
         let started = Instant::now();
         hub.log_begins_after.store(log.history_begins_after(), Ordering::Release);
-        hub.log_queue.set_room(log.room_bytes(), false);
+        hub.log_queue.set_room(LogRoom { bytes: log.room_bytes(), is_full: false, is_making: log.is_making_segment() });
         LogWriter {
             hub,
             log,
@@ -295,11 +296,10 @@ impl<D: Disk> LogWriter<D> {
     fn prepare(&mut self) -> Result<(), StoreError> {
         match self.log.prepare_step(PREPARE_BYTES) {
             Err(error) if error.is_no_space() => self.met_full_disk(&error),
-            step => {
-                if step? == Prepared::Ready {
-                    self.found_space();
-                }
-            }
+            step => match step? {
+                Prepared::Ready => self.found_space(),
+                _ => self.tell_room(),
+            },
         }
         Ok(())
     }
@@ -352,7 +352,9 @@ impl<D: Disk> LogWriter<D> {
 
     fn tell_room(&self) {
         self.hub.log_begins_after.store(self.log.history_begins_after(), Ordering::Release);
-        self.hub.log_queue.set_room(self.log.room_bytes(), self.disk_full_since.is_some());
+        let is_full = self.disk_full_since.is_some();
+        let is_making = self.log.is_making_segment();
+        self.hub.log_queue.set_room(LogRoom { bytes: self.log.room_bytes(), is_full, is_making });
     }
 
     /// Moves txns from the queue into the group until that is full, or something else comes. True if the group holds something.

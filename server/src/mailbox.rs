@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 use super::atomics::{ArrayQueue, AtomicBool, AtomicU64, Ordering};
+use engine::log_room::LogRoom;
 
 /// A bounded queue from one thread to one other.
 #[derive(Debug)]
@@ -142,7 +143,7 @@ impl<T> LogQueue<T> {
         LogQueue {
             queue: ArrayQueue::new(capacity),
             durable: AtomicU64::new(durable),
-            room: AtomicU64::new(ROOM_MAX << 1),
+            room: AtomicU64::new(ROOM_MAX << 2),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -189,15 +190,16 @@ impl<T> LogQueue<T> {
 
     /// For the log, before it tells how far it is durable, and whenever it has more: bytes that certainly fit, and whether there was no
     /// space for more. Ring the core if it may wait for that.
-    pub fn set_room(&self, bytes: u64, is_full: bool) {
-        self.room.store((bytes.min(ROOM_MAX) << 1) | u64::from(is_full), Ordering::Release);
+    pub fn set_room(&self, room: LogRoom) {
+        let flags = u64::from(room.is_making) << 1 | u64::from(room.is_full);
+        self.room.store((room.bytes.min(ROOM_MAX) << 2) | flags, Ordering::Release);
     }
 
     /// For the core, after it has looked how far the log is durable: then whatever is not in the one is in the other.
     #[must_use]
-    pub fn room(&self) -> (u64, bool) {
+    pub fn room(&self) -> LogRoom {
         let room = self.room.load(Ordering::Acquire);
-        (room >> 1, room & 1 == 1)
+        LogRoom { bytes: room >> 2, is_full: room & 1 == 1, is_making: room & 2 == 2 }
     }
 
     /// The core has gone, and nothing comes any more. Ring the log then.
@@ -256,8 +258,8 @@ impl<T> AnswerQueue<T> {
     }
 }
 
-/// Half of what a word takes: the lowest bit tells of a full disk.
-const ROOM_MAX: u64 = u64::MAX >> 1;
+/// A quarter of what a word takes: the lowest bits tell of a full disk, and of a segment that is being made.
+const ROOM_MAX: u64 = u64::MAX >> 2;
 
 /// Where the one writer of the log changes hands between the log thread and a core that hosts it. One side has it, or it lies here.
 #[derive(Debug)]

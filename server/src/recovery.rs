@@ -161,7 +161,9 @@ pub fn recover(config: &ResolvedConfig) -> Result<Recovered, RecoveryError> {
     let started = Instant::now();
     let storage = &config.storage;
     let Ground { evidence, mut control, standing } = ground::survey(config)?;
-    ground::clean(config)?;
+    if evidence.is_known() {
+        ground::clean(config)?;
+    }
     let is_first_start = evidence.control.is_none();
     let mut took_image = None;
     let imported = match standing {

@@ -231,7 +231,7 @@ fn an_item_that_finds_no_space_waits_and_is_done_once_there_is_some() {
             assert!(!writer.write().unwrap());
             assert_eq!(writer.pump(None).unwrap(), Pumped::Nothing, "it does not go to and fro between the threads");
         }
-        assert!(writer.waits_for_space() && rig.hub.log_queue.room().1, "a full disk is told");
+        assert!(writer.waits_for_space() && rig.hub.log_queue.room().is_full, "a full disk is told");
         assert!(rig.hub.log_done.pop().is_none());
         rig.disk.sim.set_capacity(None);
         let begun = Instant::now();
@@ -244,7 +244,7 @@ fn an_item_that_finds_no_space_waits_and_is_done_once_there_is_some() {
             std::thread::yield_now();
         };
         assert!(matches!(done, LogDone::Cut { last: found, .. } if found.0 == last.0 - 1), "{done:?}");
-        assert!(!writer.waits_for_space() && !rig.hub.log_queue.room().1);
+        assert!(!writer.waits_for_space() && !rig.hub.log_queue.room().is_full);
     }
 }
 

@@ -214,7 +214,7 @@ fn what_finds_no_space_waits_unwritten_and_unsealed_and_is_written_once_there_is
         fill(&mut rig, &mut writer, is_hosted);
         let (durable, last) = (rig.durable(), rig.last());
         assert!(durable > 0 && durable < last, "{durable} of {last}");
-        assert!(rig.hub.log_queue.room().1, "a full disk is told");
+        assert!(rig.hub.log_queue.room().is_full, "a full disk is told");
         for _ in 0..3 {
             assert!(!writer.write().unwrap(), "it waits");
             assert_eq!(writer.pump(None).unwrap(), Pumped::Nothing, "nor does it go to and fro between the threads");
@@ -230,7 +230,7 @@ fn what_finds_no_space_waits_unwritten_and_unsealed_and_is_written_once_there_is
             writer.write().unwrap();
             std::thread::yield_now();
         }
-        assert!(!rig.hub.log_queue.room().1);
+        assert!(!rig.hub.log_queue.room().is_full);
         rig.assert_holds_up_to(last);
     }
 }
@@ -240,7 +240,7 @@ fn no_batch_takes_more_room_than_is_reckoned_for_it() {
     let mut rig = Rig::new();
     let mut writer = rig.writer();
     tidy_up(&mut writer);
-    let (mut left, mut looks) = (rig.hub.log_queue.room().0, 0);
+    let (mut left, mut looks) = (rig.hub.log_queue.room().bytes, 0);
     assert!(left > 0 && left < options().segment_bytes * 2);
     for count in [1, 1, 30, 2, 1, 55, 1, 1, 1, 1, 1, 1] {
         let before = rig.pushed.len();
@@ -251,7 +251,7 @@ fn no_batch_takes_more_room_than_is_reckoned_for_it() {
         // Groups here are full after a block, not after a MiB: more of them, so more headers and padding.
         let groups = 1 + payload / BLOCK;
         let reckoned = log_room::bytes_max(count as u64, payload as u64) * groups as u64;
-        let now = rig.hub.log_queue.room().0;
+        let now = rig.hub.log_queue.room().bytes;
         assert!(left.saturating_sub(now) <= reckoned, "{count} txns: {left} to {now}, {reckoned} reckoned");
         assert!(now != left, "{count} txns: it is told anew");
         (left, looks) = (now, looks + 1);

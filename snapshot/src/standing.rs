@@ -191,6 +191,12 @@ impl Evidence {
         said(&self.data_dir) || said(&self.log_dir) || self.control.as_ref().is_some_and(|control| control.has_voted)
     }
 
+    /// Does anything say that a server has lived here before? Else files may be anybody's.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.control.is_some() || self.places().into_iter().any(|place| place.identity.is_some())
+    }
+
     /// The identity that belongs into both directories.
     #[must_use]
     pub fn identity(&self) -> Identity {

@@ -109,6 +109,11 @@ impl<F> Spares<F> {
         self.ready_count() * self.segment_bytes
     }
 
+    /// Is one being filled?
+    pub(crate) const fn is_filling(&self) -> bool {
+        self.filling.is_some()
+    }
+
     /// How many segments are ready.
     pub(crate) fn ready_count(&self) -> u64 {
         self.ready.len() as u64

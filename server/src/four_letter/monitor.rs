@@ -198,7 +198,7 @@ impl Words<'_> {
             ("identities_refused_count", shards.sum(|c| c.ids_refused)),
             ("images_failed_count", get(&self.hub.core_stats.images_failed)),
             ("images_scrubbed_count", get(&self.hub.core_stats.images_scrubbed)),
-            ("log_room_bytes", self.hub.log_queue.room().0),
+            ("log_room_bytes", self.hub.log_queue.room().bytes),
             ("log_space_refused_count", core.no_log_space),
             ("log_space_short", get(&self.hub.core_stats.log_refuses_writes)),
             ("long_read_wait_count", shards.sum(|c| c.long_waits)),

@@ -312,7 +312,11 @@ impl Host for Io {
 
     fn log_room(&self) -> LogRoom {
         // The reserve is sized for a real disk: it is there beside what this small one has.
-        LogRoom { bytes: self.log.log.room_bytes() + RESERVE_BYTES, is_full: self.log.disk_is_full }
+        LogRoom {
+            bytes: self.log.log.room_bytes() + RESERVE_BYTES,
+            is_full: self.log.disk_is_full,
+            is_making: self.log.log.is_making_segment(),
+        }
     }
 
     fn read_links(&mut self, links: &mut LinkTable) -> bool {

@@ -303,6 +303,11 @@ impl<D: Disk> Log<D> {
         rest.saturating_add(spare.saturating_mul(self.spares.ready_count()))
     }
 
+    /// Whether the next segment is being filled. There was space for it when that began.
+    pub const fn is_making_segment(&self) -> bool {
+        self.spares.is_filling()
+    }
+
     /// Whether the gathered group waits for the next segment.
     pub fn needs_segment(&self) -> bool {
         !self.group.is_empty() && !self.group_fits()
