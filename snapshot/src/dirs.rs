@@ -100,10 +100,11 @@ impl DataDir {
         Ok(images)
     }
 
-    /// Removes what a crash left half written; to be called at start, before anything writes here. Returns what it removed.
+    /// Removes what a crash left half written, and makes the names durable that are there: a process that died, or a disk that failed, between a rename and the directory's sync
+    /// has left a control file that reads and that the next power loss takes back. To be called at start, before anybody counts on what is here. Returns what it removed.
     ///
     /// # Errors
-    /// [`Error::Io`] if the directory cannot be read or a file cannot be removed.
+    /// [`Error::Io`] if the directory cannot be read or synced, or a file cannot be removed.
     pub fn clean_temporaries(&self) -> Result<Vec<PathBuf>> {
         self.clean_temporaries_on(&RealDisk)
     }
@@ -123,6 +124,7 @@ impl DataDir {
                 removed.push(path);
             }
         }
+        disk.sync_dir(&self.path).map_err(|source| Error::io("sync", &self.path, source))?;
         Ok(removed)
     }
 
@@ -200,6 +202,8 @@ const TEMP_SUFFIX: &str = ".tmp";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Control;
+    use crate::sim_disk::SimDisk;
 
     #[test]
     fn only_the_names_that_we_write_are_ours() {
@@ -264,5 +268,21 @@ mod tests {
         assert_eq!(data.clean_temporaries().unwrap(), removed);
         assert!(kept.iter().all(|name| dir.path().join(name).exists()));
         assert!(data.clean_temporaries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_control_file_that_a_start_reads_is_there_after_a_power_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, disk) = (DataDir::new(dir.path()), SimDisk::mirrored(wal::sim_disk::SimDisk::new()));
+        let control = |epoch| Control { accepted_epoch: proto::Epoch(epoch), ..Control::default() };
+        let durable = || Control::decode(&disk.durable_file(&data.control()).unwrap(), &data.control()).unwrap();
+        control(1).replace_on(&disk, dir.path()).unwrap();
+        // Create, write, sync, rename, and what makes the name durable.
+        disk.fail_at(disk.calls() + 4, 5, false);
+        assert!(control(2).replace_on(&disk, dir.path()).is_err());
+        assert_eq!(Control::load(dir.path()).unwrap(), Some(control(2)), "a start reads the new one");
+        assert_eq!(durable(), control(1), "and a power loss may bring back the old one");
+        data.clean_temporaries_on(&disk).unwrap();
+        assert_eq!(durable(), control(2));
     }
 }

@@ -137,6 +137,14 @@ impl SimDisk {
         state.view(&state.names, |file| file.bytes.clone())
     }
 
+    /// What of a file is there after whatever power loss: its bytes up to the last fsync, under the name that it had at the directory's last one.
+    #[must_use]
+    pub fn durable_file(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let file = state.inodes.get(state.durable_names.get(path)?)?;
+        file.bytes.get(..file.durable_bytes).map(<[u8]>::to_vec)
+    }
+
     /// Puts a file there, durably, in place of what has its name: damage, or a copy. Does not count as a call.
     ///
     /// # Panics
