@@ -16,11 +16,11 @@ use proto::request::Request;
 use proto::watch::{EventType, NO_ZXID, WatcherEvent};
 use proto::{OpCode, Reader, jute};
 use std::collections::{BTreeSet, VecDeque};
-use wire::{encode, told_by, whole_frame};
+use wire::{encode, told_by};
 
 mod wire;
 
-pub(crate) use wire::{frames, raise_header, xid_of};
+pub(crate) use wire::{frames, raise_header, whole_frame, xid_of};
 
 /// The port on which servers listen for clients.
 pub(crate) const CLIENT_PORT: Port = Port(2181);

@@ -12,7 +12,7 @@ use proto::request::{
 use proto::{OpCode, Reader, jute};
 
 /// The first whole frame, without its length.
-pub(super) fn whole_frame(input: &[u8]) -> Option<&[u8]> {
+pub(crate) fn whole_frame(input: &[u8]) -> Option<&[u8]> {
     let (prefix, rest) = input.split_first_chunk::<4>()?;
     rest.get(..usize::try_from(i32::from_be_bytes(*prefix)).ok()?)
 }

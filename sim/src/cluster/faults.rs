@@ -371,6 +371,7 @@ impl Cluster {
         let machine = self.at(number);
         machine.disk = MachineDisk::new(machine.making.disk, chance);
         machine.is_wiped = true;
+        machine.held.lose_all();
         machine.faults.rot = None;
     }
 

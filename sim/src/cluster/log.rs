@@ -5,6 +5,7 @@
 
 use super::bugs::Bug;
 use super::effects::Effect;
+use super::laws::Kept;
 use super::process::Turn;
 use crate::world::chance::Chance;
 use engine::replay::Replay;
@@ -40,6 +41,9 @@ pub(super) struct LogSide {
     pub(super) purge_below: Zxid,
     pub(super) bug: Option<Bug>,
     release_is_due: bool,
+    /// What was made durable, for the laws alone.
+    pub(super) kept: Vec<Kept>,
+    appended: VecDeque<Zxid>,
     /// For [`Bug::EpochAfterAck`].
     unwritten: Option<Epochs>,
     /// For [`Bug::TruncUndone`].
@@ -63,6 +67,8 @@ impl LogSide {
             purge_below: Zxid::ZERO,
             bug,
             release_is_due: false,
+            kept: Vec::new(),
+            appended: VecDeque::new(),
             unwritten: None,
             uncut: None,
             former_durable: Zxid::ZERO,
@@ -86,6 +92,10 @@ impl LogSide {
     pub(super) fn group_ends(&mut self, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         if let Some(durable) = self.log.poll_commit()? {
             self.durable = Zxid(durable);
+            let generation = self.log.generation().0;
+            while let Some(zxid) = self.appended.pop_front_if(|zxid| zxid.0 <= durable) {
+                self.kept.push(Kept::Txn(generation, zxid));
+            }
             effects.extend([Effect::Wake(Turn::Core), Effect::Wake(Turn::Log)]);
         }
         Ok(())
@@ -165,7 +175,7 @@ impl LogSide {
                 let mut make = |image: Option<&ImageRef>, records: Reader<<SimDisk as Disk>::Read>| {
                     tree_of(&dir, image, records, to).map(|(tree, _)| Box::new(tree))
                 };
-                let cut = store::cut(log, control, to, if *rebuild { Some(&mut make) } else { None })?;
+                let cut = cut(log, control, to, if *rebuild { Some(&mut make) } else { None }, &mut self.kept)?;
                 Some(match cut {
                     Cut::Done { last, rebuilt } => LogDone::Cut { last, tree: rebuilt },
                     Cut::Impossible { .. } => LogDone::CutImpossible,
@@ -174,11 +184,13 @@ impl LogSide {
             LogItem::Begin(image) => {
                 self.former_durable = self.durable;
                 store::begin(log, control, image.clone())?;
+                self.kept.push(Kept::Begun(log.generation().0, image.zxid));
                 Some(LogDone::Begun)
             }
             LogItem::Adopt(epochs) => {
                 self.unwritten = None;
                 store::adopt(log, control, epochs.accepted, epochs.current)?;
+                self.kept.push(Kept::Adopted(log.generation().0));
                 Some(LogDone::Epochs(*epochs))
             }
             LogItem::Discard if self.bug == Some(Bug::DiscardSkipped) => {
@@ -235,7 +247,7 @@ impl LogSide {
         }
         let appends = matches!(self.queue.front(), Some(LogItem::Txns(_)));
         if let Some(to) = self.uncut.take_if(|_| appends) {
-            let _: Cut<()> = store::cut(&mut self.log, &self.control, to, None)?;
+            let _: Cut<()> = cut(&mut self.log, &self.control, to, None, &mut self.kept)?;
         }
         Ok(())
     }
@@ -247,6 +259,7 @@ impl LogSide {
             for (zxid, bytes) in batch.iter().skip(self.taken) {
                 self.taken += 1;
                 self.is_group_full = self.log.append(zxid.0, bytes)? == Gathered::Full;
+                self.appended.push_back(zxid);
                 if self.is_group_full {
                     break;
                 }
@@ -308,6 +321,24 @@ impl LogSide {
             closed => Ok(closed.map(|()| true)?),
         }
     }
+}
+
+/// As [`store::cut`], and notes what it has cut.
+fn cut<T>(
+    log: &mut Log<SimDisk>,
+    control: &ControlFile,
+    to: Zxid,
+    rebuild: Option<&mut store::Rebuild<'_, SimDisk, T>>,
+    kept: &mut Vec<Kept>,
+) -> Result<Cut<T>, StoreError> {
+    let before = control.get();
+    let cut = store::cut(log, control, to, rebuild)?;
+    if let Cut::Done { last, .. } = &cut {
+        let former = before.former.as_ref().filter(|_| before.base_zxid() > to);
+        let of = former.map_or(before.log_generation, |former| former.log_generation);
+        kept.push(Kept::Cut { of, to: log.generation().0, last: *last });
+    }
+    Ok(cut)
 }
 
 /// The tree of an image and the records after it, up to `to`; and those zxids.

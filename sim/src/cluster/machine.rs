@@ -5,6 +5,7 @@
 
 use super::effects::{Applied, Effect};
 use super::faults::MachineFaults;
+use super::laws::Held;
 use super::process::{Membership, Process, SHARDS, Turn};
 use super::recovery::{self, Begin, Recovered, Site};
 use super::scenario::Making;
@@ -14,7 +15,7 @@ use crate::clients::{self, CLIENT_PORT};
 use crate::history::{Event, ServerId, Zxid};
 use crate::world::chance::Chance;
 use crate::world::disk::MachineDisk;
-use crate::world::network::{Host, Side};
+use crate::world::network::{ConnId, Host, Side};
 use crate::world::schedule::Ticket;
 use crate::world::time::{Clock, Micros, Time};
 use engine::replica::Now;
@@ -46,6 +47,8 @@ pub(super) struct Machine {
     /// Was all on it lost, and it has taken no state since?
     pub(super) is_wiped: bool,
     pub(super) faults: MachineFaults,
+    /// What is durable on it.
+    pub(super) held: Held,
 }
 
 impl Machine {
@@ -75,6 +78,7 @@ impl Machine {
             is_new: true,
             is_wiped: false,
             faults: MachineFaults::default(),
+            held: Held::default(),
         }
     }
 
@@ -147,8 +151,9 @@ impl Cluster {
     }
 
     fn started(&mut self, number: usize, recovered: Recovered) {
-        let Recovered { mut process, base, last, .. } = recovered;
+        let Recovered { mut process, base, last, held, .. } = recovered;
         let now = self.now;
+        self.starts_with(number, &process.control(), held);
         let machine = self.at(number);
         machine.is_new = false;
         let (server, life, host) = (machine.id, machine.life, machine.host);
@@ -206,6 +211,10 @@ impl Cluster {
         trace.note(*time, format_args!("{number}: {turn:?}"));
         // What panics is wrong, and ends the run: nothing of it is looked at any more.
         let done = catch_unwind(AssertUnwindSafe(|| process.turn(turn, now, chance)));
+        let kept = process.take_kept();
+        self.keeps(number, kept);
+        let Some(machine) = self.machines.get_mut(number) else { return };
+        let Some(process) = &machine.process else { return };
         match done {
             // Of what it has done in the dark nobody hears.
             Ok(Ok(_)) if machine.disk.is_frozen() => self.process_ends(number, true),
@@ -250,11 +259,15 @@ impl Cluster {
         match effect {
             Effect::Send(conn, bytes) => {
                 let bytes = self.bug_in_output(bytes);
+                self.shows(number, conn, &bytes);
                 self.network.send(now, conn, Side::Acceptor, &bytes);
             }
-            Effect::Close(conn) => self.network.close(now, conn, Side::Acceptor),
-            Effect::SendLink(conn, side, bytes) => self.network.send(now, conn, side, &bytes),
-            Effect::CloseLink(conn, side) => self.network.close(now, conn, side),
+            Effect::Close(conn) => self.closes(number, conn, Side::Acceptor),
+            Effect::SendLink(conn, side, bytes) => {
+                self.says(number, conn, side, &bytes);
+                self.network.send(now, conn, side, &bytes);
+            }
+            Effect::CloseLink(conn, side) => self.closes(number, conn, side),
             Effect::Dial(to) => {
                 let Some(to) = self.machines.iter().find(|machine| machine.id.0 == to.0.cast_unsigned()) else {
                     return;
@@ -264,7 +277,10 @@ impl Cluster {
                     process.io().dials(conn);
                 }
             }
-            Effect::Post(to, vote) => self.post(number, to, vote),
+            Effect::Post(to, vote) => {
+                self.votes_for(number, &vote);
+                self.post(number, to, vote);
+            }
             Effect::Wake(turn) => self.wake(number, turn),
             Effect::WakeLater(turn) => {
                 let wait = self.chance.micros(Micros::ms(5), Micros::ms(50));
@@ -294,6 +310,7 @@ impl Cluster {
                 if leader != number {
                     self.wrong(format!("{leader} and {number} both lead epoch {epoch}"));
                 }
+                self.leads_with(number, epoch);
                 self.tell(Event::Leads { server, epoch });
             }
             Effect::Took(zxid, digest) => {
@@ -306,13 +323,20 @@ impl Cluster {
         }
     }
 
+    fn closes(&mut self, number: usize, conn: ConnId, side: Side) {
+        self.at(number).held.closed(conn);
+        self.network.close(self.now, conn, side);
+    }
+
     fn applied(&mut self, number: usize, applied: &Applied) {
         let zxid = Zxid(applied.txn.zxid.0);
         let machine = self.at(number);
         if zxid <= machine.told {
             return;
         }
-        machine.told = zxid;
+        let last = std::mem::replace(&mut machine.told, zxid);
+        self.applies(number, proto::Zxid(last.0), applied.txn.zxid);
+        let machine = self.at(number);
         let event = applied.event(machine.id);
         self.trace.note(self.now, format_args!("{number}: applied {zxid}, digest {:#x}", applied.digest));
         self.see_digest(number, applied.txn.zxid, applied.digest);
@@ -352,6 +376,7 @@ impl Cluster {
         let Cluster { machines, network, .. } = self;
         let Some(machine) = machines.get_mut(number) else { return };
         machine.process = None;
+        machine.held.process_ends();
         machine.port = ElectionPort::default();
         let host = machine.host;
         if is_power {

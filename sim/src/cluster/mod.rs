@@ -15,6 +15,7 @@ mod faults;
 mod finish;
 mod images;
 mod io;
+mod laws;
 mod log;
 mod machine;
 mod panics;
@@ -32,7 +33,7 @@ use crate::check::Violation;
 use crate::clients::{CLIENT_PORT, Client, Ctx};
 use crate::history::{ClientId, Event, History, ServerId};
 use crate::world::chance::Chance;
-use crate::world::network::{Fuses, Host, NetEvent, Network, NetworkOptions, Port};
+use crate::world::network::{ConnId, Fuses, Host, NetEvent, Network, NetworkOptions, Port};
 use crate::world::schedule::Schedule;
 use crate::world::time::{Micros, Time};
 use crate::world::trace::Trace;
@@ -150,6 +151,10 @@ struct Cluster {
     leaders: BTreeMap<u64, usize>,
     /// Of the states that servers were seen to have.
     digests: BTreeMap<proto::Zxid, u64>,
+    /// Of each epoch the newest counter that was durable on a quorum.
+    on_quorum: BTreeMap<proto::Epoch, u32>,
+    /// The epoch that was offered to a learner on its link.
+    offered: BTreeMap<ConnId, proto::Epoch>,
 }
 
 impl Cluster {
@@ -186,6 +191,8 @@ impl Cluster {
             panicked: false,
             leaders: BTreeMap::new(),
             digests: BTreeMap::new(),
+            on_quorum: BTreeMap::new(),
+            offered: BTreeMap::new(),
             chance,
         };
         world.network.set_pace_of_all(world.scenario.network);

@@ -6,6 +6,7 @@
 use super::bugs::Bug;
 use super::effects::{Applied, Effect};
 use super::io::{Io, TreeCell};
+use super::laws::Kept;
 use super::log::LogSide;
 use super::recovery::{Begin, Site};
 use super::shard::Shard;
@@ -92,6 +93,11 @@ impl Process {
     /// What recovery has put into the tree beside the image.
     pub(super) fn take_replayed(&mut self) -> VecDeque<Applied> {
         std::mem::take(&mut self.io.replayed)
+    }
+
+    /// What the log's side has made durable since the last call.
+    pub(super) fn take_kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.io.log.kept)
     }
 
     /// Is what lies on the disk all that this server ever had?

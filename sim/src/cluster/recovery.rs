@@ -56,6 +56,8 @@ pub(super) struct Recovered {
     pub(super) base: (Zxid, Option<u64>),
     /// Of the whole tree.
     pub(super) last: (Zxid, u64),
+    /// What image and log hold, up to a gap, if there is one.
+    pub(super) held: History,
     /// What it has found to be lost.
     pub(super) losses: Vec<String>,
 }
@@ -112,7 +114,9 @@ impl RecoveryError {
 /// Recovers from the disk.
 pub(super) fn recover(site: &Site<'_>, begin: Begin) -> Result<Recovered, RecoveryError> {
     let mut ground = Ground::survey(site, begin)?;
-    DataDir::new(ground.dir).clean_temporaries_on(&*ground.disk)?;
+    for dir in [ground.dir, site.disk.log_dir()] {
+        DataDir::new(dir).clean_temporaries_on(&*ground.disk)?;
+    }
     ground.write_identity(ground.evidence.identity())?;
     let state = match State::read(site, begin, &ground.control) {
         Err(error) if ground.evidence.is_member => {
@@ -124,6 +128,7 @@ pub(super) fn recover(site: &Site<'_>, begin: Begin) -> Result<Recovered, Recove
         state => state?,
     };
     let State { tree, base, log, records, history } = state;
+    let replay_base = history.clone();
     let mut replay = Replayed { tree, history, applied: VecDeque::new() };
     let control_file =
         |ground: &Ground<'_>| ControlFile::on(Arc::clone(&ground.disk), ground.dir, ground.control.clone());
@@ -138,6 +143,12 @@ pub(super) fn recover(site: &Site<'_>, begin: Begin) -> Result<Recovered, Recove
     for (zxid, bytes) in &records {
         replay.take(*zxid, bytes, site.member.is_some())?;
     }
+    let mut held = replay_base;
+    for (zxid, _) in &records {
+        if held.is_next(*zxid) {
+            held.push(*zxid);
+        }
+    }
     let last = (replay.tree.last_zxid(), replay.tree.digest());
     ground.check_end(last.0)?;
     ground.keep()?;
@@ -147,7 +158,7 @@ pub(super) fn recover(site: &Site<'_>, begin: Begin) -> Result<Recovered, Recove
     let log = LogSide::new(log, control_file(&ground), begin.bug);
     let Replayed { tree, history, applied } = replay;
     let process = Process::new(log, tree, history, applied, site, begin);
-    Ok(Recovered { process, base, last, losses: ground.losses })
+    Ok(Recovered { process, base, last, held, losses: ground.losses })
 }
 
 /// What a start finds before it reads image and log, and what it notes of it.
