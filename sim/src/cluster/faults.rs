@@ -4,6 +4,7 @@
 //! at any time, and where they do harm: in a write to the disk, after epochs were written, after a log was turned. Every fault ends by itself or
 //! with [`Cluster::heal_everything`].
 
+use super::machine::Machine;
 use super::process::Process;
 use super::{Cluster, Happens};
 use crate::history::Event;
@@ -359,10 +360,12 @@ impl Cluster {
 
     /// Are enough others left that have all?
     pub(super) fn may_lose_all(&mut self, number: usize) -> bool {
-        let voters = self.machines.iter().filter(|machine| machine.votes()).count();
-        let empty = self.machines.iter().filter(|machine| machine.votes() && machine.lacks_history()).count();
-        let is_one_more = !self.at(number).lacks_history() && self.at(number).votes();
-        voters >= 3 && self.at(number).member.is_some() && empty + usize::from(is_one_more) <= (voters - 1) / 2
+        let Some(member) = &self.at(number).member else { return false };
+        let ensemble = member.ensemble.clone();
+        let has_all = |(at, machine): (usize, &Machine)| {
+            (at != number && !machine.lacks_history()).then(|| proto::ServerId(machine.id.0.cast_signed()))
+        };
+        ensemble.is_quorum(self.machines.iter().enumerate().filter_map(has_all))
     }
 
     /// The machine has a new disk, with nothing on it.

@@ -40,7 +40,7 @@ use crate::world::trace::Trace;
 use faults::Faults;
 use machine::Machine;
 use process::{Membership, Turn};
-use scenario::{Making, Scenario};
+use scenario::{Making, Scenario, Shape};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use zab::election::Vote;
@@ -57,7 +57,7 @@ const CONVERGE_MAX: Micros = Micros::s(90);
 /// What a run is like.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
-    /// Servers: 1 is a standalone one; more are an ensemble.
+    /// Servers: 1 is a standalone one; more are an ensemble; 0: the seed says how many.
     pub servers: u32,
     /// So many of them observe.
     pub observers: u32,
@@ -74,6 +74,21 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> RunOptions {
         RunOptions { servers: 3, observers: 0, clients: 4, faults_for: Micros::s(20), with_trace: false, bug: None }
+    }
+}
+
+impl RunOptions {
+    /// The command that runs this seed again.
+    #[must_use]
+    pub fn replay(&self, seed: u64) -> String {
+        let servers = if self.servers == 0 { String::new() } else { format!(" --servers {}", self.servers) };
+        let bug = self.bug.and_then(|bug| clap::ValueEnum::to_possible_value(&bug));
+        let bug = bug.map(|bug| format!(" --bug {}", bug.get_name())).unwrap_or_default();
+        let seconds = self.faults_for.0 / 1_000_000;
+        format!(
+            "cargo run --profile ci -p ringkeeper-sim -- run{servers} --observers {} --seed {seed} --clients {} --seconds {seconds}{bug}",
+            self.observers, self.clients
+        )
     }
 }
 
@@ -103,7 +118,7 @@ pub struct Report {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, options: RunOptions) -> Report {
-    panics::keep(seed);
+    panics::keep(seed, options.replay(seed));
     let mut world = Cluster::new(seed, options);
     world.run();
     world.report()
@@ -161,10 +176,11 @@ impl Cluster {
     fn new(seed: u64, options: RunOptions) -> Cluster {
         let stream = |name: &str| Chance::stream(seed, name);
         let mut chance = stream("cluster");
-        let ensemble = (options.servers > 1).then(|| ensemble_of(options));
+        let shape = Shape::of(&mut stream("shape"), options.servers, options.observers);
+        let ensemble = (shape.servers > 1).then(|| ensemble_of(&shape));
         let mut draws = stream("scenario");
         let scenario = Scenario::of(&mut draws);
-        let machines: Vec<Machine> = (1..=options.servers.max(1))
+        let machines: Vec<Machine> = (1..=shape.servers)
             .map(|number| {
                 let member =
                     ensemble.clone().map(|ensemble| Membership { me: proto::ServerId(number.into()), ensemble });
@@ -374,13 +390,20 @@ impl Cluster {
 }
 
 /// The members, and where a real ensemble would have them.
-fn ensemble_of(options: RunOptions) -> Ensemble {
+fn ensemble_of(shape: &Shape) -> Ensemble {
     let mut text = String::new();
-    let first_observer = options.servers.saturating_sub(options.observers) + 1;
-    for number in 1..=options.servers {
+    let first_observer = shape.servers - shape.observers + 1;
+    for number in 1..=shape.servers {
         let role = if number >= first_observer { "observer" } else { "participant" };
         // A string takes everything.
         let _ = writeln!(text, "server.{number}=127.0.0.{number}:2888:3888:{role};2181");
+    }
+    for (number, group) in (1..).zip(&shape.groups) {
+        let servers: Vec<String> = group.iter().map(|(server, _)| server.to_string()).collect();
+        let _ = writeln!(text, "group.{number}={}", servers.join(":"));
+        for (server, weight) in group {
+            let _ = writeln!(text, "weight.{server}={weight}");
+        }
     }
     text.push_str("version=0");
     Ensemble::parse(&text).expect("that is an ensemble")

@@ -274,7 +274,9 @@ fn core_of(
 fn alone_a_quorum(me: ServerId, ensemble: &Ensemble) -> Ensemble {
     let voters: Vec<String> = ensemble.voters().map(|voter| voter.0.to_string()).collect();
     let weights = ensemble.voters().map(|voter| format!("\nweight.{}={}", voter.0, u8::from(voter == me)));
-    let text = format!("{}\ngroup.1={}{}", ensemble.to_text(), voters.join(":"), weights.collect::<String>());
+    let is_member = |line: &&str| !line.starts_with("group.") && !line.starts_with("weight.");
+    let members: Vec<String> = ensemble.to_text().lines().filter(is_member).map(str::to_owned).collect();
+    let text = format!("{}\ngroup.1={}{}", members.join("\n"), voters.join(":"), weights.collect::<String>());
     Ensemble::parse(&text).expect("that is an ensemble")
 }
 

@@ -43,6 +43,17 @@ pub(super) struct Scenario {
     pub(super) data_bytes_max: usize,
 }
 
+/// How many servers there are, and what of them is a quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Servers.
+    pub(super) servers: u32,
+    /// The last so many of them observe.
+    pub(super) observers: u32,
+    /// Of a hierarchical quorum the groups: voters with their weights. None: a majority counts.
+    pub(super) groups: Vec<Vec<(u32, u32)>>,
+}
+
 /// What one machine is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Making {
@@ -99,6 +110,36 @@ impl Scenario {
     }
 }
 
+impl Shape {
+    /// Of a seed, with this many servers (0: not given), so many of them observers.
+    pub(super) fn of(chance: &mut Chance, servers: u32, observers: u32) -> Shape {
+        let (drawn, has_groups) = (chance.below(100), chance.percent(40));
+        let size = match drawn {
+            0..90 => 3,
+            90..97 => 5,
+            _ => 7,
+        };
+        let servers = if servers == 0 { size } else { servers };
+        let observers = observers.min(servers - 1);
+        let voters = servers - observers;
+        let groups = if has_groups && voters >= 5 { groups(chance, voters) } else { Vec::new() };
+        Shape { servers, observers, groups }
+    }
+}
+
+/// Three groups: each has a voter of weight, and some may have one of none.
+fn groups(chance: &mut Chance, voters: u32) -> Vec<Vec<(u32, u32)>> {
+    let mut groups = vec![Vec::new(); 3];
+    for voter in 1..=voters {
+        let place = if voter <= 3 { usize::try_from(voter - 1).unwrap_or(0) } else { chance.below(3) };
+        let weight = if voter <= 3 { 1 } else { chance.pick(&[0, 1, 1, 2]).copied().unwrap_or(1) };
+        if let Some(group) = groups.get_mut(place) {
+            group.push((voter, weight));
+        }
+    }
+    groups
+}
+
 impl Making {
     /// Of one of a seed's machines.
     pub(super) fn of(chance: &mut Chance) -> Making {
@@ -125,3 +166,32 @@ impl Making {
 
 /// A group, a record and three blocks must fit: see [`super::process`].
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(servers: u32, observers: u32) -> Vec<Shape> {
+        (0..200).map(|seed| Shape::of(&mut Chance::stream(seed, "shape"), servers, observers)).collect()
+    }
+
+    #[test]
+    fn seeds_have_all_sizes_and_large_ones_have_groups_now_and_then() {
+        for size in [3, 5, 7] {
+            assert!(shapes(0, 0).iter().any(|shape| shape.servers == size), "{size}");
+        }
+        for (servers, observers, can) in [(3, 0, false), (5, 1, false), (5, 0, true), (7, 2, true), (7, 0, true)] {
+            let all = shapes(servers, observers);
+            assert!(all.iter().all(|shape| (shape.servers, shape.observers) == (servers, observers)));
+            assert_eq!(all.iter().any(|shape| !shape.groups.is_empty()), can, "{servers} {observers}");
+        }
+    }
+
+    #[test]
+    fn a_given_number_of_servers_changes_nothing_else() {
+        for seed in 0..200 {
+            let of = |servers| Shape::of(&mut Chance::stream(seed, "shape"), servers, 0);
+            assert_eq!(of(of(0).servers), of(0));
+        }
+    }
+}
