@@ -227,6 +227,8 @@ impl Cluster {
                 Said::Ack(zxid) if zxid.counter() == 0 => {
                     let held = &mut self.at(number).held;
                     held.followed = held.followed.max(zxid.epoch());
+                    let me = ServerId(self.at(number).id.0.cast_signed());
+                    self.in_step.entry(zxid.epoch()).or_default().insert(me);
                     if control.current_epoch < zxid.epoch() || control.accepted_epoch < zxid.epoch() {
                         return self.wrong(format!(
                             "server {number} acknowledges NEWLEADER {zxid}, and its disk has {control:?} (law 10)"
@@ -300,15 +302,21 @@ impl Cluster {
         }
     }
 
-    /// It leads. Law 10: that is on its disk.
+    /// It leads. Law 10: what it has promised by that is on its disk, and a quorum of the voters has taken over its history durably; it need not be one of them.
     pub(super) fn leads_with(&mut self, number: usize, epoch: u64) {
         let epoch = Epoch(u32::try_from(epoch).unwrap_or(u32::MAX));
         let machine = self.at(number);
-        machine.held.followed = machine.held.followed.max(epoch);
+        let me = ServerId(machine.id.0.cast_signed());
         machine.held.promised = machine.held.promised.max(epoch);
         let control = machine.durable_control();
-        if control.is_none_or(|control| control.current_epoch < epoch || control.accepted_epoch < epoch) {
-            self.wrong(format!("server {number} leads {epoch:?}, and has not so on its disk (law 10)"));
+        if control.as_ref().is_none_or(|control| control.accepted_epoch < epoch) {
+            return self.wrong(format!("server {number} leads {epoch:?}, and its disk has not promised it (law 10)"));
+        }
+        let own = control.filter(|control| control.current_epoch >= epoch).map(|_| me);
+        let in_step = self.in_step.get(&epoch).into_iter().flatten().copied().chain(own);
+        let ensemble = self.machines.first().and_then(|machine| machine.member.as_ref()).map(|member| &member.ensemble);
+        if ensemble.is_some_and(|ensemble| !ensemble.is_quorum(in_step)) {
+            self.wrong(format!("server {number} leads {epoch:?}, and no quorum has that epoch durably (law 10)"));
         }
     }
 

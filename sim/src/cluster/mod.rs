@@ -41,7 +41,7 @@ use faults::Faults;
 use machine::Machine;
 use process::{Membership, Turn};
 use scenario::{Making, Scenario, Shape};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use zab::election::Vote;
 use zab::ensemble::Ensemble;
@@ -168,6 +168,8 @@ struct Cluster {
     digests: BTreeMap<proto::Zxid, u64>,
     /// Of each epoch the newest counter that was durable on a quorum.
     on_quorum: BTreeMap<proto::Epoch, u32>,
+    /// Who has acknowledged an epoch's NEWLEADER.
+    in_step: BTreeMap<proto::Epoch, BTreeSet<proto::ServerId>>,
     /// The epoch that was offered to a learner on its link.
     offered: BTreeMap<ConnId, proto::Epoch>,
 }
@@ -208,6 +210,7 @@ impl Cluster {
             leaders: BTreeMap::new(),
             digests: BTreeMap::new(),
             on_quorum: BTreeMap::new(),
+            in_step: BTreeMap::new(),
             offered: BTreeMap::new(),
             chance,
         };
