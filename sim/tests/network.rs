@@ -231,6 +231,25 @@ fn a_connection_with_a_fuse_breaks_after_so_many_bytes_and_what_came_is_the_star
 }
 
 #[test]
+fn whoever_goes_on_with_a_broken_connection_hears_of_it_though_its_reset_met_a_blocked_way() {
+    let mut net = Net::new(1);
+    net.network.set_fuses(PORT, Fuses { percent: 100, bytes_min: 8, bytes_max: 8 });
+    let conn = net.network.dial(net.now, A, B, PORT);
+    net.run_for(Micros::s(1));
+    net.network.block(A, B);
+    net.network.block(B, A);
+    net.network.send(net.now, conn, Side::Dialler, &[0; 9]);
+    net.run_for(Micros::ms(500));
+    net.network.unblock_all(net.now);
+    net.take();
+    for side in [Side::Dialler, Side::Acceptor] {
+        net.network.send(net.now, conn, side, &[0; 9]);
+        net.run_for(Micros::s(1));
+        assert!(net.came(side).1, "{side:?}");
+    }
+}
+
+#[test]
 fn what_is_long_arrives_in_pieces_one_after_the_other() {
     let (mut net, conn) = Net::connected(1);
     net.network.set_piece_bytes_max(50);

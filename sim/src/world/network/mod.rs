@@ -145,20 +145,24 @@ impl Network {
         for piece in first.chunks(len).chain(rest.chunks(len)) {
             self.send_piece(now, conn, from, Piece::Bytes(piece.to_vec()));
         }
-        if breaks {
+        if let Some(was_broken) = breaks {
+            // Whoever goes on is answered with a reset each time: an earlier one may have met a blocked way.
             self.reset(now, conn, from);
-            self.break_off(now, conn, from);
+            if !was_broken {
+                self.break_off(now, conn, from);
+            }
         }
     }
 
-    /// What of these bytes leaves before the connection breaks, and whether it does.
-    fn burn<'b>(&mut self, conn: ConnId, bytes: &'b [u8]) -> (&'b [u8], bool) {
-        let Some(conn) = self.conns.get_mut(&conn) else { return (bytes, false) };
-        let Some(left) = &mut conn.fuse else { return (bytes, false) };
+    /// What of these bytes leaves before the connection breaks; where there are more, whether it had broken before.
+    fn burn<'b>(&mut self, conn: ConnId, bytes: &'b [u8]) -> (&'b [u8], Option<bool>) {
+        let Some(conn) = self.conns.get_mut(&conn) else { return (bytes, None) };
+        let Some(left) = &mut conn.fuse else { return (bytes, None) };
         let len = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= len as u64;
         let is_over = len < bytes.len();
-        (bytes.get(..len).unwrap_or_default(), is_over && !std::mem::replace(&mut conn.is_burnt, is_over))
+        let was_burnt = std::mem::replace(&mut conn.is_burnt, is_over);
+        (bytes.get(..len).unwrap_or_default(), is_over.then_some(was_burnt))
     }
 
     /// The other end hears that this one is gone: after the last bytes, or before them, and then they are lost.
