@@ -27,6 +27,8 @@ pub(super) struct MachineFaults {
     is_disk_bad: bool,
     /// A bit of what a start reads is bad.
     pub(super) rot: Option<Rot>,
+    /// One was, of what the start did not look at: a later one may.
+    pub(super) has_latent_rot: bool,
 }
 
 impl MachineFaults {
@@ -375,7 +377,7 @@ impl Cluster {
         machine.disk = MachineDisk::new(machine.making.disk, chance);
         machine.is_wiped = true;
         machine.held.lose_all();
-        machine.faults.rot = None;
+        (machine.faults.rot, machine.faults.has_latent_rot) = (None, false);
     }
 
     /// Some servers are cut off from the others, and it may be from clients.

@@ -55,7 +55,10 @@ impl Cluster {
         let time = self.now;
         let machine = self.at(number);
         let Some(rot) = machine.faults.rot.take() else { return false };
-        let Some(named) = unreadable(&machine.disk) else { return false };
+        let Some(named) = unreadable(&machine.disk) else {
+            machine.faults.has_latent_rot = true;
+            return false;
+        };
         self.trace.note(time, format_args!("{number}: {rot:?} is found: {named}"));
         self.replace_disk(number);
         self.schedule.put(time + Micros::s(1), Happens::Start(number));
@@ -66,7 +69,8 @@ impl Cluster {
     pub(super) fn tell_losses(&mut self, number: usize, losses: &[String]) {
         let time = self.now;
         let machine = self.at(number);
-        let (is_explained, text) = (machine.is_wiped, machine.disk.told(&losses.join("; ")));
+        let (is_explained, text) =
+            (machine.is_wiped || machine.faults.has_latent_rot, machine.disk.told(&losses.join("; ")));
         if losses.is_empty() {
             return;
         }
