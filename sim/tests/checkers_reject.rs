@@ -412,6 +412,50 @@ fn an_ephemeral_that_goes_before_its_session() {
     with_ephemeral().fails(2, 1, get("/e"), 3, -101).is_right();
 }
 
+fn local_sessions(upgraded: bool) -> Script {
+    Script::new().event(Event::LocalSessions { upgraded }).connected_to(1, 10, 1)
+}
+
+#[test]
+fn a_local_session_that_is_renewed_elsewhere() {
+    for upgraded in [false, true] {
+        let elsewhere = local_sessions(upgraded).lost(1).connected_to(1, 10, 2);
+        elsewhere.is_refused("sessions::locals", "is renewed at server 2", &[2, 4]);
+        local_sessions(upgraded).lost(1).connected_to(1, 10, 1).is_right();
+        // What has expired needs no txn.
+        local_sessions(upgraded).lost(1).expired(1).connected_to(1, 11, 2).is_right();
+    }
+    let asked = |upgraded| local_sessions(upgraded).ask(1, 1, ephemeral("/e")).lost(1).connected_to(1, 10, 2);
+    asked(true).is_right();
+    asked(false).is_refused("sessions::locals", "is renewed at server 2", &[2, 5]);
+}
+
+#[test]
+fn a_local_session_with_an_ephemeral() {
+    let begun = |upgraded| local_sessions(upgraded).applied(1, 1, 10, 0, TxnKind::Begin, 0);
+    begun(false).is_refused("sessions::locals", "and none is to be", &[3]);
+    let made = |script: Script| script.call(1, 1, ephemeral("/e"), 2).applied(1, 2, 10, 1, TxnKind::Change, 0);
+    made(begun(true)).is_right();
+    made(local_sessions(true)).is_refused("sessions::locals", "is not the ensemble's", &[3, 4]);
+    made(begun(true)).call(1, 2, Op::Close, 2).is_refused("sessions::locals", "ends without a txn", &[5, 7, 8]);
+    made(begun(true)).call(1, 2, Op::Close, 3).applied(1, 3, 10, 2, TxnKind::End, 0).is_right();
+    let refused = |script: Script| {
+        script.fails(1, 1, ephemeral("/e"), 2, -120).applied(1, 2, 10, 1, TxnKind::Failed, 0).call(1, 2, Op::Close, 2)
+    };
+    refused(local_sessions(false)).is_right();
+    refused(local_sessions(true)).is_refused("writes::explained", "EphemeralOnLocalSession", &[3, 4]);
+    let granted = local_sessions(false).call(1, 1, ephemeral("/e"), 2).applied(1, 2, 10, 1, TxnKind::Change, 0);
+    granted.is_refused("writes::explained", "EphemeralOnLocalSession", &[3, 4]);
+}
+
+#[test]
+fn a_session_of_the_ensemble_that_ends_unheard_after_its_upgrade() {
+    let upgraded = local_sessions(true).ask(1, 1, ephemeral("/e")).applied(1, 1, 10, 0, TxnKind::Begin, 0).lost(1);
+    let wrong = Script(upgraded.0.clone()).connected_to(1, 10, 2).lost(1).expired(1);
+    wrong.is_refused("sessions::ends", "no txn ended it", &[8]);
+    upgraded.connected_to(1, 10, 2).lost(1).applied(1, 2, 10, 0, TxnKind::End, 0).expired(1).is_right();
+}
+
 #[test]
 fn a_session_that_goes_on_after_its_end() {
     let ended = with_ephemeral().applied(1, 2, 10, 1, TxnKind::Change, 0).applied(1, 3, 10, 0, TxnKind::End, 0);

@@ -4,8 +4,8 @@
 //! order is [`super::order`]'s.
 
 use super::Violation;
-use crate::history::{Answer, At, ClientId, Code, Event, History, Op, SessionId, Xid, Zxid};
-use std::collections::BTreeMap;
+use crate::history::{Answer, At, ClientId, Code, Event, History, Op, SessionId, TxnKind, Xid, Zxid};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A request, with its reply if one came.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub struct Call<'h> {
     pub op: &'h Op,
     /// The reply. None: the outcome is unknown.
     pub reply: Option<Replied<'h>>,
+    /// Is it the end of a session that its server alone knew? That is no txn.
+    pub ends_locally: bool,
 }
 
 /// A reply.
@@ -42,7 +44,7 @@ impl Call<'_> {
     #[must_use]
     pub fn txn(&self) -> Option<Zxid> {
         let reply = self.reply.filter(|reply| !reply.err.is_refusal())?;
-        self.op.is_write().then_some(reply.zxid)
+        (self.op.is_write() && !self.ends_locally).then_some(reply.zxid)
     }
 
     /// Is it a write of which nobody knows whether it took place?
@@ -84,7 +86,15 @@ impl<'h> Calls<'h> {
                         return Err(Violation::new(checker, message, &[at]));
                     };
                     unanswered.entry((*client, *xid)).or_default().push(all.len());
-                    all.push(Call { asked: at, client: *client, session: *session, xid: *xid, op, reply: None });
+                    all.push(Call {
+                        asked: at,
+                        client: *client,
+                        session: *session,
+                        xid: *xid,
+                        op,
+                        reply: None,
+                        ends_locally: false,
+                    });
                 }
                 Event::Reply { client, xid, zxid, err, answer } => {
                     let waiting = unanswered.get_mut(&(*client, *xid)).filter(|waiting| !waiting.is_empty());
@@ -99,6 +109,7 @@ impl<'h> Calls<'h> {
                 _ => {}
             }
         }
+        note_local_ends(history, &mut all);
         Ok(Calls { all })
     }
 
@@ -106,4 +117,29 @@ impl<'h> Calls<'h> {
     pub fn answered(&self) -> impl Iterator<Item = (&Call<'h>, Replied<'h>)> {
         self.all.iter().filter_map(|call| Some((call, call.reply?)))
     }
+}
+
+/// Where there are such sessions, an answered end is a txn if the log says so.
+fn note_local_ends(history: &History, all: &mut [Call<'_>]) {
+    if local_sessions(history).is_none() {
+        return;
+    }
+    let ends: BTreeSet<(SessionId, Xid)> = history
+        .events()
+        .filter_map(|(_, event)| match event {
+            Event::Applied { session, xid, kind: TxnKind::End, .. } => Some((*session, *xid)),
+            _ => None,
+        })
+        .collect();
+    for call in all.iter_mut().filter(|call| matches!(call.op, Op::Close)) {
+        call.ends_locally = call.reply.is_some() && !ends.contains(&(call.session, call.xid));
+    }
+}
+
+/// Are new sessions known to their server alone, and until they create an ephemeral?
+pub(super) fn local_sessions(history: &History) -> Option<bool> {
+    history.events().find_map(|(_, event)| match event {
+        Event::LocalSessions { upgraded } => Some(*upgraded),
+        _ => None,
+    })
 }

@@ -17,6 +17,7 @@
 //! | [`watches::events`] | each change that a session watches is told, before a reply that shows it or a later one, and nothing else is; also across setWatches | 5, 6 |
 //! | [`sessions::ephemerals`] | an ephemeral is there until its session's end is committed, and not after | 7 |
 //! | [`sessions::ends`] | nobody is told of an end that is not committed, nothing is acknowledged after one | 4, 7 |
+//! | [`sessions::locals`] | a session that its server alone knows is renewed nowhere else, and has no ephemerals before it is the ensemble's | 7 |
 //! | [`servers::one_leader`] | an epoch has one leader | – |
 //! | [`servers::same_txns`] | all servers apply the same txns | 2, 9 |
 //! | [`servers::same_digests`] | equal zxid, equal digest | 3 |
@@ -101,6 +102,7 @@ pub const ALL: &[(&str, Checker)] = &[
     (writes::NONE_LOST, writes::none_lost),
     (sessions::EPHEMERALS, sessions::ephemerals),
     (sessions::ENDS, sessions::ends),
+    (sessions::LOCALS, sessions::locals),
     (watches::EVENTS, watches::events),
 ];
 

@@ -1,14 +1,17 @@
 //! Law 7 and the ends of sessions: ephemerals go with their session, exactly then.
 
+use super::calls::local_sessions;
 use super::timeline::{Facts, shown_by};
 use super::{Calls, Checked, Violation};
-use crate::history::{Answer, At, ClientId, Code, Event, History, Op, SessionId, Stat, TxnKind, Zxid};
+use crate::history::{Answer, At, ClientId, Code, Event, History, Op, ServerId, SessionId, Stat, TxnKind, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of [`ephemerals`].
 pub const EPHEMERALS: &str = "sessions::ephemerals";
 /// The name of [`ends`].
 pub const ENDS: &str = "sessions::ends";
+/// The name of [`locals`].
+pub const LOCALS: &str = "sessions::locals";
 
 /// No reply and no final tree shows an ephemeral at or after the zxid at which its session ended; one whose session lives, and which nobody
 /// asked to delete, is not missed by any read; and a final state has no session that has ended.
@@ -104,6 +107,57 @@ fn none_is_missed(facts: &Facts<'_>, ends: &Ends) -> Checked {
     Ok(())
 }
 
+/// Where sessions are known to their server alone: one is renewed nowhere else before it has asked for an ephemeral; without upgrades no session is ever the ensemble's; an ephemeral comes
+/// after the upgrade, and a session that has one ends by a txn.
+///
+/// # Errors
+/// What made the session one of its server, and what does not fit.
+pub fn locals(history: &History) -> Checked {
+    let Some(upgraded) = local_sessions(history) else { return Ok(()) };
+    let mut homes: BTreeMap<SessionId, (ServerId, At)> = BTreeMap::new();
+    let mut begun: BTreeMap<SessionId, (Zxid, At)> = BTreeMap::new();
+    let calls = Calls::of(history, LOCALS)?;
+    // From then on it may be the ensemble's: its leader knows it before a quorum does, as in ZooKeeper.
+    let mut asked: BTreeMap<SessionId, At> = BTreeMap::new();
+    for call in calls.all.iter().filter(|call| upgraded && matches!(call.op, Op::Create { ephemeral: true, .. })) {
+        asked.entry(call.session).or_insert(call.asked);
+    }
+    for (at, event) in history.events() {
+        match event {
+            Event::Connected { session, server: Some(server), .. } => {
+                let (home, first) = *homes.entry(*session).or_insert((*server, at));
+                if home != *server && asked.get(session).is_none_or(|asked| *asked > at) {
+                    let message = format!("session {session} of server {} is renewed at server {}", home.0, server.0);
+                    return Err(Violation::new(LOCALS, message, &[first, at]));
+                }
+            }
+            Event::Applied { zxid, session, kind: TxnKind::Begin, .. } => {
+                begun.entry(*session).or_insert((*zxid, at));
+                if !upgraded {
+                    let message = format!("session {session} is the ensemble's, and none is to be");
+                    return Err(Violation::new(LOCALS, message, &[at]));
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut owners: BTreeMap<SessionId, At> = BTreeMap::new();
+    for (call, reply) in calls.answered().filter(|(_, reply)| reply.err == Code::OK) {
+        if matches!(call.op, Op::Create { ephemeral: true, .. }) {
+            owners.insert(call.session, reply.at);
+            if begun.get(&call.session).is_none_or(|(zxid, _)| *zxid >= reply.zxid) {
+                let message = format!("session {} has an ephemeral, and is not the ensemble's", call.session);
+                return Err(Violation::new(LOCALS, message, &[call.asked, reply.at]));
+            }
+        }
+        if let Some(made) = owners.get(&call.session).filter(|_| call.ends_locally) {
+            let message = format!("session {} has an ephemeral, and ends without a txn", call.session);
+            return Err(Violation::new(LOCALS, message, &[*made, call.asked, reply.at]));
+        }
+    }
+    Ok(())
+}
+
 fn deletes<'h>(op: &'h Op, paths: &mut BTreeSet<&'h str>) {
     match op {
         Op::Delete { path, .. } => drop(paths.insert(path)),
@@ -124,13 +178,22 @@ pub fn ends(history: &History) -> Checked {
     let known = ends_of(history, &calls);
     let closes = calls.all.iter().filter(|call| matches!(call.op, Op::Close));
     let asked: BTreeSet<SessionId> = closes.map(|call| call.session).collect();
+    let has_locals = local_sessions(history).is_some();
     let mut sessions: BTreeMap<ClientId, SessionId> = BTreeMap::new();
+    let mut begun: BTreeSet<SessionId> = BTreeSet::new();
+    let mut sure: BTreeSet<SessionId> = BTreeSet::new();
     for (at, event) in history.events() {
         match event {
-            Event::Connected { client, session, .. } => drop(sessions.insert(*client, *session)),
+            Event::Applied { session, kind: TxnKind::Begin, .. } => drop(begun.insert(*session)),
+            Event::Connected { client, session, .. } => {
+                sessions.insert(*client, *session);
+                sure.extend(begun.get(session));
+            }
             Event::Expired { client } => {
                 let Some(session) = sessions.remove(client) else { continue };
-                if has_log && !known.contains_key(&session) && !asked.contains(&session) {
+                // One that its server alone knew ends unheard, and one that was about to be the ensemble's may.
+                let may_end = has_locals && !sure.contains(&session);
+                if has_log && !may_end && !known.contains_key(&session) && !asked.contains(&session) {
                     let message =
                         format!("client {} is told that session {session} is over; no txn ended it", client.0);
                     return Err(Violation::new(ENDS, message, &[at]));

@@ -9,7 +9,9 @@
 use super::model::{Change, Model, Origin};
 use super::search::{self, Explanation};
 use super::{Calls, Replied, Violation};
-use crate::history::{Answer, At, Event, FinalNode, History, Op, PartAnswer, SessionId, Stat, TxnKind, Xid, Zxid};
+use crate::history::{
+    Answer, At, Code, Event, FinalNode, History, Op, PartAnswer, SessionId, Stat, TxnKind, Xid, Zxid,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -57,6 +59,8 @@ pub(super) struct Facts<'h> {
     pub(super) others: BTreeSet<Zxid>,
     /// Is the whole log known?
     pub(super) has_log: bool,
+    /// Can no session have an ephemeral?
+    refuses_ephemerals: bool,
     /// By zxid: answered reads.
     reads: Vec<(Zxid, usize)>,
     /// By zxid: final trees.
@@ -94,6 +98,7 @@ impl<'h> Facts<'h> {
             steps: BTreeMap::new(),
             others: BTreeSet::new(),
             has_log: false,
+            refuses_ephemerals: super::calls::local_sessions(history) == Some(false),
             reads: Vec::new(),
             finals: Vec::new(),
             seen: seen_when_asked(history, &calls),
@@ -202,7 +207,11 @@ impl Replay<'_, '_> {
     fn write(&mut self, zxid: Zxid, number: usize) -> Result<(), Mismatch> {
         let Some(call) = self.facts.calls.all.get(number) else { return Ok(()) };
         let before = self.last_changed(call.op);
-        let outcome = self.model.write(call.op, Origin { session: call.session, zxid, at: Some(call.asked) });
+        let is_refused = self.facts.refuses_ephemerals && matches!(call.op, Op::Create { ephemeral: true, .. });
+        let outcome = match is_refused {
+            true => Err(Code::EPHEMERAL_ON_LOCAL_SESSION.into()),
+            false => self.model.write(call.op, Origin { session: call.session, zxid, at: Some(call.asked) }),
+        };
         let Some(reply) = call.reply else {
             // Of what the search has placed, only what has an effect explains anything.
             return if outcome.is_err() && !self.facts.has_log { Err(Mismatch::useless(zxid)) } else { Ok(()) };

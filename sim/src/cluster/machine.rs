@@ -97,9 +97,9 @@ impl Machine {
         self.member.as_ref().is_some_and(|member| member.ensemble.is_voter(member.me))
     }
 
-    /// Has it nothing of what it once had, or a part that does not read, or never had anything?
+    /// Has it nothing of what it once had, or a part that does not read or will not, or never had anything?
     pub(super) const fn lacks_history(&self) -> bool {
-        self.is_wiped || self.is_new
+        self.is_wiped || self.is_new || self.faults.has_latent_rot
     }
 
     /// Without what differs from run to run.

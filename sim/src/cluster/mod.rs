@@ -37,10 +37,11 @@ use crate::world::network::{ConnId, Fuses, Host, NetEvent, Network, NetworkOptio
 use crate::world::schedule::Schedule;
 use crate::world::time::{Micros, Time};
 use crate::world::trace::Trace;
+use engine::replica::LocalSessions;
 use faults::Faults;
 use machine::Machine;
 use process::{Membership, Turn};
-use scenario::{Making, Scenario, Shape};
+use scenario::{Making, Scenario, Shape, local_sessions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use zab::election::Vote;
@@ -180,12 +181,16 @@ impl Cluster {
         let mut chance = stream("cluster");
         let shape = Shape::of(&mut stream("shape"), options.servers, options.observers);
         let ensemble = (shape.servers > 1).then(|| ensemble_of(&shape));
+        let sessions = local_sessions(&mut stream("sessions"));
         let mut draws = stream("scenario");
         let scenario = Scenario::of(&mut draws);
         let machines: Vec<Machine> = (1..=shape.servers)
             .map(|number| {
-                let member =
-                    ensemble.clone().map(|ensemble| Membership { me: proto::ServerId(number.into()), ensemble });
+                let member = ensemble.clone().map(|ensemble| Membership {
+                    me: proto::ServerId(number.into()),
+                    ensemble,
+                    sessions,
+                });
                 Machine::new(number, member, Making::of(&mut draws), seed, &mut chance)
             })
             .collect();
@@ -225,6 +230,9 @@ impl Cluster {
             client.set_moves_percent(world.scenario.clients_move_percent);
             client.set_pause_max(world.scenario.clients_pause_max);
             client.set_data_bytes_max(world.scenario.data_bytes_max);
+        }
+        if sessions != LocalSessions::No && world.machines.len() > 1 {
+            world.tell(Event::LocalSessions { upgraded: sessions == LocalSessions::Upgraded });
         }
         for number in 0..world.machines.len() {
             let at = Time(0) + world.chance.latency(Micros(1), Micros::s(2));

@@ -12,7 +12,7 @@ use super::recovery::{Begin, Site};
 use super::shard::Shard;
 use crate::world::chance::Chance;
 use crate::world::network::ConnId as NetConn;
-use engine::replica::{Now, Replica, ReplicaOptions};
+use engine::replica::{LocalSessions, Now, Replica, ReplicaOptions};
 use engine::tree::Tree;
 use engine::turn::wire::Wire;
 use engine::turn::{self, LinkLimits, LinkTable};
@@ -65,6 +65,8 @@ pub(super) struct Process {
 pub(super) struct Membership {
     pub(super) me: ServerId,
     pub(super) ensemble: Ensemble,
+    /// What new sessions are.
+    pub(super) sessions: LocalSessions,
 }
 
 impl Process {
@@ -246,9 +248,10 @@ fn core_of(
         session_timeout_ms_min: 1_000,
         session_timeout_ms_max: 20_000,
         server: member.map_or(ServerId(0), |member| member.me),
+        local_sessions: member.map_or(LocalSessions::No, |member| member.sessions),
         ..ReplicaOptions::default()
     };
-    let Some(Membership { me, ensemble }) = member else {
+    let Some(Membership { me, ensemble, .. }) = member else {
         return turn::Core::alone(Replica::new(options, tree, now));
     };
     history.raise_floor(Zxid(log_begins_after));

@@ -9,6 +9,7 @@ use crate::world::chance::Chance;
 use crate::world::disk::DiskPace;
 use crate::world::network::{Fuses, Pace};
 use crate::world::time::Micros;
+use engine::replica::LocalSessions;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -41,6 +42,15 @@ pub(super) struct Scenario {
     pub(super) clients_pause_max: Micros,
     /// Bytes of the data that a client writes, at the most.
     pub(super) data_bytes_max: usize,
+}
+
+/// What new sessions are, on all servers of a seed.
+pub(super) fn local_sessions(chance: &mut Chance) -> LocalSessions {
+    match chance.below(8) {
+        0 | 1 => LocalSessions::Upgraded,
+        2 => LocalSessions::Kept,
+        _ => LocalSessions::No,
+    }
 }
 
 /// How many servers there are, and what of them is a quorum.

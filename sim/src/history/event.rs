@@ -79,6 +79,8 @@ impl Code {
     pub const NODE_EXISTS: Code = Code(-110);
     /// The znode has children.
     pub const NOT_EMPTY: Code = Code(-111);
+    /// A session that its server alone knows has no ephemerals.
+    pub const EPHEMERAL_ON_LOCAL_SESSION: Code = Code(-120);
 
     /// May a request with this error have been refused before it became a txn? Then its reply has no zxid of its own, and it has done nothing:
     /// SystemError (no space), MarshallingError, Unimplemented, SessionExpired, SessionMoved, ThrottledOp.
@@ -104,6 +106,7 @@ impl fmt::Display for Code {
             -111 => "NotEmpty",
             -112 => "SessionExpired",
             -118 => "SessionMoved",
+            -120 => "EphemeralOnLocalSession",
             -127 => "ThrottledOp",
             code => return write!(f, "error {code}"),
         };
@@ -445,6 +448,11 @@ pub enum Event {
         /// The state's digest after it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<u64>,
+    },
+    /// On all servers new sessions are known to their server alone (`localSessionsEnabled`): the first line of such a history.
+    LocalSessions {
+        /// Until they create an ephemeral (`localSessionsUpgradingEnabled`); else they can have none.
+        upgraded: bool,
     },
     /// The state of a server at the end, without `/zookeeper`.
     Final {

@@ -32,6 +32,11 @@ impl Script {
         self.event(Event::Connected { client: ClientId(client), session: SessionId(session), server: None })
     }
 
+    pub(crate) fn connected_to(self, client: u32, session: i64, server: u64) -> Script {
+        let server = Some(ServerId(server));
+        self.event(Event::Connected { client: ClientId(client), session: SessionId(session), server })
+    }
+
     pub(crate) fn ask(self, client: u32, xid: i64, op: Op) -> Script {
         self.event(Event::Ask { client: ClientId(client), xid: Xid(xid), op })
     }
