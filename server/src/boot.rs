@@ -401,15 +401,8 @@ fn member_parts(
     let peer = Peer::new(peer, ensemble.clone(), start);
     let replica = Replica::in_ensemble(options, peer, &hub.read_tree(), consensus::now(hub));
     let links = LinkTable::new(LinkLimits::default());
-    let parts = PeersParts {
-        reactor,
-        election,
-        ensemble,
-        log_dir: config.storage.data_log_dir.join(LOG_DIR),
-        data_dir: config.storage.data_dir.clone(),
-        images,
-        control,
-    };
+    let parts =
+        PeersParts { reactor, election, ensemble, log_dir: config.storage.data_log_dir.join(LOG_DIR), images, control };
     Ok((turn::Core::member(replica, links, wire), Peers::new(Arc::clone(hub), parts)))
 }
 

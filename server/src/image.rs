@@ -344,7 +344,7 @@ impl ImageThread {
             "image written"
         );
         if let Some(retain) = self.retain {
-            let oldest = snapshot::purge(self.control.dir(), retain, &published.image).map_err(WriteError::Image)?;
+            let oldest = self.control.purge_images(retain, &published.image).map_err(WriteError::Image)?;
             self.hub.purge_below.store(oldest.0, Ordering::Release);
             self.hub.ring_log();
         }

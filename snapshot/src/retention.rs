@@ -31,6 +31,17 @@ pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
 /// # Errors
 /// As [`purge`].
 pub fn purge_on(disk: &dyn Disk, dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+    purge_but(disk, dir, keep, referenced, &BTreeSet::new())
+}
+
+/// As [`purge_on`]; the images at these zxids, if they are there, stay as well, with the files that they point into.
+pub(crate) fn purge_but(
+    disk: &dyn Disk,
+    dir: &Path,
+    keep: usize,
+    referenced: &ImageRef,
+    also: &BTreeSet<Zxid>,
+) -> Result<Zxid> {
     let images = DataDir::new(dir).images()?;
     // Newest first: the referenced one leads those that it may outlive.
     let at = images.iter().position(|image| image.zxid == referenced.zxid).ok_or_else(|| {
@@ -39,7 +50,10 @@ pub fn purge_on(disk: &dyn Disk, dir: &Path, keep: usize, referenced: &ImageRef)
     })?;
     let kept = at.saturating_add(keep.max(1)).min(images.len());
     let (left, surplus) = images.split_at(kept);
-    let mut needed = BTreeSet::new();
+    let mut needed = also.clone();
+    for image in surplus.iter().filter(|image| also.contains(&image.zxid)) {
+        needed.extend(references(image)?);
+    }
     let mut oldest_whole = referenced.zxid;
     for image in left {
         let references = references(image)?;
@@ -91,6 +105,7 @@ fn references(image: &ImageFile) -> Result<Vec<Zxid>> {
 mod tests {
     use super::*;
     use crate::base::{BaseOptions, BaseTables, BaseWriter, CarryPlan};
+    use crate::control::{Control, ControlFile};
     use crate::image::ImageTotals;
 
     /// A directory with an empty image at each zxid; the first is of version 1 (of the bytes, only the header is looked at).
@@ -126,6 +141,26 @@ mod tests {
         assert_eq!(left(&dir), [5, 4, 3, 2]);
         assert_eq!(purge(dir.path(), 0, &ImageRef::at(Zxid(3))).unwrap(), Zxid(3));
         assert_eq!(left(&dir), [5, 4, 3]);
+    }
+
+    #[test]
+    fn what_the_control_file_names_or_is_about_to_stays_though_it_is_older_than_what_came_into_force() {
+        for case in ["expected", "begun", "adopted"] {
+            let dir = images(&[1, 2, 3, 4, 5]);
+            let control = ControlFile::new(dir.path(), Control { log_generation: 1, ..Control::default() });
+            let options = wal::Options { generation: wal::Generation(1), ..wal::Options::new() };
+            let (mut log, _) = wal::Log::open(wal::sim_disk::SimDisk::new(), options).unwrap();
+            if case == "expected" {
+                control.expect_image(Zxid(2));
+            } else {
+                crate::store::begin(&mut log, &control, ImageRef::at(Zxid(2))).unwrap();
+            }
+            if case == "adopted" {
+                crate::store::adopt(&mut log, &control, proto::Epoch(1), proto::Epoch(1)).unwrap();
+            }
+            assert_eq!(control.purge_images(1, &ImageRef::at(Zxid(5))).unwrap(), Zxid(5), "{case}");
+            assert_eq!(left(&dir), [5, 2], "{case}");
+        }
     }
 
     #[test]

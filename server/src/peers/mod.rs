@@ -41,7 +41,7 @@ pub struct Peers {
     taking: Option<TakeJob>,
     /// The thread of the last one that was given up.
     former_taking: Option<JoinHandle<()>>,
-    data_dir: PathBuf,
+    control: ControlFile,
 }
 
 /// What the network of a member is made of.
@@ -55,8 +55,6 @@ pub struct PeersParts {
     pub ensemble: Ensemble,
     /// The directory of the log's segments.
     pub log_dir: PathBuf,
-    /// `dataDir`.
-    pub data_dir: PathBuf,
     /// Where an image is asked for.
     pub images: ImageRequest,
     /// The control file.
@@ -67,10 +65,10 @@ impl Peers {
     /// Over the ports, which are open.
     #[must_use]
     pub fn new(hub: Arc<Hub>, parts: PeersParts) -> Peers {
-        let PeersParts { reactor, election, ensemble, log_dir, data_dir, images, control } = parts;
-        let sources = Sources { hub: Arc::clone(&hub), log_dir, images, control };
+        let PeersParts { reactor, election, ensemble, log_dir, images, control } = parts;
+        let sources = Sources { hub: Arc::clone(&hub), log_dir, images, control: control.clone() };
         let (syncs, taking, former_taking) = (BTreeMap::new(), None, None);
-        Peers { hub, reactor, election, ensemble, sources, syncs, taking, former_taking, data_dir }
+        Peers { hub, reactor, election, ensemble, sources, syncs, taking, former_taking, control }
     }
 
     /// What becomes readable when there is something to read on the quorum port.
@@ -141,7 +139,7 @@ impl Peers {
     pub fn start_taking(&mut self, zxid: Zxid) {
         tracing::info!(%zxid, "taking a whole state from the leader");
         self.stop_taking();
-        self.taking = Some(TakeJob::start(&self.hub, self.data_dir.clone(), zxid, self.former_taking.take()));
+        self.taking = Some(TakeJob::start(&self.hub, self.control.clone(), zxid, self.former_taking.take()));
     }
 
     /// Takes from the front of what has come as much as there is room for.

@@ -10,7 +10,7 @@ use engine::tree::{Tree, put_on_image};
 use engine::turn::Taken;
 use engine::turn::sync::{StateTaker, TakeLimits, Taking};
 use proto::Zxid;
-use std::path::{Path, PathBuf};
+use snapshot::control::ControlFile;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -31,7 +31,7 @@ pub(super) struct TakeJob {
 
 impl TakeJob {
     /// Starts the thread. Without one the job fails at its first look. `former`: that of a job that was given up.
-    pub(super) fn start(hub: &Arc<Hub>, data_dir: PathBuf, zxid: Zxid, former: Option<JoinHandle<()>>) -> TakeJob {
+    pub(super) fn start(hub: &Arc<Hub>, control: ControlFile, zxid: Zxid, former: Option<JoinHandle<()>>) -> TakeJob {
         let (pieces, coming) = sync_channel(PIECES_AHEAD);
         let (give, outcome) = sync_channel(1);
         let hub = Arc::clone(hub);
@@ -40,7 +40,7 @@ impl TakeJob {
         let thread = std::thread::Builder::new().name("rk-take".into()).spawn(move || {
             // It ends as soon as it has written what it had: a panic ends the process.
             former.map(JoinHandle::join);
-            let taken = take(&coming, &data_dir, zxid, || hub.ring_core(), &tell_over).map_err(|why| {
+            let taken = take(&coming, &control, zxid, || hub.ring_core(), &tell_over).map_err(|why| {
                 tracing::error!(%zxid, why, "the leader's state cannot be taken: its link is closed, and this server tries again");
             });
             // Nobody wants it if the link has ended meanwhile.
@@ -91,7 +91,7 @@ impl TakeJob {
 
 fn take(
     coming: &Receiver<Vec<u8>>,
-    dir: &Path,
+    control: &ControlFile,
     zxid: Zxid,
     ring: impl Fn(),
     is_over: &AtomicBool,
@@ -110,7 +110,9 @@ fn take(
     let state = taker.finish().map_err(|error| error.to_string())?;
     let nodes = state.nodes;
     let mut tree: Tree = state.exact().map_err(|error| error.to_string())?;
-    let image = put_on_image(dir, &mut tree, now_ms()).map_err(|error| error.to_string())?;
+    // It may be older than the one in force, and so among those that go.
+    control.expect_image(tree.last_zxid());
+    let image = put_on_image(control.dir(), &mut tree, now_ms()).map_err(|error| error.to_string())?;
     tracing::info!(%zxid, nodes, "the leader's state is here, and durable");
     Ok(Taken { tree: Box::new(tree), image, rest })
 }
@@ -128,6 +130,7 @@ mod tests {
     use engine::turn::sync::SnapSource;
     use proto::Received;
     use proto::quorum::{DATA_BYTES_MAX_DEFAULT, QuorumPacket};
+    use snapshot::control::Control;
     use std::time::Duration;
 
     #[test]
@@ -136,7 +139,7 @@ mod tests {
         let hub = Arc::new(Hub::new(Tree::new(), 1, CoreBell::Thread(parker.bell()), parker.bell()));
         let (writes_on, end) = std::sync::mpsc::channel::<()>();
         let former = std::thread::spawn(move || end.recv().unwrap());
-        let mut job = TakeJob::start(&hub, dir.path().to_owned(), Zxid::ZERO, Some(former));
+        let mut job = TakeJob::start(&hub, ControlFile::new(dir.path(), Control::default()), Zxid::ZERO, Some(former));
         let mut stream = Vec::new();
         SnapSource::of_nothing().next_chunk(&mut stream, usize::MAX).unwrap();
         let Received::Whole(_, packet) = QuorumPacket::receive(&stream, DATA_BYTES_MAX_DEFAULT).unwrap() else {
@@ -161,7 +164,7 @@ mod tests {
     fn a_job_that_is_given_up_ends_by_itself() {
         let (parker, dir) = (Parker::new(Duration::ZERO), tempfile::tempdir().unwrap());
         let hub = Arc::new(Hub::new(Tree::new(), 1, CoreBell::Thread(parker.bell()), parker.bell()));
-        let job = TakeJob::start(&hub, dir.path().to_owned(), Zxid(7), None);
+        let job = TakeJob::start(&hub, ControlFile::new(dir.path(), Control::default()), Zxid(7), None);
         job.give_up().unwrap().join().unwrap();
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
     }

@@ -81,7 +81,7 @@ impl Io {
         let Some((base, published)) = bring_into_force(&control, order, self.now.wall_ms, None, || durable)? else {
             return Ok(None);
         };
-        let oldest = snapshot::purge_on(&*control.disk(), control.dir(), self.images_kept, &published.image);
+        let oldest = control.purge_images(self.images_kept, &published.image);
         self.log.purge_below = oldest.map_err(ImageFailure::Image)?;
         Ok(Some(base))
     }
@@ -108,6 +108,7 @@ impl Io {
         let Some(taker) = self.taking.take() else { return Ok(None) };
         let mut tree = taker.finish().and_then(engine::turn::sync::Taken::exact).map_err(|error| error.to_string())?;
         let control = &self.log.control;
+        control.expect_image(tree.last_zxid());
         let image = put_on_image_on(control.disk(), control.dir(), &mut tree, self.now.wall_ms)
             .map_err(|error| error.to_string())?;
         Ok(Some(Taken { tree: Box::new(tree), image, rest: Vec::new() }))

@@ -2,8 +2,9 @@
 //!
 //! Owns what it says now, and what is under way beside it: a log that was begun behind a received state and is not in force. Every change replaces the
 //! file, durably, before it shows here. It must never let an image of a tree come into force that another one has taken the place of: an image
-//! is published for the era in which its tree was frozen. It fails with [`Error`](crate::Error); `tests/store.rs` and `tests/store_crash.rs` would catch a mistake.
+//! is published for the era in which its tree was frozen. Nor may an image go that it names, or is about to. It fails with [`Error`](crate::Error); `tests/store.rs` and `tests/store_crash.rs` would catch a mistake.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,7 @@ use proto::{Epoch, Zxid};
 use super::{Control, Former, ImageRef, Spans};
 use crate::Result;
 use crate::disk::{Disk, RealDisk};
+use crate::retention::purge_but;
 
 /// See the module. Clones share it.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub(crate) struct Held {
     era: u64,
     /// A received state, and the generation of the log behind it, of which the file knows nothing yet.
     pub(crate) begun: Option<Former>,
+    /// Where the image of a state that is being received stands, or of the last one.
+    expected: Option<Zxid>,
 }
 
 impl ControlFile {
@@ -53,7 +57,7 @@ impl ControlFile {
     #[must_use]
     pub fn on(disk: Arc<dyn Disk>, dir: &Path, control: Control) -> ControlFile {
         let dir = Arc::new(dir.to_path_buf());
-        let held = Held { disk, dir: Arc::clone(&dir), control, era: 0, begun: None };
+        let held = Held { disk, dir: Arc::clone(&dir), control, era: 0, begun: None, expected: None };
         ControlFile { dir, held: Arc::new(Mutex::new(held)) }
     }
 
@@ -146,6 +150,25 @@ impl ControlFile {
         let control = Control { image: Some(image), spans, history_zxid, former: None, ..held.control.clone() };
         held.replace(control)?;
         Ok(Publication::InForce)
+    }
+
+    /// From now on the image at this zxid stays, whoever purges: it is that of a state that is being received, which may be older than the one in force. Until the next such
+    /// call. To be called before one looks whether it is there.
+    pub fn expect_image(&self, zxid: Zxid) {
+        self.lock().expected = Some(zxid);
+    }
+
+    /// As [`purge`](crate::purge) after an image has come into force; and those stay that are in force by now, kept since an adoption, begun or expected
+    /// ([`ControlFile::expect_image`]), be they older.
+    ///
+    /// # Errors
+    /// As [`purge`](crate::purge).
+    pub fn purge_images(&self, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+        let held = self.lock();
+        let others = [held.control.former.as_ref(), held.begun.as_ref()].into_iter().flatten();
+        let named = held.control.image.iter().chain(others.filter_map(|other| other.image.as_ref()));
+        let also: BTreeSet<Zxid> = named.map(|image| image.zxid).chain(held.expected).collect();
+        purge_but(&*held.disk, &self.dir, keep, referenced, &also)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
