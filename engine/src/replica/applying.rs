@@ -89,30 +89,23 @@ impl Replica {
         }
         let waiter = self.waiter_of(zxid, &record);
         let start = out.bytes.len();
-        let reply = matches!(waiter, Waiter::Client { .. } | Waiter::Refusal { .. }).then_some(&mut out.bytes);
-        let mut err = apply::apply(tree, &record, &mut out.items, reply);
+        let asked = waiter.client().map(|(to, _)| to);
+        let err = waiter.told(apply::apply(tree, &record, &mut out.items, asked.map(|_| &mut out.bytes)));
         self.keep_digest(tree, zxid);
         let closes = matches!(record.txn, Txn::CloseSession(_));
         let session = record.header.session;
-        let had_it = if closes { self.sessions.remove(session) } else { None };
-        if closes {
+        let had_it = if closes {
             self.note_end(session);
-        }
-        let waiter = match waiter {
-            Waiter::Refusal { to, xid } => {
-                if err == ErrorCode::SessionExpired.to_wire() {
-                    err = ErrorCode::EphemeralOnLocalSession.to_wire();
-                }
-                Waiter::Client { to, xid }
-            }
-            other => other,
+            self.sessions.remove(session)
+        } else {
+            None
         };
         match waiter {
-            Waiter::Client { to, .. } if err == ErrorCode::SessionMoved.to_wire() => {
+            Waiter::Client { to, .. } | Waiter::Refusal { to, .. } if err == ErrorCode::SessionMoved.to_wire() => {
                 // The connection is an old one: nothing that is asked on it is answered (law 4).
                 out.items.push(StreamItem::Detached { from: to, session, reason: Detach::SessionMoved });
             }
-            Waiter::Client { to, xid } => {
+            Waiter::Client { to, xid } | Waiter::Refusal { to, xid } => {
                 let body = start..out.bytes.len();
                 out.items.push(StreamItem::Reply { to, xid, zxid, err, body, close: closes });
             }
@@ -128,12 +121,7 @@ impl Replica {
             Waiter::Upgrade => self.upgraded(session, err == 0),
             Waiter::Expiry => self.expiring -= 1,
             Waiter::Nobody => {}
-            Waiter::Refusal { .. } => unreachable!("it is a client's by now"),
         }
-        let asked = match waiter {
-            Waiter::Client { to, .. } => Some(to),
-            _ => None,
-        };
         if let Some(from) = had_it.and_then(Owner::here).filter(|from| asked != Some(*from)) {
             let reason = if asked.is_some() { Detach::Closed } else { Detach::Expired };
             out.items.push(StreamItem::Detached { from, session, reason });

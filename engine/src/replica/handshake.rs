@@ -4,7 +4,7 @@
 //! that this server alone knows comes back here; any other the leader knows. `engine/tests/sessions.rs`, `engine/tests/learners.rs` and
 //! `engine/tests/learners/local.rs` would catch a mistake.
 
-use super::{Forward, LocalSessions, Now, Part, Replica, Say, Waiter};
+use super::{Forward, LocalSessions, Now, Part, Replica, Waiter};
 use crate::log_room::Spend;
 use crate::session::{Owner, granted, password};
 use crate::stream::{Attachment, Detach, Refusal, StreamItem};
@@ -108,6 +108,6 @@ impl Replica {
 
     /// Answers a handshake. `zxid`: where the stream is then.
     pub(super) fn say_connected(&mut self, to: Attachment, zxid: Zxid, response: ConnectResponse) {
-        self.say_behind(Say::Item(Box::new(StreamItem::Connected { to, zxid, response })));
+        self.say(StreamItem::Connected { to, zxid, response });
     }
 }

@@ -186,11 +186,12 @@ impl Replica {
             Standing::Gone => return self.refuse(now, request, ErrorCode::SessionExpired),
         }
         let is_local = !self.sessions.is_alive(session);
-        if op == Some(OpCode::CloseSession) && is_local {
-            return self.refuse(now, request, ErrorCode::SessionExpired);
-        }
         if op == Some(OpCode::CloseSession) {
-            return self.close_session(now, tree, session, xid, Waiter::Nobody);
+            return if is_local {
+                self.refuse(now, request, ErrorCode::SessionExpired);
+            } else {
+                self.close_session(now, tree, session, xid, Waiter::Nobody);
+            };
         }
         let may = op.filter(|op| op.is_write() && !matches!(op, OpCode::DeleteContainer | OpCode::Check));
         match may.map(|op| Request::read(op, &mut Reader::new(body))) {

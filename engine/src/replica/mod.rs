@@ -116,6 +116,22 @@ enum Waiter {
     Upgrade,
 }
 
+impl Waiter {
+    /// The client that gets a reply.
+    const fn client(self) -> Option<(Attachment, Xid)> {
+        match self {
+            Waiter::Client { to, xid } | Waiter::Refusal { to, xid } => Some((to, xid)),
+            Waiter::Nobody | Waiter::Expiry | Waiter::Connect(_) | Waiter::Upgrade => None,
+        }
+    }
+
+    /// What it is told where the txn says this.
+    fn told(self, err: i32) -> i32 {
+        let is_unknown = matches!(self, Waiter::Refusal { .. }) && err == ErrorCode::SessionExpired.to_wire();
+        if is_unknown { ErrorCode::EphemeralOnLocalSession.to_wire() } else { err }
+    }
+}
+
 /// Something to say once the tree is at a zxid.
 #[derive(Debug)]
 enum Say {
