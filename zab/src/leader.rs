@@ -162,13 +162,12 @@ impl Leader {
     /// If so.
     pub(crate) fn voted(&mut self, server: &Server, from: ServerId, vote: &Vote) -> Leaves {
         let has_left = vote.state == ServerState::Looking && vote.round > server.election.round();
-        let is_here = |id: ServerId| id == server.me() || self.learners.values().any(|link| link.server == Some(id));
-        if self.is_serving() || !has_left || is_here(from) {
+        if self.is_serving() || !has_left || self.is_here(server, from) {
             return Ok(());
         }
         self.gone.insert(from);
         let may_come = |id: ServerId| !self.gone.contains(&id) && !server.election.is_down(id);
-        let rest = server.ensemble.voters().filter(|&id| is_here(id) || may_come(id));
+        let rest = server.ensemble.voters().filter(|&id| self.is_here(server, id) || may_come(id));
         if server.ensemble.is_quorum(rest) { Ok(()) } else { Err(Cause::NotEstablished) }
     }
 
@@ -178,13 +177,17 @@ impl Leader {
     /// # Errors
     /// If so.
     pub(crate) fn overtaken(&self, now: Ms, server: &mut Server, by: ServerId) -> Leaves {
-        let is_here = |id: &ServerId| *id == server.me() || self.learners.values().any(|link| link.server == Some(*id));
-        let has_come = server.ensemble.is_quorum(server.ensemble.voters().filter(is_here));
-        if self.is_serving() || is_here(&by) || has_come || now < server.stands_until {
+        let has_come = server.ensemble.is_quorum(server.ensemble.voters().filter(|&id| self.is_here(server, id)));
+        if self.is_serving() || self.is_here(server, by) || has_come || now < server.stands_until {
             return Ok(());
         }
         server.stands_until = now + server.options.init_ms();
         Err(Cause::Overtaken)
+    }
+
+    /// Is it this server, or one that has a link to it?
+    fn is_here(&self, server: &Server, id: ServerId) -> bool {
+        id == server.me() || self.learners.values().any(|link| link.server == Some(id))
     }
 
     /// Closes the links: the office ends.
