@@ -29,7 +29,7 @@ use crate::scrub;
 use crate::shard::{Aides, HostedCore, ShardHandler};
 use crate::watchdog;
 use engine::prep::PrepOptions;
-use engine::replica::{LocalSessions, Replica, ReplicaOptions};
+use engine::replica::{Replica, ReplicaOptions};
 use engine::shard::{ShardOptions, ShardState};
 use engine::stream::ShardId;
 use engine::turn::wire::Wire;
@@ -444,8 +444,7 @@ fn replica_options(config: &ResolvedConfig) -> ReplicaOptions {
         tick_ms: i64::from(config.sessions.tick_ms),
         session_timeout_ms_min: i32::try_from(config.sessions.timeout_ms_min).unwrap_or(i32::MAX),
         session_timeout_ms_max: i32::try_from(config.sessions.timeout_ms_max).unwrap_or(i32::MAX),
-        // A server that stands alone has none, as in ZooKeeper: nobody else would know the others either.
-        local_sessions: config.ensemble().map_or(LocalSessions::No, |_| config.sessions.local),
+        local_sessions: config.local_sessions(),
         prep: PrepOptions {
             extended_types: config.tree.extended_types,
             enforce_quota: config.tree.enforce_quota,

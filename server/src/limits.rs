@@ -180,8 +180,7 @@ fn throttle_options(config: &ResolvedConfig) -> ThrottleOptions {
     let local = count("connection_throttle_local_session_weight");
     let global = count("connection_throttle_global_session_weight").max(local);
     let renewed = count("connection_throttle_renew_session_weight").max(local);
-    let makes_local = config.ensemble().is_some() && config.sessions.local != LocalSessions::No;
-    let fresh = if makes_local { local } else { global };
+    let fresh = if config.local_sessions() == LocalSessions::No { global } else { local };
     let scale = if weighs { global } else { 1 };
     ThrottleOptions {
         outstanding_max: usize::try_from(config.clients.outstanding_max).unwrap_or(usize::MAX),

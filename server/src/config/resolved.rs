@@ -364,6 +364,11 @@ impl ResolvedConfig {
         (!self.quorum.standalone_enabled || voters > 1).then_some(&self.quorum)
     }
 
+    /// What new sessions are. A server that stands alone has no local ones, as in ZooKeeper: nobody else would know the others either.
+    pub fn local_sessions(&self) -> LocalSessions {
+        self.ensemble().map_or(LocalSessions::No, |_| self.sessions.local)
+    }
+
     /// The id of this server among others: `myid`, or 0 as in ZooKeeper without one. A lone server's sessions do not begin with it.
     pub fn server_id(&self) -> ServerId {
         self.quorum.my_id.unwrap_or(ServerId(0))

@@ -55,7 +55,7 @@ impl Words<'_> {
     pub(super) fn dump(&self, out: &mut impl Write) -> Written {
         writeln!(out, "SessionTracker dump:")?;
         let leads = self.ensemble.as_ref().is_none_or(|view| view.office.state == ServerState::Leading);
-        let has_local = self.ensemble.is_some() && self.config.sessions.local != LocalSessions::No;
+        let has_local = self.config.local_sessions() != LocalSessions::No;
         if has_local {
             write!(out, "Local ")?;
             self.dump_sessions(Replica::local_sessions, out)?;
