@@ -1,7 +1,8 @@
 //! Attempts to bind a member's own ports: its name or address may be there later than the server (a container's usually is), and who had the port before may still have it.
 //!
 //! Owns the count of attempts and the pauses between them (`electionPortBindRetry`), for the quorum port (`links/listen.rs`) and the election port (`election/accept.rs`) alike. Each attempt
-//! looks names up anew. It must never outlast the wish to end: whoever asks for that is heard within [`LOOK_EVERY`]. It fails with what the last attempt said. The tests below, and those of both ports,
+//! looks names up anew. Whoever asks for the end is heard between two attempts, within
+//! [`LOOK_EVERY`]; an attempt itself takes as long as the look-up of its names. It fails with what the last attempt said. The tests below, and those of both ports,
 //! would catch a mistake.
 #![forbid(unsafe_code)]
 

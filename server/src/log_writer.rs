@@ -82,9 +82,7 @@ impl<D: Disk> LogWriter<D> {
     /// A writer over an opened and replayed log, and the control file that names it. `warn_after`: a group that takes longer is warned of.
     pub fn new(hub: Arc<Hub>, log: Log<D>, control: ControlFile, warn_after: Duration) -> LogWriter<D> {
         let started = Instant::now();
-        hub.log_begins_after.store(log.history_begins_after(), Ordering::Release);
-        hub.log_queue.set_room(LogRoom { bytes: log.room_bytes(), is_full: false, is_making: log.is_making_segment() });
-        LogWriter {
+        let writer = LogWriter {
             hub,
             log,
             control,
@@ -100,7 +98,9 @@ impl<D: Disk> LogWriter<D> {
             purged_below: 0,
             disk_full_since: None,
             notifies: false,
-        }
+        };
+        writer.tell_room();
+        writer
     }
 
     /// Gathers what waits, up to a full group, and makes it durable, blocking; then does what waited for that. False if nothing waited, or if
@@ -352,9 +352,11 @@ impl<D: Disk> LogWriter<D> {
 
     fn tell_room(&self) {
         self.hub.log_begins_after.store(self.log.history_begins_after(), Ordering::Release);
-        let is_full = self.disk_full_since.is_some();
-        let is_making = self.log.is_making_segment();
-        self.hub.log_queue.set_room(LogRoom { bytes: self.log.room_bytes(), is_full, is_making });
+        self.hub.log_queue.set_room(LogRoom {
+            bytes: self.log.room_bytes(),
+            is_full: self.disk_full_since.is_some(),
+            is_making: self.log.is_making_segment(),
+        });
     }
 
     /// Moves txns from the queue into the group until that is full, or something else comes. True if the group holds something.
