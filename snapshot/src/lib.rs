@@ -33,7 +33,7 @@ pub use dirs::DataDir;
 pub use error::{Damage, Error, Result};
 pub use identity::Identity;
 pub use image::{AclRecord, Image, ImageTotals, NodeRecord, SessionRecord, verify};
-pub use retention::{is_pointed_into, purge, purge_on};
+pub use retention::is_pointed_into;
 
 /// An image of a format that this program reads.
 #[derive(Debug)]

@@ -13,29 +13,14 @@ use proto::Zxid;
 use crate::base;
 use crate::control::ImageRef;
 use crate::dirs::{DataDir, ImageFile};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::Disk;
 use crate::{Error, Result};
 
-/// Removes the oldest images, so that `keep` of those up to the referenced one are left (at least that one), and of older ones the
-/// files that these point into. Returns the zxid of the oldest image that is left and whole: what the log has up to there may go.
+/// See [`ControlFile::purge_images`](crate::control::ControlFile::purge_images). `also`: where those are that stay in any case, with the files that they point into.
 ///
 /// # Errors
-/// [`Error::Io`]: if the referenced image is not there, before anything was removed; if the directory or a file refuses.
-/// [`Error::Damaged`], [`Error::NewerFormat`]: one that is kept does not say what it points into; nothing was removed.
-pub fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
-    purge_on(&RealDisk, dir, keep, referenced)
-}
-
-/// As [`purge`], on a given disk.
-///
-/// # Errors
-/// As [`purge`].
-pub fn purge_on(disk: &dyn Disk, dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
-    purge_but(disk, dir, keep, referenced, &BTreeSet::new())
-}
-
-/// As [`purge_on`]; the images at these zxids, if they are there, stay as well, with the files that they point into.
-pub(crate) fn purge_but(
+/// As there.
+pub(crate) fn purge(
     disk: &dyn Disk,
     dir: &Path,
     keep: usize,
@@ -107,6 +92,11 @@ mod tests {
     use crate::base::{BaseOptions, BaseTables, BaseWriter, CarryPlan};
     use crate::control::{Control, ControlFile};
     use crate::image::ImageTotals;
+
+    /// Where the control file names none.
+    fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+        ControlFile::new(dir, Control::default()).purge_images(keep, referenced)
+    }
 
     /// A directory with an empty image at each zxid; the first is of version 1 (of the bytes, only the header is looked at).
     fn images(zxids: &[u64]) -> tempfile::TempDir {

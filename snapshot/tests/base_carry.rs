@@ -9,7 +9,8 @@ use std::path::Path;
 use base_model::{Model, Random, open};
 use proto::Zxid;
 use ringkeeper_snapshot::base::{Base, BaseOptions, CarryPlan, PublishedBase, verify};
-use ringkeeper_snapshot::{DataDir, ImageRef, purge};
+use ringkeeper_snapshot::control::ControlFile;
+use ringkeeper_snapshot::{Control, DataDir, ImageRef, Result};
 
 const OPTIONS: BaseOptions = BaseOptions { segment_bytes: 4096, ensemble_id: None };
 
@@ -35,6 +36,11 @@ fn next(dir: &Path, model: &mut Model, base: &Base) -> (PublishedBase, Base) {
 
 fn live(base: &Base) -> Vec<(u64, u64)> {
     base.files().iter().map(|file| (file.zxid.0, file.live_bytes)).collect()
+}
+
+/// Where the control file names no image.
+fn purge(dir: &Path, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
+    ControlFile::new(dir, Control::default()).purge_images(keep, referenced)
 }
 
 #[test]

@@ -13,7 +13,7 @@ use proto::{Epoch, Zxid};
 use super::{Control, Former, ImageRef, Spans};
 use crate::Result;
 use crate::disk::{Disk, RealDisk};
-use crate::retention::purge_but;
+use crate::retention;
 
 /// See the module. Clones share it.
 #[derive(Debug, Clone)]
@@ -158,17 +158,19 @@ impl ControlFile {
         self.lock().expected = Some(zxid);
     }
 
-    /// As [`purge`](crate::purge) after an image has come into force; and those stay that are in force by now, kept since an adoption, begun or expected
-    /// ([`ControlFile::expect_image`]), be they older.
+    /// Removes the oldest images, so that `keep` of those up to the referenced one, which has come into force, are left (at least that one), and of older ones the files that these
+    /// point into. Those stay, too, that are in force by now, kept since an adoption, begun or expected ([`ControlFile::expect_image`]), be they older. Returns the zxid of the oldest
+    /// image that is left and whole: what the log has up to there may go.
     ///
     /// # Errors
-    /// As [`purge`](crate::purge).
+    /// [`Error::Io`](crate::Error::Io): if the referenced image is not there, before anything was removed; if the directory or a file refuses.
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::NewerFormat`](crate::Error::NewerFormat): one that is kept does not say what it points into; nothing was removed.
     pub fn purge_images(&self, keep: usize, referenced: &ImageRef) -> Result<Zxid> {
         let held = self.lock();
         let others = [held.control.former.as_ref(), held.begun.as_ref()].into_iter().flatten();
         let named = held.control.image.iter().chain(others.filter_map(|other| other.image.as_ref()));
         let also: BTreeSet<Zxid> = named.map(|image| image.zxid).chain(held.expected).collect();
-        purge_but(&*held.disk, &self.dir, keep, referenced, &also)
+        retention::purge(&*held.disk, &self.dir, keep, referenced, &also)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
