@@ -364,9 +364,8 @@ impl Cluster {
     pub(super) fn may_lose_all(&mut self, number: usize) -> bool {
         let Some(member) = &self.at(number).member else { return false };
         let ensemble = member.ensemble.clone();
-        let has_all = |(at, machine): (usize, &Machine)| {
-            (at != number && !machine.lacks_history()).then(|| proto::ServerId(machine.id.0.cast_signed()))
-        };
+        let has_all =
+            |(at, machine): (usize, &Machine)| (at != number && !machine.lacks_history()).then(|| machine.server());
         ensemble.is_quorum(self.machines.iter().enumerate().filter_map(has_all))
     }
 

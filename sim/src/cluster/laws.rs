@@ -8,7 +8,7 @@ use super::Cluster;
 use super::machine::Machine;
 use crate::world::network::{ConnId, Side};
 use proto::quorum::{FromLeader, FromLearner, QuorumPacket};
-use proto::{Epoch, LastZxid, Received, ServerId, Zxid};
+use proto::{Epoch, LastZxid, Received, Zxid};
 use snapshot::control::Control;
 use std::collections::{BTreeMap, BTreeSet};
 use zab::History;
@@ -227,7 +227,7 @@ impl Cluster {
                 Said::Ack(zxid) if zxid.counter() == 0 => {
                     let held = &mut self.at(number).held;
                     held.followed = held.followed.max(zxid.epoch());
-                    let me = ServerId(self.at(number).id.0.cast_signed());
+                    let me = self.at(number).server();
                     self.in_step.entry(zxid.epoch()).or_default().insert(me);
                     if control.current_epoch < zxid.epoch() || control.accepted_epoch < zxid.epoch() {
                         return self.wrong(format!(
@@ -275,7 +275,7 @@ impl Cluster {
     /// A vote leaves. Law 10: that of a server that is not whole does not count.
     pub(super) fn votes_for(&mut self, number: usize, vote: &Vote) {
         let machine = self.at(number);
-        if vote.leader != ServerId(machine.id.0.cast_signed()) || vote.state != proto::election::ServerState::Looking {
+        if vote.leader != machine.server() || vote.state != proto::election::ServerState::Looking {
             return;
         }
         if let Some(control) = machine.durable_control() {
@@ -306,7 +306,7 @@ impl Cluster {
     pub(super) fn leads_with(&mut self, number: usize, epoch: u64) {
         let epoch = Epoch(u32::try_from(epoch).unwrap_or(u32::MAX));
         let machine = self.at(number);
-        let me = ServerId(machine.id.0.cast_signed());
+        let me = machine.server();
         machine.held.promised = machine.held.promised.max(epoch);
         let control = machine.durable_control();
         if control.as_ref().is_none_or(|control| control.accepted_epoch < epoch) {
@@ -334,7 +334,7 @@ impl Cluster {
             None => self.machines.first().map(|machine| machine.held.reaches(epoch)),
             Some(ensemble) => {
                 let voters = self.machines.iter().filter(|machine| machine.votes());
-                let of = |machine: &Machine| (ServerId(machine.id.0.cast_signed()), machine.held.reaches(epoch));
+                let of = |machine: &Machine| (machine.server(), machine.held.reaches(epoch));
                 ensemble.reached(&voters.map(of).collect::<Vec<_>>())
             }
         };

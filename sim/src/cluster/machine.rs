@@ -52,6 +52,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// Its id, as the protocols have it.
+    pub(super) const fn server(&self) -> proto::ServerId {
+        proto::ServerId(self.id.0.cast_signed())
+    }
+
     pub(super) fn new(
         number: u32,
         member: Option<Membership>,

@@ -95,7 +95,7 @@ impl Cluster {
         let Some(other) = self.at(number).port.conns.get(&conn).map(|conn| conn.other) else { return };
         self.at(number).port.peer(other).is_dialling = false;
         self.network.send(now, conn, Side::Dialler, &GREETING.to_le_bytes());
-        if self.server_id(other) < self.server_id(number) {
+        if self.at(other).server() < self.at(number).server() {
             self.stand(number, other, conn);
         } else {
             self.hang_up(number, conn);
@@ -115,7 +115,7 @@ impl Cluster {
             conn_of.is_greeted = true;
             match u64::from_le_bytes(frame) {
                 GREETING if was_greeted => {}
-                GREETING if self.server_id(other) > self.server_id(number) => self.stand(number, other, conn),
+                GREETING if self.at(other).server() > self.at(number).server() => self.stand(number, other, conn),
                 GREETING => {
                     self.hang_up(number, conn);
                     self.dial_for_votes(number, other);
@@ -127,7 +127,7 @@ impl Cluster {
 
     fn hears_vote(&mut self, number: usize, other: usize, conn: ConnId, place: u64) {
         let vote = usize::try_from(place).ok().and_then(|place| self.votes.get(place)).copied();
-        let from = self.server_id(other);
+        let from = self.at(other).server();
         let machine = self.at(number);
         // Of a connection that was replaced nothing counts any more.
         let is_current = machine.port.peer(other).link == Some(conn);
@@ -190,15 +190,11 @@ impl Cluster {
     }
 
     fn tell_reach(&mut self, number: usize, other: usize, is_up: bool) {
-        let (now, id) = (self.now, self.server_id(other));
+        let (now, id) = (self.now, self.at(other).server());
         let Some(process) = &mut self.at(number).process else { return };
         process.io().reaches(id, is_up);
         self.trace.note(now, format_args!("{number}: reaches {other}: {is_up}"));
         self.wake(number, Turn::Core);
-    }
-
-    fn server_id(&mut self, number: usize) -> ServerId {
-        ServerId(self.at(number).id.0.cast_signed())
     }
 
     fn machine_of(&self, host: Host) -> Option<usize> {
