@@ -62,10 +62,46 @@ impl Reading {
         };
         output.lines().filter(failed).take(FAILURES_MAX).collect()
     }
+
+    /// Why they failed: of libtest the beginning of what each failed test has said, of anything else the output's end.
+    pub(crate) fn reasons(self, output: &str) -> Vec<&str> {
+        let sections = if self == Reading::Libtest { said_by_failed(output) } else { Vec::new() };
+        if sections.is_empty() { end_of(output) } else { sections }
+    }
 }
 
 /// Failures named on the screen; the log has all.
 const FAILURES_MAX: usize = 30;
+
+/// Lines of what one failed test has said that are shown: where it stands, what was expected and what came are among the first.
+const SAID_LINES: usize = 15;
+
+/// Lines of a step's end that are shown.
+const END_LINES: usize = 40;
+
+/// The last lines of an output.
+pub(crate) fn end_of(output: &str) -> Vec<&str> {
+    let lines: Vec<&str> = output.lines().collect();
+    lines.get(lines.len().saturating_sub(END_LINES)..).unwrap_or_default().to_vec()
+}
+
+/// Libtest repeats what a failed test has said behind `---- NAME stdout ----`, before the last `failures:`.
+fn said_by_failed(output: &str) -> Vec<&str> {
+    let mut left = 0;
+    let mut said = Vec::new();
+    for line in output.lines() {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            left = SAID_LINES;
+        } else if line == "failures:" {
+            left = 0;
+        }
+        if left > 0 && said.len() < FAILURES_MAX * SAID_LINES {
+            left -= 1;
+            said.push(line);
+        }
+    }
+    said
+}
 
 fn libtest(output: &str) -> Option<Counts> {
     let mut sum = None;
@@ -103,6 +139,25 @@ mod tests {
             noise test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.00s\n";
         assert_eq!(Reading::Libtest.counts(output, false), counts(42, 1, 3));
         assert_eq!(Reading::Libtest.failures(output), ["test b ... FAILED"]);
+    }
+
+    #[test]
+    fn a_failed_test_says_why() {
+        let long = "and on\n".repeat(30);
+        let output = format!(
+            "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nthread 'b' panicked at c.rs:1:2:\n\
+             left: 1\n{long}\n---- d stdout ----\nright: 2\n\nfailures:\n    b\n    d\n\n\
+             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n\
+             Running the next one\n{long}"
+        );
+        let said = Reading::Libtest.reasons(&output);
+        assert_eq!(said.get(..3).unwrap(), ["---- b stdout ----", "thread 'b' panicked at c.rs:1:2:", "left: 1"]);
+        assert_eq!(said.get(SAID_LINES..).unwrap(), ["---- d stdout ----", "right: 2", ""]);
+        let broken = format!("{long}error: it does not compile\n");
+        for reading in [Reading::Libtest, Reading::ExitCode, Reading::LastLine] {
+            let end = reading.reasons(&broken);
+            assert_eq!((end.len(), *end.last().unwrap()), (31, "error: it does not compile"), "{reading:?}");
+        }
     }
 
     #[test]

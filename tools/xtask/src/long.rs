@@ -284,7 +284,7 @@ pub(crate) fn run(place: &Place, name: &str, rounds: Option<u32>, fresh: bool) -
     }
     for (number, words) in suite.prepare.iter().enumerate() {
         let log = place.logs.join(format!("long-{name}.prepare-{number}.log"));
-        if run::run_line(place, &line(ExitCode, words), &log, STEP_LIMIT).failed > 0 {
+        if run::run_line(place, &line(ExitCode, words), &log, STEP_LIMIT).counts.failed > 0 {
             return Err(format!("{words} failed"));
         }
     }
@@ -307,7 +307,7 @@ fn round(place: &Place, suite: &Suite, number: usize) -> Result<Row, String> {
     let mut counts = Counts::default();
     for (step, line) in suite.steps.iter().enumerate() {
         let log = place.logs.join(format!("long-{}.{number}.{step}.log", suite.name));
-        counts += run::run_line(place, line, &log, STEP_LIMIT);
+        counts += run::run_line(place, line, &log, STEP_LIMIT).counts;
         if job::stop_asked() {
             return Err("stopped; the same command goes on".to_owned());
         }
