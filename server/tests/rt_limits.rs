@@ -6,7 +6,6 @@ mod rt_support;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringkeeper_server::rt::Backend;
@@ -51,6 +50,16 @@ fn thread_cpu() -> Duration {
     Duration::try_from(time).unwrap()
 }
 
+/// The CPU that the shard's thread uses meanwhile, the least of five times: what a machine's host takes from it is counted as the thread's own.
+fn least_cpu(shard: &TestShard, mut meanwhile: impl FnMut()) -> Duration {
+    let once = |_| {
+        let before = shard.run(|_| thread_cpu());
+        meanwhile();
+        shard.run(|_| thread_cpu()) - before
+    };
+    (0..5).map(once).min().unwrap()
+}
+
 fn an_idle_shard_sleeps(backend: Backend) {
     let _alone = alone();
     let shard = TestShard::start(backend, ECHO);
@@ -58,12 +67,12 @@ fn an_idle_shard_sleeps(backend: Backend) {
     for client in &mut clients {
         check_echo(client, b"then nothing");
     }
-    let before = shard.run(|_| thread_cpu());
-    let turns = shard.turns.load(Ordering::Relaxed);
-    std::thread::sleep(Duration::from_millis(500));
-    let idle_turns = shard.turns.load(Ordering::Relaxed) - turns;
-    let used = shard.run(|_| thread_cpu()) - before;
-    assert!(idle_turns <= 1, "{idle_turns} turns without a reason");
+    let used = least_cpu(&shard, || {
+        let turns = shard.turns().len();
+        std::thread::sleep(Duration::from_millis(500));
+        let idle_turns = shard.turns().len() - turns;
+        assert!(idle_turns <= 1, "{idle_turns} turns without a reason");
+    });
     assert!(used < Duration::from_millis(50), "an idle shard used {used:?} of CPU in half a second");
 }
 
@@ -86,12 +95,12 @@ fn lack_of_descriptors_only_pauses_accepting(backend: Backend) {
     for socket in &waiting {
         socket.connect(&shard.addr().into()).unwrap();
     }
-    let before = shard.run(|_| thread_cpu());
-    for _ in 0..30 {
-        check_echo(&mut served, b"meanwhile");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let used = shard.run(|_| thread_cpu()) - before;
+    let used = least_cpu(&shard, || {
+        for _ in 0..30 {
+            check_echo(&mut served, b"meanwhile");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
     let accepted_meanwhile = shard.events.try_iter().count();
     drop(hoard);
     assert_eq!(accepted_meanwhile, 0, "no descriptor was left");

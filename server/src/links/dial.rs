@@ -171,9 +171,9 @@ mod tests {
         HostPort { host: address.ip().to_string(), port: address.port() }
     }
 
-    /// A port at which nobody listens.
+    /// A port at which nobody listens, and that nobody is given who asks for any.
     fn closed_port() -> SocketAddr {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+        "127.0.0.1:1".parse().unwrap()
     }
 
     #[test]

@@ -4,10 +4,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringkeeper_server::rt::{
     Accept, AfterEof, Backend, CloseReason, ConnId, Doorbell, Handler, Io, ShardConfig, ShardHandle, spawn_shard,
@@ -55,7 +54,7 @@ struct Probe {
     events: Sender<Event>,
     jobs: Arc<Mutex<Vec<Job>>>,
     replies: Vec<(ConnId, Vec<u8>)>,
-    turns: Arc<AtomicU64>,
+    turns: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Probe {
@@ -89,7 +88,7 @@ impl Handler for Probe {
     }
 
     fn on_turn(&mut self, io: &mut Io<'_>) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.turns.lock().unwrap().push(io.now());
         for (conn, mut bytes) in self.replies.drain(..) {
             io.send(conn, &mut bytes);
             assert!(bytes.is_empty(), "a taken buffer comes back empty");
@@ -107,7 +106,7 @@ pub struct TestShard {
     handle: Option<ShardHandle>,
     pub events: Receiver<Event>,
     jobs: Arc<Mutex<Vec<Job>>>,
-    pub turns: Arc<AtomicU64>,
+    turns: Arc<Mutex<Vec<Instant>>>,
     pub doorbell: Doorbell,
 }
 
@@ -127,7 +126,7 @@ impl TestShard {
     pub fn start_with(backend: Backend, manners: Manners, config: ShardConfig) -> Self {
         let (sender, events) = channel();
         let jobs = Arc::<Mutex<Vec<Job>>>::default();
-        let turns = Arc::<AtomicU64>::default();
+        let turns = Arc::<Mutex<Vec<Instant>>>::default();
         let (probe_jobs, probe_turns) = (jobs.clone(), turns.clone());
         let make =
             move |_| Probe { manners, events: sender, jobs: probe_jobs, replies: Vec::new(), turns: probe_turns };
@@ -138,6 +137,20 @@ impl TestShard {
 
     pub fn addr(&self) -> SocketAddr {
         self.handle.as_ref().unwrap().addrs()[0]
+    }
+
+    /// When each turn began. There is one at the start; after [`TestShard::run`] there may be one more, where a turn that had another reason ran `f` before the ring was heard.
+    pub fn turns(&self) -> Vec<Instant> {
+        self.turns.lock().unwrap().clone()
+    }
+
+    /// Waits for a turn that begins at this time or later, without doing anything for it.
+    pub fn turn_from(&self, time: Instant) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.turns().last().is_none_or(|last| *last < time) {
+            assert!(Instant::now() < deadline, "a turn comes by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Runs `f` in a turn of the shard and returns what it says.
