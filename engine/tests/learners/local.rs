@@ -139,6 +139,23 @@ fn it_expires_for_its_silence_alone() {
 }
 
 #[test]
+fn nobody_expires_whose_shard_may_have_heard_of_him() {
+    for (kind, at) in [(LocalSessions::No, 2), (LocalSessions::Kept, 2), (LocalSessions::Kept, 0)] {
+        let mut world = World::with_local_sessions([kind; 3]);
+        assert_eq!(world.leader(), 2);
+        let client = world.connect(at, 1);
+        world.heard_all(at);
+        for _ in 0..TIMEOUT_MS / 100 * 3 {
+            world.pass(100);
+        }
+        assert!(!world.is_detached(client), "{kind:?} at {at}: the shard is behind");
+        world.heard_all(at);
+        world.pass(100);
+        assert!(world.is_detached(client), "{kind:?} at {at}");
+    }
+}
+
+#[test]
 fn it_outlives_an_election_and_the_stall_is_not_held_against_it() {
     let mut world = kept();
     let one = world.followers()[0];

@@ -306,6 +306,13 @@ impl World {
         self.forward(client.at, Forward::Heard(vec![(client.session, now_ms)]), Vec::new());
     }
 
+    /// The clients' shard of this server has told of all that it has heard up to now.
+    pub(crate) fn heard_all(&mut self, at: usize) {
+        let now_ms = self.servers[at].host.now.mono_ms;
+        self.forward(at, Forward::HeardUntil(ShardId(0), now_ms), Vec::new());
+        self.settle();
+    }
+
     pub(crate) fn is_detached(&self, client: Client) -> bool {
         self.servers[client.at].host.said.contains(&Said::Detached { from: client.conn })
     }
