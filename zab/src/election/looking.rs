@@ -53,6 +53,8 @@ pub(super) enum Heard {
     },
     /// It counts, and the proposal stands.
     Counted,
+    /// It counts, the proposal is better, and its sender may not have heard of that.
+    Worse,
     /// It is better, or of a newer round: the proposal is to be said anew.
     Changed,
 }
@@ -109,7 +111,11 @@ impl Looking {
         if heard == Heard::Changed {
             self.finalize_at = None;
         }
-        self.votes.insert(from, vote);
+        let is_news = self.votes.insert(from, vote) != Some(vote);
+        // Only of what is news: two servers of whom each takes its own proposal for the better one would go on for ever.
+        if heard == Heard::Counted && is_news && self.proposal.beats(&theirs, ensemble) {
+            heard = Heard::Worse;
+        }
         heard
     }
 

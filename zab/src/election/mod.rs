@@ -11,6 +11,8 @@
 //!   own vote, and counts for nothing.
 //! - **The better vote wins**: by peer epoch, zxid, id. Whoever hears a better one in its round makes it its own and says so to all voters. A server of weight 0 is nobody's
 //!   choice.
+//! - **A worse vote of the same round is answered** with the own one, once. Who lost the leader a moment later than this server had no use for its vote yet, and would hear it again
+//!   only when it is repeated (Java's waits for that, 200 ms).
 //! - **Elected** is the own proposal once a quorum has voted for exactly it in this round, or is in office under it (below).
 //! - **Who is in office answers** a server that looks, with the vote that elected its leader, in the round of that election, and with the leader's epoch once it is known. A
 //!   quorum of such answers for one leader is joined, if the leader itself is among those who answered: in the same round together with the votes of those that still look, and without a
@@ -226,6 +228,10 @@ impl Election {
                 // An election is under way in which this server has no part: it will soon want to know how that ended.
                 Heard::Aside { news: true } => looking.hurry(now, &self.options),
                 Heard::Counted => self.count(now, ensemble),
+                Heard::Worse => {
+                    out.push(Action::Vote { to: from, vote: looking.vote(self.round) });
+                    self.count(now, ensemble);
+                }
                 Heard::Changed => {
                     self.broadcast(now, ensemble, out);
                     self.count(now, ensemble);
