@@ -230,7 +230,8 @@ fn one_whose_log_directory_was_lost_takes_the_whole_state() {
 
 /// An ensemble with many znodes, a follower of which lacks everything and does not run, under load.
 fn many() -> (Cluster, Load, u8) {
-    let cluster = plan().apart().start();
+    // Images that have them: the state that is sent is the leader's newest image, and what follows on it comes as txns.
+    let cluster = plan().apart().set("snapCount", "50000").start();
     let mut connection = super::load::connect(cluster.address(cluster.leader()));
     connection.create("/many", b"", CreateMode::Persistent).expect("it serves");
     let acl = AclList::open();
