@@ -105,6 +105,7 @@ fn peer_options(config: &ResolvedConfig) -> PeerOptions {
         init_limit: i64::from(quorum.init_limit_ticks),
         sync_limit: i64::from(quorum.sync_limit_ticks),
         dial_ms_max: dial_ms_max.max(1),
+        always_snap: settings.bool("forceSnapshotSync"),
         // A learner that was quicker than this server's own election is not sent away.
         held_ms_max: default.held_ms_max.max(2 * election.finalize_wait_ms),
         election,
@@ -219,9 +220,10 @@ mod tests {
     fn every_key_takes_effect() {
         let member = member(&format!(
             "{THREE}server.4=d:2888:3888:observer\nconnectToLearnerMasterLimit=7\nquorumListenOnAllIPs=true\ncnxTimeout=1234\nelectionPortBindRetry=0\n\
-             tcpKeepAlive=true\nzookeeper.fastleader.minNotificationInterval=300\nfastleader.maxNotificationInterval=100\n"
+             tcpKeepAlive=true\nforceSnapshotSync=true\nzookeeper.fastleader.minNotificationInterval=300\nfastleader.maxNotificationInterval=100\n"
         ));
         assert_eq!(member.peer.dial_ms_max, 14_000);
+        assert!(member.peer.always_snap);
         let ElectionOptions { notification_ms_min, notification_ms_max, .. } = member.peer.election;
         assert_eq!((notification_ms_min, notification_ms_max), (300, 300), "the longest is never below the shortest");
         assert!(member.listens_everywhere);

@@ -22,6 +22,8 @@ pub struct PeerOptions {
     pub sync_limit: i64,
     /// For how long a leader that does not answer is dialled, in ms: it may not listen yet.
     pub dial_ms_max: Ms,
+    /// Does every learner that joins get the whole state, whatever it lacks (`forceSnapshotSync`)?
+    pub always_snap: bool,
     /// Learners that a leader serves at the most; further ones are turned away.
     pub learners_max: usize,
     /// Links that are kept while it is not known who leads; of more the oldest is closed.
@@ -43,6 +45,7 @@ impl PeerOptions {
             init_limit: 10,
             sync_limit: 5,
             dial_ms_max: 5_000,
+            always_snap: false,
             learners_max: 1_000,
             held_max: 64,
             held_ms_max: 2_000,

@@ -21,7 +21,7 @@ impl Leader {
         });
         let waiting: Vec<_> = waiting.collect();
         for (link, last) in waiting {
-            let plan = server.history.plan(last);
+            let plan = if server.options.always_snap { Plan::Snap } else { server.history.plan(last) };
             let after = match plan {
                 Plan::Diff { after } => {
                     out.push(Action::Send(link, Message::Diff(self.sync_end(server))));

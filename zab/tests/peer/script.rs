@@ -145,6 +145,7 @@ impl Stage {
         let (name, value) = limit.split_once('=').unwrap();
         let value: usize = value.parse().unwrap();
         match name {
+            "always_snap" => self.world.options.always_snap = value > 0,
             "learners_max" => self.world.options.learners_max = value,
             "held_max" => self.world.options.held_max = value,
             _ => panic!("{limit}"),

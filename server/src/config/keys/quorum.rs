@@ -122,7 +122,7 @@ pub(super) const TUNING: &[KeySpec] = keys! {
         "Recent transactions kept in memory for synchronizing learners.";
     "snapshotSizeFactor" => Kind::Float { min: -1.0, max: f64::MAX }, "0.33", EnsembleLater("a learner gets transactions as far back as the log goes, and a whole state only behind that"),
         "Share of the snapshot's size up to which a learner is synchronized from the log. Negative is off.";
-    "forceSnapshotSync" => Bool, "false", EnsembleLater("a learner gets transactions as far back as the log goes, and a whole state only behind that"),
+    "forceSnapshotSync" => Bool, "false", Ensemble,
         "Always synchronize learners by snapshot.";
     "tcpKeepAlive" => Bool, "false", Ensemble,
         "TCP keep-alive on election connections.";
