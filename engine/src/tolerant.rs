@@ -13,7 +13,7 @@
 
 use crate::tree::{LoadError, NewNode, Tree, TreeLoader};
 use proto::stat::EphemeralOwner;
-use proto::txn::{CreateTxn, DIGEST_VERSION, NO_PARENT_CVERSION, Txn, TxnHeader, TxnRecord};
+use proto::txn::{CreateTxn, DIGEST_VERSION, NO_PARENT_CVERSION, PREDICTED_DIGEST_VERSION, Txn, TxnHeader, TxnRecord};
 use proto::{Acl, AclVec, OpCode, SessionId, StatPersisted, Zxid, path};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -278,7 +278,7 @@ impl TolerantReplay {
     }
 
     fn compare(&mut self, recorded: RecordedDigest) {
-        if recorded.version != DIGEST_VERSION {
+        if ![DIGEST_VERSION, PREDICTED_DIGEST_VERSION].contains(&recorded.version) {
             return;
         }
         let unequal = self.unequal(recorded);

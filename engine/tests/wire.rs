@@ -6,7 +6,9 @@ mod vectors;
 
 use engine::auth::AuthId;
 use engine::turn::wire::{self, Forwarded, TxnSource, Wire, revalidate_answer, revalidate_ask, sync_answer};
-use proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, QuorumPacket, Touch};
+use proto::quorum::{
+    DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, PROTOCOL_VERSION, QuorumPacket, RINGKEEPER_PROTOCOL_VERSION, Touch,
+};
 use proto::{ConfigVersion, Epoch, OpCode, Received, ServerId, SessionId, Writer, Xid, Zxid};
 use ringkeeper_engine as engine;
 use std::collections::BTreeMap;
@@ -125,7 +127,7 @@ fn what_servers_were_seen_to_say_is_said_again_byte_for_byte() {
         };
         match again {
             Some(again) => {
-                assert_eq!(again, vector.bytes, "{}", vector.name);
+                assert_eq!(again, with_our_version(&vector.bytes), "{}", vector.name);
                 same += 1;
             }
             None => not_said += 1,
@@ -133,6 +135,20 @@ fn what_servers_were_seen_to_say_is_said_again_byte_for_byte() {
     }
     assert!(same > 800, "{same} were compared");
     assert!(not_said < 20, "{not_said} were not");
+}
+
+/// What a server of ours says in place of this: the same, with its own version of the protocol.
+fn with_our_version(bytes: &[u8]) -> Vec<u8> {
+    let mut ours = bytes.to_vec();
+    // Behind type, zxid and the length of the data; a learner's comes behind its id.
+    let at = match packet(bytes).ty {
+        17 => 16,
+        11 | 16 => 24,
+        _ => return ours,
+    };
+    assert_eq!(ours[at..at + 4], PROTOCOL_VERSION.to_be_bytes());
+    ours[at..at + 4].copy_from_slice(&RINGKEEPER_PROTOCOL_VERSION.to_be_bytes());
+    ours
 }
 
 fn read_all(mut bytes: &[u8]) -> Vec<QuorumPacket<'_>> {

@@ -12,6 +12,10 @@ use crate::{AclVec, OpCode, SessionId, Xid, Zxid};
 /// The version of the digest's arithmetic (`DigestCalculator.DIGEST_VERSION`).
 pub const DIGEST_VERSION: i32 = 2;
 
+/// [`DIGEST_VERSION`] of a digest that nobody answers for: a Java leader predicts some wrongly, and is right again with the next. A server of ours writes it into the
+/// txns of such a leader before it logs them; Java compares no digest of a version that is not its own.
+pub const PREDICTED_DIGEST_VERSION: i32 = DIGEST_VERSION | 0x1_0000;
+
 /// The parent's cversion of a create txn that was written before txns recorded it.
 pub const NO_PARENT_CVERSION: i32 = -1;
 
@@ -295,7 +299,8 @@ impl<'a> Txn<'a> {
 /// `zookeeper.closeSessionTxn.enabled=false`. As a list those twelve bytes would be two paths within eight bytes, lengths included:
 /// two empty ones, which no znode has.
 fn has_no_path_list(rest: &[u8]) -> bool {
-    rest.is_empty() || (rest.len() == TXN_DIGEST_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes()))
+    let is_digest = |version: i32| rest.len() == TXN_DIGEST_BYTES && rest.starts_with(&version.to_be_bytes());
+    rest.is_empty() || is_digest(DIGEST_VERSION) || is_digest(PREDICTED_DIGEST_VERSION)
 }
 
 /// A whole txn: header, record and the digest of the tree after it.
@@ -321,6 +326,25 @@ impl<'a> TxnRecord<'a> {
         let txn = Txn::read(header.op, &mut r)?;
         let digest = if r.is_empty() { None } else { Some((r.int()?, r.long()?.cast_unsigned())) };
         Ok(TxnRecord { header, txn, digest })
+    }
+
+    /// Gives the digest of the record in `bytes`, if it has one, the version [`PREDICTED_DIGEST_VERSION`].
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn mark_as_predicted(bytes: &mut [u8]) -> Result<()> {
+        let at = {
+            let mut r = Reader::new(bytes);
+            let header = TxnHeader::read(&mut r)?;
+            Txn::read(header.op, &mut r)?;
+            bytes.len() - r.rest().len()
+        };
+        if let Some(version) = bytes.get_mut(at..at + DIGEST_VERSION.to_be_bytes().len())
+            && *version == DIGEST_VERSION.to_be_bytes()
+        {
+            version.copy_from_slice(&PREDICTED_DIGEST_VERSION.to_be_bytes());
+        }
+        Ok(())
     }
 
     /// Appends it to `out`.
@@ -368,8 +392,33 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_is_marked_as_predicted_and_nothing_else_is_changed() {
+        for (op, txn) in [(OpCode::CloseSession, Txn::CloseSession(None)), (OpCode::SetData, set_data())] {
+            // Of another version nothing is known, and a close may have no list.
+            let other = if op == OpCode::SetData { 7 } else { PREDICTED_DIGEST_VERSION };
+            for version in [DIGEST_VERSION, other] {
+                let mut bytes = record(op, txn.clone(), Some((version, 5)));
+                TxnRecord::mark_as_predicted(&mut bytes).expect("a record");
+                let marked = if version == DIGEST_VERSION { PREDICTED_DIGEST_VERSION } else { version };
+                assert_eq!(bytes, record(op, txn.clone(), Some((marked, 5))));
+                assert_eq!(TxnRecord::decode(&bytes).expect("a record").digest, Some((marked, 5)));
+            }
+            let mut bytes = record(op, txn.clone(), None);
+            TxnRecord::mark_as_predicted(&mut bytes).expect("a record");
+            assert_eq!(bytes, record(op, txn, None));
+        }
+        TxnRecord::mark_as_predicted(&mut [0; 10]).expect_err("that is no record");
+    }
+
+    fn set_data() -> Txn<'static> {
+        Txn::SetData { op: OpCode::SetData, path: "/a", data: Some(b"x"), version: 1 }
+    }
+
+    #[test]
     fn a_close_without_its_paths_keeps_its_digest() {
-        for digest in [None, Some((DIGEST_VERSION, 0x1234_5678_9abc_def0)), Some((DIGEST_VERSION, 0))] {
+        let versions = [DIGEST_VERSION, PREDICTED_DIGEST_VERSION];
+        let digests = versions.into_iter().flat_map(|version| [0, 0x1234_5678_9abc_def0].map(|of| Some((version, of))));
+        for digest in digests.chain([None]) {
             let bytes = record(OpCode::CloseSession, Txn::CloseSession(None), digest);
             let read = TxnRecord::decode(&bytes).expect("a record");
             assert_eq!((read.txn, read.digest), (Txn::CloseSession(None), digest));

@@ -8,7 +8,7 @@ use crate::apply;
 use crate::session::Owner;
 use crate::stream::{Detach, Refusal, StreamBatch, StreamItem};
 use crate::tree::Tree;
-use proto::txn::{Txn, TxnRecord};
+use proto::txn::{PREDICTED_DIGEST_VERSION, Txn, TxnRecord};
 use proto::{ErrorCode, Zxid};
 
 impl Replica {
@@ -91,6 +91,10 @@ impl Replica {
         let start = out.bytes.len();
         let asked = waiter.client().map(|(to, _)| to);
         let err = waiter.told(apply::apply(tree, &record, &mut out.items, asked.map(|_| &mut out.bytes)));
+        if let Some((PREDICTED_DIGEST_VERSION, predicted)) = record.digest {
+            let differs = self.predictions.compare(zxid, predicted, tree.digest());
+            self.figures.digest_mismatches += u64::from(differs);
+        }
         self.keep_digest(tree, zxid);
         let closes = matches!(record.txn, Txn::CloseSession(_));
         let session = record.header.session;

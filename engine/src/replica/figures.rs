@@ -20,6 +20,8 @@ pub struct EnsembleFigures {
     pub proposals_received: u64,
     /// Txns that a leader told to be committed.
     pub commits_received: u64,
+    /// Digests that a leader of Java's has predicted, and that were not the tree's.
+    pub digest_mismatches: u64,
     /// Learners that were sent a part of the log, TRUNC included.
     pub diffs: u64,
     /// Learners that were sent a whole state.

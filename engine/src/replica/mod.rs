@@ -14,12 +14,14 @@ mod forward;
 mod handshake;
 mod learners;
 mod local;
+mod predicted;
 mod requests;
 mod window;
 
 pub use figures::EnsembleFigures;
 pub use forward::{Forward, ForwardBatch};
 pub use local::LocalSessions;
+pub use predicted::Mismatch;
 pub use window::{TxnBatch, Window};
 
 use crate::auth::AuthId;
@@ -32,6 +34,7 @@ use crate::tree::Tree;
 use follow::Following;
 use handshake::Handshake;
 use learners::Learners;
+use predicted::Predictions;
 use proto::{ErrorCode, ServerId, SessionId, Xid, Zxid};
 use requests::ClientRequest;
 use std::collections::VecDeque;
@@ -185,6 +188,7 @@ pub struct Replica {
     following: Following,
     learners: Learners,
     figures: EnsembleFigures,
+    predictions: Predictions,
     log_budget: LogBudget,
     containers: VecDeque<Arc<str>>,
     expired_count: u64,
@@ -234,6 +238,7 @@ impl Replica {
             following: Following::default(),
             learners: Learners::default(),
             figures: EnsembleFigures::default(),
+            predictions: Predictions::default(),
             log_budget: LogBudget::default(),
             containers: VecDeque::new(),
             expired_count: 0,
@@ -564,6 +569,11 @@ impl Replica {
     #[must_use]
     pub const fn excess_counts(&self) -> &ExcessCounts {
         self.prep.excesses().counts()
+    }
+
+    /// A digest that the leader has predicted wrongly, to be told to the operator.
+    pub const fn take_mismatch(&mut self) -> Option<Mismatch> {
+        self.predictions.take()
     }
 
     /// Forgets it (`srst`).

@@ -10,7 +10,9 @@
 //! COMMITANDACTIVATE and INFORMANDACTIVATE are not said: nobody reconfigures yet.
 
 use crate::auth::AuthId;
-use proto::quorum::{ForwardedRequest, FromLeader, FromLearner, IdVec, LearnerInfo, PROTOCOL_VERSION, Touch, TouchVec};
+use proto::quorum::{
+    ForwardedRequest, FromLeader, FromLearner, IdVec, LearnerInfo, RINGKEEPER_PROTOCOL_VERSION, Touch, TouchVec,
+};
 use proto::{ConfigVersion, OpCode, ServerId, SessionId, Writer, Xid, Zxid};
 use std::sync::Arc;
 use zab::Message;
@@ -68,7 +70,10 @@ impl Wire {
         match message {
             Message::Info { observer, accepted } => self.info(observer, accepted, out),
             Message::LeaderInfo(epoch) => {
-                to_learner(FromLeader::LeaderInfo { epoch, protocol_version: PROTOCOL_VERSION, extension: &[] }, out);
+                to_learner(
+                    FromLeader::LeaderInfo { epoch, protocol_version: RINGKEEPER_PROTOCOL_VERSION, extension: &[] },
+                    out,
+                );
             }
             Message::AckEpoch { last, current } => {
                 to_leader(FromLearner::AckEpoch { last_zxid: last, current_epoch: current }, out);
@@ -106,7 +111,7 @@ impl Wire {
     fn info(&self, observer: bool, accepted_epoch: proto::Epoch, out: &mut Vec<u8>) {
         let info = LearnerInfo {
             server: self.me,
-            protocol_version: PROTOCOL_VERSION,
+            protocol_version: RINGKEEPER_PROTOCOL_VERSION,
             config_version: Some(self.config_version),
             extension: &[],
         };

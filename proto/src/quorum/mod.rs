@@ -9,7 +9,7 @@
 //!
 //! | packet | type | zxid | data |
 //! |---|---|---|---|
-//! | LEADERINFO | 17 | (proposed epoch, 0) | protocol version int, [`PROTOCOL_VERSION`] |
+//! | LEADERINFO | 17 | (proposed epoch, 0) | protocol version int, [`PROTOCOL_VERSION`] or [`RINGKEEPER_PROTOCOL_VERSION`] |
 //! | DIFF | 13 | the last committed | null |
 //! | TRUNC | 14 | what the log has to end with | null |
 //! | SNAP | 15 | the state's | null; [`snap`] follows |
@@ -50,3 +50,6 @@ pub use packet::{AUTHINFO_BYTES_MAX, DATA_BYTES_MAX_DEFAULT, IdVec, PacketType, 
 
 /// Zab 1.0. Below it is the protocol of 3.3, which we do not speak.
 pub const PROTOCOL_VERSION: i32 = 0x10000;
+
+/// Zab 1.0, and the server is RingKeeper's. Java tells no versions from [`PROTOCOL_VERSION`] on apart.
+pub const RINGKEEPER_PROTOCOL_VERSION: i32 = 0x10001;

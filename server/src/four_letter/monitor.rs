@@ -22,7 +22,6 @@ const NEVER: &[&str] = &[
     "cnxn_closed_without_zk_server_running",
     "dead_watchers_cleared",
     "dead_watchers_queued",
-    "digest_mismatches_count",
     "insecure_admin_count",
     "response_packet_cache_hits",
     "response_packet_cache_misses",

@@ -12,6 +12,7 @@ use crate::election::{self, ElectionPort};
 use crate::hub::Hub;
 use crate::image::ImageRequest;
 use crate::links::{Reactor, quorum_addresses};
+use engine::replica::Mismatch;
 use engine::tree::Tree;
 use engine::turn::{ElectionEvent, LinkTable, Note, SyncProgress, Taken};
 use proto::{ServerId, Zxid};
@@ -200,6 +201,11 @@ impl Peers {
                     "a learner has forwarded more requests than may wait: its link is closed, and it comes back"
                 )
             }
+            Note::Digest(Mismatch { zxid, predicted, found, row }) => tracing::warn!(
+                %zxid, predicted = format!("{predicted:#x}"), found = format!("{found:#x}"), in_a_row = row,
+                "the digest that the Java leader predicts is not the tree's: a few now and then are mistakes of its prediction; many in a row, with `hash` different from the \
+                 leader's, mean another tree: stop this server, move its data away, and start it again, so that it takes the whole state"
+            ),
             Note::HistoryLost => tracing::error!(
                 "what this server has cannot be brought into step with the leader: it takes a whole state, and does not vote by what it had"
             ),

@@ -9,7 +9,7 @@ use super::{Core, Note, Taking};
 use crate::apply;
 use crate::replica::Now;
 use proto::DecodeError;
-use proto::quorum::{FromLeader, FromLearner, QuorumPacket};
+use proto::quorum::{FromLeader, FromLearner, QuorumPacket, RINGKEEPER_PROTOCOL_VERSION};
 use proto::txn::TxnRecord;
 use zab::{Input, LinkId};
 
@@ -111,6 +111,10 @@ impl Core {
         packet: &QuorumPacket<'_>,
     ) -> Result<(), DecodeError> {
         let said = FromLeader::decode(packet)?;
+        if let FromLeader::LeaderInfo { protocol_version, .. } = said {
+            self.leader_is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+        }
+        let mut marked = Vec::new();
         let txn = match said {
             FromLeader::Proposal { zxid, txn }
             | FromLeader::Inform { zxid, txn }
@@ -120,7 +124,13 @@ impl Core {
                 if record.header.zxid != zxid || !apply::is_sound(&record.txn) {
                     return Err(DecodeError::UnexpectedNull);
                 }
-                Some(txn)
+                if self.leader_is_ours {
+                    Some(txn)
+                } else {
+                    marked.extend_from_slice(txn);
+                    TxnRecord::mark_as_predicted(&mut marked)?;
+                    Some(marked.as_slice())
+                }
             }
             _ => None,
         };

@@ -21,7 +21,7 @@ use super::host::{Host, Planted, TreeLock};
 use super::links::LinkTable;
 use super::log::LogItem;
 use super::wire::{self, TxnSource, Wire};
-use crate::replica::{Now, Replica, Window};
+use crate::replica::{Mismatch, Now, Replica, Window};
 use crate::tree::Tree;
 use proto::{DecodeError, Zxid};
 use std::collections::{BTreeSet, VecDeque};
@@ -59,6 +59,8 @@ pub enum Note {
     FromMemory(LinkId, Zxid, Zxid),
     /// What this server has is not all that it had: it takes a whole state from a leader.
     HistoryLost,
+    /// A Java leader has said another digest than the tree's.
+    Digest(Mismatch),
 }
 
 /// See the module.
@@ -83,6 +85,8 @@ pub struct Core {
     adopts: bool,
     /// The link on which this server learns.
     leader_link: Option<LinkId>,
+    /// Does a server of ours lead there? Java's digests are predicted, and not always right.
+    leader_is_ours: bool,
     taking: Option<Taking>,
     /// The log was told to begin with a state that is not in force.
     has_begun: bool,
@@ -167,6 +171,7 @@ impl Core {
             turns: 0,
             adopts: false,
             leader_link: None,
+            leader_is_ours: false,
             taking: None,
             has_begun: false,
             taken_tree: None,

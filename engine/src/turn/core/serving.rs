@@ -84,6 +84,9 @@ impl Core {
             std::mem::replace(&mut *tree, *next)
         });
         let applied = self.replica.apply(&mut tree, &mut batch, host.apply_max());
+        if let Some(mismatch) = self.replica.take_mismatch() {
+            host.note(Note::Digest(mismatch));
+        }
         let shown = tree.last_zxid();
         if host.plants(Planted::ReplyBeforeEvent) {
             batch.items.sort_by_key(|item| !matches!(item, StreamItem::Reply { .. }));
