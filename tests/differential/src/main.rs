@@ -8,6 +8,7 @@ use ringkeeper_differential::generate::Options;
 use ringkeeper_differential::sequence::{Sequence, Step};
 use ringkeeper_differential::servers::Kind;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ struct Arguments {
 const EXAMPLES: &str = "examples:
   rkdiff run --ringkeeper target/ci/ringkeeper --seed 1 --operations 25000
   rkdiff run --ringkeeper target/ci/ringkeeper --seed 1 --seeds 40 --operations 25000
+  rkdiff run --candidate 127.0.0.1:2182 --operations 25000
   rkdiff replay target/divergences/seed-1-0.jsonl --ringkeeper target/ci/ringkeeper
 
 Exit code 0: no divergence; 1: some; 2: it could not be run.";
@@ -37,8 +39,14 @@ enum Command {
 #[derive(Args)]
 struct Servers {
     /// RingKeeper's binary.
-    #[arg(long, value_name = "BINARY")]
-    ringkeeper: PathBuf,
+    #[arg(long, value_name = "BINARY", required_unless_present = "candidate")]
+    ringkeeper: Option<PathBuf>,
+    /// A server that runs already, in place of RingKeeper's binary: one of an ensemble. It must enforce quotas, take extended types, have `super:test` as its super user, and collect no containers.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["ringkeeper", "with_itself"])]
+    candidate: Option<SocketAddr>,
+    /// The same in place of the real server.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["java", "with_itself"])]
+    reference: Option<SocketAddr>,
     /// RingKeeper's shards.
     #[arg(long, default_value_t = 2)]
     shards: usize,
@@ -72,6 +80,9 @@ struct RunArguments {
     /// Quotas too, enforced.
     #[arg(long)]
     quotas: bool,
+    /// The candidate is a server of an ensemble: its configuration is left out, and records that cannot be read, which a Java server hands on and does not answer.
+    #[arg(long)]
+    ensemble: bool,
     /// Show how often each operation had which outcome.
     #[arg(long)]
     coverage: bool,
@@ -93,9 +104,17 @@ struct ReplayArguments {
 
 impl Servers {
     fn start(&self) -> io::Result<Pair> {
-        let ringkeeper = Kind::RingKeeper(self.ringkeeper.clone(), self.shards);
-        let reference = if self.with_itself { ringkeeper.clone() } else { Kind::Java(self.java.clone()) };
-        Pair::start(reference, ringkeeper)
+        let candidate = match (self.candidate, &self.ringkeeper) {
+            (Some(address), _) => Kind::Running(address),
+            (None, Some(binary)) => Kind::RingKeeper(binary.clone(), self.shards),
+            (None, None) => return Err(io::Error::other("--ringkeeper or --candidate is needed")),
+        };
+        let reference = match self.reference {
+            Some(address) => Kind::Running(address),
+            None if self.with_itself => candidate.clone(),
+            None => Kind::Java(self.java.clone()),
+        };
+        Pair::start(reference, candidate)
     }
 }
 
@@ -123,7 +142,7 @@ fn run(arguments: &RunArguments) -> io::Result<bool> {
         operations: arguments.operations,
         divergences_max: arguments.divergences,
         out: arguments.out.clone(),
-        options: Options { quotas: arguments.quotas },
+        options: Options { quotas: arguments.quotas, ensemble: arguments.ensemble },
         quiet: arguments.quiet,
     };
     let mut pair = arguments.servers.start()?;

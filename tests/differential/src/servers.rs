@@ -1,4 +1,4 @@
-//! Starts and ends the two servers: the real ZooKeeper and RingKeeper, each with a fresh directory, in memory where there is room.
+//! Starts and ends the two servers: the real ZooKeeper and RingKeeper, each with a fresh directory, in memory where there is room. One may be somebody else's.
 //!
 //! Owns the processes that it starts; ends them by id when they are dropped. It fails with the server's own words. Nothing in the background
 //! may take a zxid: containers and TTL nodes are not collected, and no session expires within a sequence.
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -21,6 +21,8 @@ pub enum Kind {
     Java(String),
     /// RingKeeper: its binary and the number of its shards.
     RingKeeper(PathBuf, usize),
+    /// One that somebody else has started, and ends: a server of an ensemble. It is never empty again.
+    Running(SocketAddr),
 }
 
 impl Kind {
@@ -31,11 +33,17 @@ impl Kind {
     }
 }
 
-/// A running server; it ends when it is dropped.
+/// A running server; it ends when it is dropped, if it is ours.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
     address: SocketAddr,
+    own: Option<Own>,
+}
+
+/// A server that was started here.
+#[derive(Debug)]
+struct Own {
+    child: Child,
     dir: TempDir,
 }
 
@@ -45,15 +53,21 @@ impl Server {
     /// # Errors
     /// It cannot be started, or does not serve; with its own words.
     pub fn start(kind: &Kind) -> io::Result<Server> {
+        if let Kind::Running(address) = kind {
+            let mut server = Server { address: *address, own: None };
+            server.wait_until_it_serves()?;
+            return Ok(server);
+        }
         let dir = directory()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = File::create(dir.path().join("log"))?;
         let mut command = match kind {
             Kind::Java(version) => java(version, port, dir.path()),
             Kind::RingKeeper(binary, shards) => ringkeeper(binary, *shards, port, dir.path())?,
+            Kind::Running(_) => unreachable!("it was answered above"),
         };
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut server = Server { child, address: (Ipv4Addr::LOCALHOST, port).into(), dir };
+        let mut server = Server { address: (Ipv4Addr::LOCALHOST, port).into(), own: Some(Own { child, dir }) };
         server.wait_until_it_serves()?;
         Ok(server)
     }
@@ -67,7 +81,8 @@ impl Server {
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        let file = self.own.as_ref().map(|own| own.dir.path().join("log"));
+        file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default()
     }
 
     /// Has it ended by itself, or is it about to?
@@ -75,7 +90,7 @@ impl Server {
     pub fn ended(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
-            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if self.exit().is_ok_and(|ended| ended.is_some()) {
                 return true;
             }
             if srvr(self.address).is_ok_and(|answer| answer.contains("Mode:")) {
@@ -85,13 +100,17 @@ impl Server {
         true
     }
 
+    fn exit(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.own.as_mut().map_or(Ok(None), |own| own.child.try_wait())
+    }
+
     fn wait_until_it_serves(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         loop {
             if srvr(self.address).is_ok_and(|answer| answer.contains("Mode:")) {
                 return Ok(());
             }
-            let ended = self.child.try_wait()?;
+            let ended = self.exit()?;
             if ended.is_some() || begun.elapsed() > PATIENCE {
                 return Err(io::Error::other(format!("the server does not serve ({ended:?}):\n{}", self.log())));
             }
@@ -102,9 +121,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _ended = self.child.wait();
+        if let Some(Own { child, .. }) = &mut self.own {
+            // It may have ended by itself.
+            let _gone = child.kill();
+            let _ended = child.wait();
+        }
     }
 }
 
