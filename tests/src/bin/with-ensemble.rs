@@ -1,4 +1,4 @@
-//! Runs a command against an ensemble of its own: `with-ensemble [--implementation java|ringkeeper] [--servers N] [--set KEY=VALUE]… -- COMMAND … {addrs} …`.
+//! Runs a command against an ensemble of its own: `with-ensemble [--implementation java|java-3.8|ringkeeper] [--member ID=IMPLEMENTATION]… [--servers N] [--set KEY=VALUE]… -- COMMAND … {addrs} …`.
 //!
 //! The servers get fresh directories and go with the command; `{addrs}` stands for their addresses with commas between, the leader's last (a client that
 //! takes the first one asks a follower), `{pids}` for their process ids. The exit code is 0 where the command's is and all servers still run.
@@ -7,7 +7,7 @@
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: with-ensemble [--implementation java|ringkeeper] [--servers N] [--observers N] [--set KEY=VALUE]… -- COMMAND [ARGUMENTS, {addrs} and {pids} for the servers' addresses and process ids]\n\
+const USAGE: &str = "usage: with-ensemble [--implementation java|java-3.8|ringkeeper] [--member ID=IMPLEMENTATION]… [--servers N] [--observers N] [--set KEY=VALUE]… -- COMMAND [ARGUMENTS, {addrs} and {pids} for the servers' addresses and process ids]\n\
                      example: with-ensemble --implementation java -- tests/clients/all.sh --super super:test {addrs}";
 
 fn main() -> ExitCode {
@@ -62,6 +62,10 @@ fn plan(options: &[String]) -> Option<Plan> {
         let [name, value] = option else { return None };
         plan = match name.as_str() {
             "--implementation" => Plan { implementation: Implementation::of(value)?, ..plan },
+            "--member" => {
+                let (id, implementation) = value.split_once('=')?;
+                plan.with(id.parse().ok()?, Implementation::of(implementation)?)
+            }
             "--servers" => Plan { voters: value.parse().ok().filter(|servers| (1..=9).contains(servers))?, ..plan },
             "--observers" => plan.observers(value.parse().ok().filter(|observers| *observers <= 9)?),
             "--set" => {

@@ -60,6 +60,14 @@ impl Member {
         self.id
     }
 
+    pub(super) const fn implementation(&self) -> Implementation {
+        self.implementation
+    }
+
+    pub(super) const fn replace(&mut self, implementation: Implementation) {
+        self.implementation = implementation;
+    }
+
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -73,7 +81,13 @@ impl Member {
     }
 
     pub(super) fn data_dir(&self) -> PathBuf {
-        self.dir.join("data")
+        // A directory stays with whoever has written it.
+        self.dir.join(if self.implementation.is_java() { "java" } else { "ringkeeper" })
+    }
+
+    /// The value of this key.
+    pub(super) fn line(&self, key: &str) -> Option<&str> {
+        self.lines.iter().rfind(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn set(&mut self, key: &str, value: &str) {
@@ -165,7 +179,8 @@ impl Member {
     fn command(&self) -> Command {
         let mut words = self.wrapper.clone();
         match self.implementation {
-            Implementation::Java => words.extend(self.java()),
+            Implementation::Java => words.extend(self.java("3.9.5")),
+            Implementation::Java38 => words.extend(self.java("3.8.0")),
             Implementation::RingKeeper => {
                 words.push(binary("ringkeeper").display().to_string());
                 words.push(self.write_config().display().to_string());
@@ -176,11 +191,12 @@ impl Member {
         command
     }
 
-    fn java(&self) -> Vec<String> {
+    fn java(&self, version: &str) -> Vec<String> {
         let (id, host, port) = (self.id.to_string(), self.address.ip().to_string(), self.address.port().to_string());
         let data = self.data_dir().display().to_string();
         let mut words = vec![top().join("tests/reference/java-server.sh").display().to_string()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
+        option("--version", version);
         option("--data", &data);
         option("--host", &host);
         option("--port", &port);

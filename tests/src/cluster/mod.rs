@@ -7,14 +7,17 @@
 mod member;
 mod names;
 mod namespaces;
+mod wire;
 
 pub use member::{Mode, four_letters};
+pub use wire::{Link, Packet, State, Trick, Wire, zxids};
 
 use crate::lease::{CLIENT_PORT, ELECTION_PORT, Lease, QUORUM_PORT};
 use crate::until_within;
 use member::Member;
 use names::Names;
 use namespaces::Namespaces;
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -31,6 +34,8 @@ const LOG_LINES: usize = 40;
 pub enum Implementation {
     /// The real ZooKeeper, 3.9.5.
     Java,
+    /// The real ZooKeeper, 3.8.0.
+    Java38,
     /// Ours.
     RingKeeper,
 }
@@ -41,6 +46,7 @@ impl Implementation {
     pub const fn name(self) -> &'static str {
         match self {
             Implementation::Java => "java",
+            Implementation::Java38 => "java-3.8",
             Implementation::RingKeeper => "ringkeeper",
         }
     }
@@ -53,7 +59,8 @@ impl Implementation {
     pub fn wanted() -> Vec<Implementation> {
         let Ok(names) = std::env::var("RK_ENSEMBLE") else { return Implementation::USUAL.to_vec() };
         let of = |name: &str| {
-            Implementation::of(name).unwrap_or_else(|| panic!("RK_ENSEMBLE={name}: java and ringkeeper are known"))
+            Implementation::of(name)
+                .unwrap_or_else(|| panic!("RK_ENSEMBLE={name}: java, java-3.8 and ringkeeper are known"))
         };
         names.split(',').map(of).collect()
     }
@@ -61,8 +68,17 @@ impl Implementation {
     /// The one of that name.
     #[must_use]
     pub fn of(name: &str) -> Option<Implementation> {
-        [Implementation::Java, Implementation::RingKeeper].into_iter().find(|known| known.name() == name)
+        Implementation::ALL.into_iter().find(|known| known.name() == name)
     }
+
+    /// Is it one of ZooKeeper's?
+    #[must_use]
+    pub const fn is_java(self) -> bool {
+        !matches!(self, Implementation::RingKeeper)
+    }
+
+    /// All of them.
+    pub const ALL: [Implementation; 3] = [Implementation::Java38, Implementation::Java, Implementation::RingKeeper];
 
     /// What is tested where nothing else is asked for.
     pub const USUAL: &'static [Implementation] = &[Implementation::RingKeeper];
@@ -93,6 +109,8 @@ pub enum Hosts {
 pub struct Plan {
     /// Whose servers.
     pub implementation: Implementation,
+    /// Those that are somebody else's.
+    pub others: BTreeMap<u8, Implementation>,
     /// Servers with a vote: 1 up to this.
     pub voters: u8,
     /// Observers after them.
@@ -107,6 +125,8 @@ pub struct Plan {
     pub in_memory: bool,
     /// Each server in a network namespace of its own, so that it can be cut off.
     pub apart: bool,
+    /// What the servers say to each other is written down ([`Cluster::wire`]).
+    pub recorded: bool,
     /// The servers end with the thread that starts them, even where nothing can be dropped any more: in this profile a panic ends a program at once.
     pub tied: bool,
 }
@@ -128,7 +148,8 @@ impl Plan {
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let (observers, form, in_memory) = (0, Form::Classic, true);
         let hosts = Hosts::Addresses;
-        Plan { implementation, voters, observers, form, hosts, settings, in_memory, apart: false, tied: false }
+        let (apart, recorded, tied, others) = (false, false, false, BTreeMap::new());
+        Plan { implementation, others, voters, observers, form, hosts, settings, in_memory, apart, recorded, tied }
     }
 
     /// With this line of `zoo.cfg`.
@@ -154,6 +175,19 @@ impl Plan {
     #[must_use]
     pub fn observers(self, observers: u8) -> Plan {
         Plan { observers, ..self }
+    }
+
+    /// With a server that is somebody else's.
+    #[must_use]
+    pub fn with(mut self, id: u8, implementation: Implementation) -> Plan {
+        self.others.insert(id, implementation);
+        self
+    }
+
+    /// With everything written down that the servers say to each other. Not for those that are [`Plan::apart`].
+    #[must_use]
+    pub fn recorded(self) -> Plan {
+        Plan { recorded: true, ..self }
     }
 
     /// With each server in a network namespace of its own.
@@ -197,7 +231,9 @@ impl Plan {
         let namespaces = self.apart.then(|| Namespaces::make(&lease, ids.clone()));
         let implementation = self.implementation;
         let names = (self.hosts == Hosts::Names).then(|| Names::make(dir.path().join("names")));
-        let mut cluster = Cluster { members: Vec::new(), implementation, dir: Some(dir), namespaces, names, lease };
+        let wire = self.recorded.then(|| Wire::lay(&lease, dir.path(), &ids));
+        let members = Vec::new();
+        let mut cluster = Cluster { members, implementation, dir: Some(dir), namespaces, names, wire, lease };
         cluster.members = ids.iter().map(|id| cluster.member(&self, *id)).collect();
         if cluster.names.is_some() {
             ids.into_iter().for_each(|id| cluster.tell_name(id));
@@ -215,15 +251,40 @@ pub struct Cluster {
     dir: Option<TempDir>,
     namespaces: Option<Namespaces>,
     names: Option<Names>,
+    wire: Option<Wire>,
     /// Goes last: the names are free then.
     lease: Lease,
 }
 
 impl Cluster {
-    /// Whose servers they are.
+    /// Whose servers they are, where they are all of a kind.
     #[must_use]
     pub const fn implementation(&self) -> Implementation {
         self.implementation
+    }
+
+    /// Whose this server is.
+    #[must_use]
+    pub fn implementation_of(&self, id: u8) -> Implementation {
+        self.of(id).implementation()
+    }
+
+    /// From its next start on a server that does not run is somebody else's, with a data directory of its own; Java's versions share one.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn replace(&mut self, id: u8, implementation: Implementation) {
+        assert!(self.of(id).pid().is_none(), "server {id} runs");
+        self.of_mut(id).replace(implementation);
+    }
+
+    /// What the servers say to each other, of an ensemble that is [`Plan::recorded`].
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn wire(&self) -> &Wire {
+        self.wire.as_ref().expect("an ensemble that is recorded")
     }
 
     /// The servers' ids, from 1.
@@ -409,6 +470,19 @@ impl Cluster {
         self.tell_name(id);
     }
 
+    /// A server with a vote is an observer, for each server from its next start on.
+    pub fn make_observer(&mut self, id: u8) {
+        let key = format!("server.{id}");
+        let place = self.of(id).line(&key).expect("each server has the lines of all");
+        self.set_all(&key, &format!("{place}:observer"));
+        self.of_mut(id).set("peerType", "observer");
+    }
+
+    /// A line of `zoo.cfg`, for each server from its next start on.
+    pub fn set_all(&mut self, key: &str, value: &str) {
+        self.members.iter_mut().for_each(|member| member.set(key, value));
+    }
+
     /// A line of `zoo.cfg` that only this server has, from its next start on.
     pub fn set_own(&mut self, id: u8, key: &str, value: &str) {
         self.of_mut(id).set(key, value);
@@ -440,6 +514,7 @@ impl Cluster {
         }
         wrapper.extend(self.namespaces.iter().flat_map(|namespaces| namespaces.wrapper(id)));
         wrapper.extend(self.names.iter().flat_map(Names::wrapper));
+        wrapper.extend(self.wire.iter().flat_map(|wire| wire.wrapper(id)));
         let mut lines: Vec<(String, String)> = plan.settings.clone();
         for other in 1..=plan.voters + plan.observers {
             let (at, client) = self.place(plan.hosts, other);
@@ -455,13 +530,17 @@ impl Cluster {
             lines.push(("peerType".to_owned(), "observer".to_owned()));
         }
         let (_, address) = self.place(plan.hosts, id);
-        Member::new(plan.implementation, id, address, top.join(id.to_string()), (lines, wrapper))
+        let implementation = plan.others.get(&id).copied().unwrap_or(plan.implementation);
+        Member::new(implementation, id, address, top.join(id.to_string()), (lines, wrapper))
     }
 
     /// Where a server is for the others, as `zoo.cfg` says it, and where for clients.
     fn place(&self, hosts: Hosts, id: u8) -> (String, SocketAddr) {
         let v4 = |ip| (format!("{ip}:{QUORUM_PORT}:{ELECTION_PORT}"), SocketAddr::new(ip, CLIENT_PORT));
         match (&self.namespaces, hosts) {
+            _ if self.wire.is_some() => {
+                (format!("{}:{QUORUM_PORT}:{ELECTION_PORT}", Names::of(id)), self.lease.client(id))
+            }
             (Some(namespaces), _) => v4(namespaces.host(id).into()),
             (None, Hosts::Addresses) => v4(self.lease.host(id)),
             (None, Hosts::Names) => (format!("{}:{QUORUM_PORT}:{ELECTION_PORT}", Names::of(id)), self.lease.client(id)),
@@ -481,7 +560,7 @@ impl Cluster {
             eprintln!(
                 "--- the end of server {}'s log ({}):\n{}",
                 member.id(),
-                self.implementation.name(),
+                member.implementation().name(),
                 tail.join("\n")
             );
         }

@@ -21,6 +21,7 @@
 //! - [`page`]: the blocks of `docs/ensemble.md`.
 //! - [`words`]: what each says of itself, and of who the members are.
 //! - [`bite`]: the checkers reject a copy of a right history in which one thing was changed.
+//! - [`mixed`]: Java's servers and RingKeeper's in one ensemble.
 //! - [`matrix`]: all faults, again and again, on 3 and 5 servers, for `cargo xtask long ensemble`; `RK_ENSEMBLE_ROUNDS` says how often.
 //!
 //! `RK_ENSEMBLE` (`java`, `ringkeeper`, or both with a comma) says whose servers; `Implementation::USUAL` in `tests/src/cluster` what goes without.
@@ -39,6 +40,7 @@ mod local;
 mod logs;
 mod matrix;
 mod memory;
+mod mixed;
 mod page;
 mod partitions;
 mod place;

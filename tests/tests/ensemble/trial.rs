@@ -5,7 +5,7 @@ use super::kazoo::Kazoo;
 use super::logs;
 use ringkeeper_sim::check;
 use ringkeeper_sim::history::{ClientId, Event, History, SessionId, TxnKind};
-use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
+use ringkeeper_tests::cluster::{Cluster, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// As the issue has it.
@@ -64,7 +64,7 @@ impl Trial {
         logs::add_txns(&mut finals, &self.cluster);
         println!("{} lines of our clients, {} of kazoo's", ours.len(), kazoos.len());
         let mut history = History::merge(vec![ours, kazoos, finals]);
-        if self.cluster.implementation() == Implementation::Java {
+        if self.cluster.ids().into_iter().any(|id| self.cluster.implementation_of(id).is_java()) {
             without_ends_that_never_were(&mut history);
         }
         println!("{} lines of history", history.len());
