@@ -10,8 +10,9 @@ mod local;
 #[path = "learners/world.rs"]
 mod world;
 
-use proto::SessionId;
+use proto::quorum::{DATA_BYTES_MAX_DEFAULT, PacketType, QuorumPacket};
 use proto::request::Request;
+use proto::{Received, SessionId};
 use ringkeeper_engine::replica::PENDING_MAX;
 use world::{Client, TIMEOUT_MS, World};
 
@@ -90,6 +91,44 @@ fn a_sync_through_a_follower_waits_for_the_write_before_it() {
     assert_eq!(world.replies(a), [(1, 0), (2, 0), (3, 0)]);
     assert_eq!(world.replies(b), [(1, 0)]);
     assert!(world.has(other, "/a"), "b's sync shows what was proposed before it");
+}
+
+/// A Java follower answers its clients in the order in which it has asked the leader, whatever the session: what comes out of order finds nobody.
+#[test]
+fn a_follower_gets_the_answers_to_its_syncs_in_their_places_among_the_commits() {
+    for behind_the_first in [false, true] {
+        let mut world = World::serving();
+        let (leader, [one, other]) = (world.leader(), world.followers());
+        let (a, b) = (world.connect(one, 1), world.connect(one, 2));
+        world.sent.clear();
+        for at in [one, other] {
+            world.servers[at].host.log_is_held = true;
+        }
+        world.create(a, 1, "/a");
+        if behind_the_first {
+            world.settle();
+        }
+        world.sync(b, 1);
+        world.sync(a, 2);
+        world.create(b, 2, "/b");
+        world.sync(a, 3);
+        world.settle();
+        for at in [one, other] {
+            world.servers[at].host.log_is_held = false;
+        }
+        world.settle();
+        let mut said = Vec::new();
+        let mut bytes = world.sent[&(leader, one)].as_slice();
+        while let Ok(Received::Whole(packet, len)) = QuorumPacket::receive(bytes, DATA_BYTES_MAX_DEFAULT) {
+            said.extend(PacketType::from_wire(packet.ty));
+            bytes = &bytes[len..];
+        }
+        said.retain(|kind| matches!(kind, PacketType::Commit | PacketType::Sync));
+        use PacketType::{Commit, Sync};
+        assert_eq!(said, [Commit, Sync, Sync, Commit, Sync], "{behind_the_first}");
+        assert_eq!(world.replies(a), [(1, 0), (2, 0), (3, 0)]);
+        assert_eq!(world.replies(b), [(1, 0), (2, 0)]);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! a txn, an error txn if need be: a committed txn is the only way back. `engine/tests/learners.rs` would catch a mistake. Mirrors `LearnerHandler` and
 //! `Leader.processSync` of 3.9.5.
 
-use super::{LocalSessions, Now, PENDING_BYTES_MAX, Part, Replica, Waiter};
+use super::{LocalSessions, Now, PENDING_BYTES_MAX, Part, Replica, Waiter, Window};
 use crate::auth::AuthId;
 use crate::log_room::Spend;
 use crate::prep::Origin;
@@ -166,6 +166,31 @@ impl Replica {
         let is_told = |(behind, link): &(Zxid, LinkId)| peer.told(*link).is_none_or(|told| told >= *behind);
         let at = self.learners.syncs.iter().position(is_told)?;
         self.learners.syncs.remove(at).map(|(_, link)| link)
+    }
+
+    /// What a link is told of `(after, to]`, in parts, with `None` where a sync of that learner is answered. A Java learner hands on what it has asked for in the order in
+    /// which it asked, its clients' syncs among their writes: a COMMIT of a write behind a sync that is not answered yet finds nobody, and that learner's clients have no more
+    /// answers.
+    pub fn between_syncs(
+        &mut self,
+        link: LinkId,
+        after: Zxid,
+        to: Zxid,
+        mut tell: impl FnMut(&Window, Option<(Zxid, Zxid)>),
+    ) {
+        let mut told = after;
+        while let Some(at) = self.learners.syncs.iter().position(|(behind, of)| *of == link && *behind <= to)
+            && let Some((behind, _)) = self.learners.syncs.remove(at)
+        {
+            if told < behind {
+                tell(&self.window, Some((told, behind)));
+                told = behind;
+            }
+            tell(&self.window, None);
+        }
+        if told < to {
+            tell(&self.window, Some((told, to)));
+        }
     }
 
     fn forwarded(&mut self, now: Now, tree: &Tree, request: &Forwarded) {

@@ -27,6 +27,8 @@ pub(crate) struct World {
     /// Between whom.
     wires: BTreeMap<Connection, (usize, usize)>,
     next_wire: Connection,
+    /// What one has sent to another, since a test has emptied it.
+    pub(crate) sent: BTreeMap<(usize, usize), Vec<u8>>,
     /// Pairs that do not reach each other.
     cut: BTreeSet<(usize, usize)>,
     /// Servers that stand still.
@@ -55,7 +57,7 @@ impl World {
 
     fn of(servers: Vec<Server>) -> World {
         let (wires, cut, stopped) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let mut world = World { servers, wires, next_wire: 1, cut, stopped };
+        let mut world = World { servers, wires, next_wire: 1, sent: BTreeMap::new(), cut, stopped };
         for at in 0..3 {
             for other in (0..3).filter(|other| *other != at) {
                 world.reach(at, other, true);
@@ -126,6 +128,7 @@ impl World {
             Goes::Bytes(wire, bytes) => {
                 if let Some((one, other)) = self.wires.get(&wire).copied() {
                     let to = if one == at { other } else { one };
+                    self.sent.entry((at, to)).or_default().extend_from_slice(&bytes);
                     self.servers[to].host.comes.push_back(Comes::Bytes(wire, bytes));
                 }
             }

@@ -339,7 +339,15 @@ impl Core {
             self.replica.take_touched(&mut touches);
         }
         let Some(out) = self.links.output(link) else { return };
-        self.wire.message(message, self.replica.window(), &touches, out);
+        let (Message::Commits { after, to } | Message::Informs { after, to }) = message else {
+            return self.wire.message(message, self.replica.window(), &touches, out);
+        };
+        let is_inform = matches!(message, Message::Informs { .. });
+        self.replica.between_syncs(link, after, to, |window, part| match part {
+            Some((after, to)) if is_inform => self.wire.message(Message::Informs { after, to }, window, &[], out),
+            Some((after, to)) => self.wire.message(Message::Commits { after, to }, window, &[], out),
+            None => wire::sync_answer(out),
+        });
     }
 
     /// Sends the turn's proposals and commits, and what else is to leave.
