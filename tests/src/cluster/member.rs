@@ -181,6 +181,7 @@ impl Member {
         match self.implementation {
             Implementation::Java => words.extend(self.java("3.9.5")),
             Implementation::Java38 => words.extend(self.java("3.8.0")),
+            Implementation::Mix(_) => panic!("a server is of one kind"),
             Implementation::RingKeeper => {
                 words.push(binary("ringkeeper").display().to_string());
                 words.push(self.write_config().display().to_string());

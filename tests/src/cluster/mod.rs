@@ -38,16 +38,28 @@ pub enum Implementation {
     Java38,
     /// Ours.
     RingKeeper,
+    /// In the order of the servers' ids, and again from the first one on.
+    Mix(&'static [Implementation]),
 }
 
 impl Implementation {
-    /// What it is called.
+    /// What it is called: `java+ringkeeper` is a mix.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Implementation::Java => "java",
-            Implementation::Java38 => "java-3.8",
-            Implementation::RingKeeper => "ringkeeper",
+            Implementation::Java => "java".to_owned(),
+            Implementation::Java38 => "java-3.8".to_owned(),
+            Implementation::RingKeeper => "ringkeeper".to_owned(),
+            Implementation::Mix(all) => all.iter().map(|one| one.name()).collect::<Vec<_>>().join("+"),
+        }
+    }
+
+    /// Whose the server of this id is.
+    #[must_use]
+    pub fn of_server(self, id: u8) -> Implementation {
+        match self {
+            Implementation::Mix(all) => all[(usize::from(id) - 1) % all.len()],
+            one => one,
         }
     }
 
@@ -59,8 +71,9 @@ impl Implementation {
     pub fn wanted() -> Vec<Implementation> {
         let Ok(names) = std::env::var("RK_ENSEMBLE") else { return Implementation::USUAL.to_vec() };
         let of = |name: &str| {
-            Implementation::of(name)
-                .unwrap_or_else(|| panic!("RK_ENSEMBLE={name}: java, java-3.8 and ringkeeper are known"))
+            Implementation::of(name).unwrap_or_else(|| {
+                panic!("RK_ENSEMBLE={name}: java, java-3.8 and ringkeeper are known, and mixes such as java+ringkeeper")
+            })
         };
         names.split(',').map(of).collect()
     }
@@ -68,13 +81,21 @@ impl Implementation {
     /// The one of that name.
     #[must_use]
     pub fn of(name: &str) -> Option<Implementation> {
+        if name.contains('+') {
+            let all: Option<Vec<Implementation>> = name.split('+').map(Implementation::of).collect();
+            return Some(Implementation::Mix(all?.leak()));
+        }
         Implementation::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    /// Is it one of ZooKeeper's?
+    /// Is it one of ZooKeeper's, or a mix with one of them?
     #[must_use]
-    pub const fn is_java(self) -> bool {
-        !matches!(self, Implementation::RingKeeper)
+    pub fn is_java(self) -> bool {
+        match self {
+            Implementation::Java | Implementation::Java38 => true,
+            Implementation::RingKeeper => false,
+            Implementation::Mix(all) => all.iter().any(|one| one.is_java()),
+        }
     }
 
     /// All of them.
@@ -257,7 +278,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Whose servers they are, where they are all of a kind.
+    /// Whose servers they were at the start.
     #[must_use]
     pub const fn implementation(&self) -> Implementation {
         self.implementation
@@ -530,7 +551,7 @@ impl Cluster {
             lines.push(("peerType".to_owned(), "observer".to_owned()));
         }
         let (_, address) = self.place(plan.hosts, id);
-        let implementation = plan.others.get(&id).copied().unwrap_or(plan.implementation);
+        let implementation = plan.others.get(&id).copied().unwrap_or(plan.implementation.of_server(id));
         Member::new(implementation, id, address, top.join(id.to_string()), (lines, wrapper))
     }
 
