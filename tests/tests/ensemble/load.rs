@@ -12,8 +12,8 @@ use ringkeeper_tests::cluster::{Cluster, four_letters};
 use ringkeeper_tests::{until, until_within};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,15 @@ const DIGEST_EVERY: i32 = 128;
 #[derive(Debug)]
 pub struct Load {
     writers: Vec<(Arc<Seen>, JoinHandle<()>)>,
+    gaps: Arc<Mutex<Gaps>>,
     ends: Arc<AtomicBool>,
+}
+
+/// When nothing was acknowledged, to any writer.
+#[derive(Debug)]
+struct Gaps {
+    last: Instant,
+    longest: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -49,14 +57,17 @@ impl Load {
     /// So many writers begin, spread over these servers.
     pub fn begin(servers: &[SocketAddr], writers: usize) -> Load {
         let ends = Arc::<AtomicBool>::default();
+        let gaps = Arc::new(Mutex::new(Gaps { last: Instant::now(), longest: Duration::ZERO }));
         let start = |number: usize| {
             let (seen, mut servers, ends) = (Arc::<Seen>::default(), servers.to_vec(), Arc::clone(&ends));
+            let gaps = Arc::clone(&gaps);
             let turns = number % servers.len();
             servers.rotate_left(turns);
             let theirs = Arc::clone(&seen);
-            (seen, std::thread::spawn(move || write(number, &servers, &theirs, &ends)))
+            (seen, std::thread::spawn(move || write(number, &servers, (&theirs, &gaps), &ends)))
         };
-        Load { writers: (0..writers).map(start).collect(), ends }
+        let writers = (0..writers).map(start).collect();
+        Load { writers, gaps, ends }
     }
 
     /// Writes acknowledged so far.
@@ -68,6 +79,14 @@ impl Load {
     pub fn progress(&self, writes: u64) {
         let until = self.acknowledged() + writes;
         until_within(Duration::from_secs(120), &format!("{writes} more writes"), || self.acknowledged() >= until);
+    }
+
+    /// The longest time between two acknowledged writes, of whichever writers, since the last look.
+    pub fn longest_gap(&self) -> Duration {
+        let mut gaps = self.gaps.lock().expect("a writer does not panic");
+        let longest = gaps.longest.max(gaps.last.elapsed());
+        gaps.longest = Duration::ZERO;
+        longest
     }
 
     /// Measures for so long.
@@ -190,7 +209,7 @@ fn path(number: usize) -> String {
 }
 
 /// Goes on until it is told to end. Each write counts in the znode's version; one without an answer may, too.
-fn write(number: usize, servers: &[SocketAddr], seen: &Seen, ends: &AtomicBool) {
+fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gaps>), ends: &AtomicBool) {
     let path = path(number);
     let data = [b'x'; WRITE_BYTES];
     for server in servers.iter().cycle() {
@@ -215,6 +234,9 @@ fn write(number: usize, servers: &[SocketAddr], seen: &Seen, ends: &AtomicBool) 
                 break;
             }
             seen.acknowledged.fetch_add(1, Ordering::Relaxed);
+            let mut gaps = gaps.lock().expect("a writer does not panic");
+            gaps.longest = gaps.longest.max(gaps.last.elapsed());
+            gaps.last = Instant::now();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The blocks of `docs/ensemble.md`, run as they stand there: on one machine, and on three.
+//! The blocks of `docs/ensemble.md`, run as they stand there: on one machine, and on three. `mixed::migration` runs those of `docs/migration.md`.
 //!
 //! A machine is a network namespace, with directories that nobody else sees in place of `/tmp` and `/var/lib`; all of them end with the test. Needs root.
 
@@ -6,9 +6,13 @@ use ringkeeper_tests::{binary, top};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The bash blocks of a section of the page, in their order.
 fn blocks(section: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(top().join("docs/ensemble.md")).expect("the page");
+    blocks_of("ensemble.md", section)
+}
+
+/// The bash blocks of a section of a page, in their order.
+pub fn blocks_of(page: &str, section: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(top().join("docs").join(page)).expect("the page");
     let (_, from) = page.split_once(&format!("\n## {section}\n")).expect("the section");
     let text = from.split("\n## ").next().unwrap_or(from);
     let blocks = text.split("```bash\n").skip(1);
@@ -17,11 +21,13 @@ fn blocks(section: &str) -> Vec<String> {
 
 /// Runs a script in bash, as the first process of a system of its own, which ends with it: `/tmp`, `/var/lib` and `/run` are empty, and there is no network. The page's repository is `/tmp/repository`,
 /// where the script begins. What it prints comes back.
-fn run(script: &str) -> String {
+pub fn run(script: &str) -> String {
     let dir = tempfile::Builder::new().prefix("rk-page-").tempdir_in("/dev/shm").expect("a temporary directory");
     let release = dir.path().join("repository/target/release");
     std::fs::create_dir_all(&release).expect("a directory for the program");
-    std::fs::copy(binary("ringkeeper"), release.join("ringkeeper")).expect("the program can be copied");
+    for program in ["ringkeeper", "rkctl"] {
+        std::fs::copy(binary(program), release.join(program)).expect("the program can be copied");
+    }
     let script = format!("{SYSTEM}\n{script}");
     let output = Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
