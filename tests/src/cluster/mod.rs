@@ -427,6 +427,13 @@ impl Cluster {
         });
     }
 
+    /// The same without this one.
+    pub fn stop_all_but(&mut self, id: u8) {
+        self.members.iter_mut().filter(|member| member.id() != id && member.pid().is_some()).for_each(|member| {
+            member.stop();
+        });
+    }
+
     /// Lets a server stand still (SIGSTOP).
     pub fn pause(&mut self, id: u8) {
         self.of_mut(id).pause();

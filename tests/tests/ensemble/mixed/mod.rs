@@ -2,12 +2,16 @@
 //!
 //! - [`cells`]: each kind of synchronization, between each leader and each learner, as the recorded packets prove it.
 //! - [`churn`]: writes all over a tree meanwhile.
+//! - [`digests`]: what Java's leader predicts wrongly.
+//! - [`hostile`]: packets that come twice or not at all, servers that have lost everything or missed epochs.
 //! - [`keepers`]: clients that keep their sessions.
 //! - [`migration`]: from one implementation to the other, one server at a time.
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
 
 mod cells;
 mod churn;
+mod digests;
+mod hostile;
 mod keepers;
 mod migration;
 mod packets;
