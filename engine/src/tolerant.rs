@@ -158,6 +158,8 @@ pub struct Replayed {
     pub digests: DigestReport,
     /// Ephemerals that were removed because their sessions are not open, as ZooKeeper does when it starts.
     pub lost_ephemerals: usize,
+    /// The first [`LOST_NAMED_MAX`] of them, for an operator.
+    pub lost_first: Vec<Arc<str>>,
     /// Why the tree may not be the server's.
     pub doubt: Option<Doubt>,
 }
@@ -250,15 +252,16 @@ impl TolerantReplay {
         let incomplete = Doubt::Incomplete { complete_at: self.complete_at, reached };
         let incomplete = (reached < self.complete_at).then_some(incomplete);
         let doubt = incomplete.or(self.report.last_unequal.map(Doubt::Unequal));
-        let mut lost_ephemerals = 0;
+        let (mut lost_ephemerals, mut lost_first) = (0, Vec::new());
         for session in self.tree.lost_owners() {
             let paths: Vec<Arc<str>> = self.tree.ephemerals_of(session).map(Arc::from).collect();
             lost_ephemerals += paths.len();
+            lost_first.extend(paths.iter().take(LOST_NAMED_MAX - lost_first.len()).cloned());
             // With what lies below them, which no server allows and no checksum has to have covered.
             paths.iter().for_each(|path| self.remove(path, reached));
         }
         self.tree.recount_quotas();
-        Ok(Replayed { tree: self.tree, digests: self.report, lost_ephemerals, doubt })
+        Ok(Replayed { tree: self.tree, digests: self.report, lost_ephemerals, lost_first, doubt })
     }
 
     /// Compares the snapshot's digest if the tree has come to its txn. False: nothing is awaited any more, and the txns' own count.
@@ -383,3 +386,6 @@ fn entries(acl: &AclVec<'_>, header: &TxnHeader, path: &str) -> Result<Vec<Acl>,
 }
 
 const CONFIG: &str = "/zookeeper/config";
+
+/// As many as a line of the log bears.
+pub const LOST_NAMED_MAX: usize = 10;

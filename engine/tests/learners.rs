@@ -5,6 +5,8 @@
 
 #[path = "learners/host.rs"]
 mod host;
+#[path = "learners/java.rs"]
+mod java;
 #[path = "learners/local.rs"]
 mod local;
 #[path = "learners/world.rs"]

@@ -1,8 +1,12 @@
 //! What brings a learner into step, from source to taker, and without a socket.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 
+#[path = "sync/fuzzy.rs"]
+mod fuzzy;
 #[path = "support/image.rs"]
 mod image;
+#[path = "support/living.rs"]
+mod living;
 #[path = "sync/log.rs"]
 mod log;
 #[path = "sync/snap.rs"]

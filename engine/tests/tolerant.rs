@@ -1,15 +1,18 @@
 //! Fuzzy snapshots, taken of a living tree as Java takes them (`DataTree.serializeNode`), must become that tree again by the txns after them.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 
+#[path = "support/living.rs"]
+mod living;
 #[path = "support/vectors.rs"]
 mod vectors;
 
 use engine::apply;
 use engine::tolerant::{Doubt, RecordedDigest, Replayed, TolerantError, TolerantLoader, TolerantReplay};
 use engine::tree::{LoadError, Tree};
+use living::Living;
 use proto::stat::EphemeralOwner;
 use proto::txn::{CreateTxn, DIGEST_VERSION, NO_PARENT_CVERSION, Txn, TxnHeader, TxnRecord};
-use proto::{Acl, AclVec, OpCode, Perms, Reader, SessionId, StatPersisted, Writer, Xid, Zxid, jute};
+use proto::{Acl, AclVec, OpCode, SessionId, StatPersisted, Xid, Zxid};
 use ringkeeper_engine as engine;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,163 +33,33 @@ fn everything(tree: &Tree) -> Everything {
     (znodes, tree.sessions().collect())
 }
 
-fn acl_bytes(acl: &[Acl]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    Acl::write_vec(acl, &mut Writer::new(&mut bytes));
-    bytes
+/// A snapshot while up to `speed` txns go on before each of its znodes.
+fn fuzzy_snapshot(living: &mut Living, speed: u64) -> (TolerantLoader, Zxid) {
+    let mut loader = TolerantLoader::new();
+    let begun = living.tree.last_zxid();
+    living.tree.sessions().for_each(|(id, timeout_ms)| loader.session(id, timeout_ms));
+    let known: Vec<Vec<Acl>> = everything(&living.tree).0.into_values().map(|(_, acl, _)| acl).collect();
+    let mut ahead = vec!["/".to_owned()];
+    while let Some(path) = ahead.pop() {
+        (0..living.random.below(speed + 1)).for_each(|_| living.txn());
+        let Some(node) = living.tree.get(&path) else { continue };
+        let acl = Some(&node.acl()[..]).filter(|acl| known.iter().any(|known| known == acl));
+        loader.node(&path, node.data().as_deref(), acl, node.persisted()).unwrap();
+        let prefix = if path == "/" { "" } else { &path };
+        ahead.extend(node.children().map(|name| format!("{prefix}/{name}")));
+    }
+    (loader, begun)
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-/// A server's tree with the log of its txns, which are right and random.
-struct Living {
-    tree: Tree,
-    log: Vec<Vec<u8>>,
-    /// After each txn.
-    digests: Vec<RecordedDigest>,
-    random: Random,
-    sessions: Vec<i64>,
-    next_session: i64,
-}
-
-impl Living {
-    fn new(seed: u64) -> Living {
-        Living {
-            tree: Tree::new(),
-            log: Vec::new(),
-            digests: Vec::new(),
-            random: Random(seed),
-            sessions: Vec::new(),
-            next_session: 1,
+/// What comes out of a replay of the txns after `begun`, up to `end`.
+fn replay_of(living: &Living, mut replay: TolerantReplay, begun: Zxid, end: Zxid) -> Result<Replayed, TolerantError> {
+    for bytes in &living.log {
+        let record = TxnRecord::decode(bytes).unwrap();
+        if record.header.zxid > begun && record.header.zxid <= end {
+            replay.apply(&record)?;
         }
     }
-
-    /// Makes a txn, applies it, and writes it down with the digest after it.
-    fn txn(&mut self) {
-        let zxid = self.tree.last_zxid().next();
-        let open = acl_bytes(&[Acl::open()]);
-        let perms = Perms(1 + i32::try_from(self.random.below(31)).unwrap());
-        let acl = acl_bytes(&[Acl { perms, ..Acl::open() }]);
-        let data = vec![b'x'; usize::try_from(self.random.below(9)).unwrap()];
-        let (path, other) = (self.path(), self.path());
-        let session = self.sessions.get(usize::try_from(self.random.below(3)).unwrap()).copied();
-        let mut owner = session.unwrap_or_default();
-        let owned = strings(self.tree.ephemerals_of(SessionId(owner)));
-        let version =
-            |path: &str| self.tree.get(path).map(|node| (node.persisted().version, node.persisted().aversion));
-        let set =
-            |path| Some(Txn::SetData { op: OpCode::SetData, path, data: Some(&data), version: version(path)?.0 + 1 });
-        let acl_of = |bytes| AclVec::read(&mut Reader::new(bytes)).unwrap();
-        let create = |path, op, ephemeral, acl| {
-            let (parent, _) = proto::path::split(path)?;
-            let parent = self.tree.get(parent).filter(|_| self.tree.get(path).is_none())?.persisted();
-            let may_have = parent.ephemeral_owner.session().is_none();
-            let parent_cversion = parent.cversion + 1;
-            let ttl_ms = if op == OpCode::CreateTtl { 1_000 } else { 0 };
-            let create =
-                CreateTxn { op, path, data: Some(&data), acl: acl_of(acl), ephemeral, parent_cversion, ttl_ms };
-            may_have.then_some(Txn::Create(create))
-        };
-        let (choice, kind) = (self.random.below(20), self.random.below(4));
-        let op = [OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl]
-            [usize::try_from(kind).unwrap()];
-        let txn = match choice {
-            0..=6 => create(&path, op, false, if choice == 0 { &acl } else { &open }),
-            7 | 8 => session
-                .and_then(|_| create(&path, if kind < 2 { OpCode::Create } else { OpCode::Create2 }, true, &open)),
-            9..=12 => {
-                let node = self.tree.get(&path).filter(|node| node.child_count() == 0 && path.starts_with("/n"));
-                node.map(|_| Txn::Delete { op: OpCode::Delete, path: &path })
-            }
-            13 => set(&path),
-            14 => version(&path).map(|(_, aversion)| Txn::SetAcl {
-                path: &path,
-                acl: acl_of(&acl),
-                version: aversion + 1,
-            }),
-            15 | 16 => {
-                let made = create(&path, OpCode::Create, false, &open).zip(set(&other));
-                made.map(|(made, set)| {
-                    let again = Txn::SetData { op: OpCode::SetData, path: &path, data: None, version: 1 };
-                    Txn::Multi(vec![made, set, again, Txn::Check { path: &other, version: 1 }])
-                })
-            }
-            17 if self.sessions.len() < 3 => {
-                owner = self.next_session;
-                self.sessions.push(owner);
-                self.next_session += 1;
-                Some(Txn::CreateSession { timeout_ms: 4_000 })
-            }
-            18 => session.map(|id| {
-                self.sessions.retain(|other| *other != id);
-                Txn::CloseSession(jute::StrVec::read_or_null(&mut Reader::new(&owned)).unwrap())
-            }),
-            _ => Some(Txn::Error(-101)),
-        };
-        let txn = txn.unwrap_or(Txn::Error(-110));
-        let header = TxnHeader { session: SessionId(owner), xid: Xid(0), zxid, time_ms: 7, op: txn.op() };
-        let mut record = TxnRecord { header, txn, digest: None };
-        apply::apply(&mut self.tree, &record, &mut Vec::new(), None);
-        record.digest = Some((DIGEST_VERSION, self.tree.digest()));
-        self.digests.push(self.digest());
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        self.log.push(bytes);
-    }
-
-    fn path(&mut self) -> String {
-        let mut path = format!("/n{}", self.random.below(3));
-        while path.len() < 9 && self.random.below(3) > 0 {
-            path.push_str(&format!("/{}", self.random.below(2)));
-        }
-        path
-    }
-
-    /// A snapshot while up to `speed` txns go on before each of its znodes.
-    fn fuzzy_snapshot(&mut self, speed: u64) -> (TolerantLoader, Zxid) {
-        let mut loader = TolerantLoader::new();
-        let begun = self.tree.last_zxid();
-        self.tree.sessions().for_each(|(id, timeout_ms)| loader.session(id, timeout_ms));
-        let known: Vec<Vec<Acl>> = everything(&self.tree).0.into_values().map(|(_, acl, _)| acl).collect();
-        let mut ahead = vec!["/".to_owned()];
-        while let Some(path) = ahead.pop() {
-            (0..self.random.below(speed + 1)).for_each(|_| self.txn());
-            let Some(node) = self.tree.get(&path) else { continue };
-            let acl = Some(&node.acl()[..]).filter(|acl| known.iter().any(|known| known == acl));
-            loader.node(&path, node.data().as_deref(), acl, node.persisted()).unwrap();
-            let prefix = if path == "/" { "" } else { &path };
-            ahead.extend(node.children().map(|name| format!("{prefix}/{name}")));
-        }
-        (loader, begun)
-    }
-
-    fn digest(&self) -> RecordedDigest {
-        RecordedDigest { zxid: self.tree.last_zxid(), version: DIGEST_VERSION, digest: self.tree.digest() }
-    }
-
-    /// What comes out of a replay of the txns after `begun`, up to `end`.
-    fn replay(&self, mut replay: TolerantReplay, begun: Zxid, end: Zxid) -> Result<Replayed, TolerantError> {
-        for bytes in &self.log {
-            let record = TxnRecord::decode(bytes).unwrap();
-            if record.header.zxid > begun && record.header.zxid <= end {
-                replay.apply(&record)?;
-            }
-        }
-        replay.finish()
-    }
-}
-
-fn strings<S: AsRef<str>>(paths: impl Iterator<Item = S>) -> Vec<u8> {
-    let (mut bytes, paths) = (Vec::new(), paths.collect::<Vec<_>>());
-    Writer::new(&mut bytes).strings(paths.into_iter());
-    bytes
+    replay.finish()
 }
 
 #[test]
@@ -195,7 +68,7 @@ fn a_fuzzy_snapshot_of_any_moment_becomes_the_tree_again() {
     for seed in 0..600 {
         let mut living = Living::new(seed);
         (0..seed % 90).for_each(|_| living.txn());
-        let (loader, begun) = living.fuzzy_snapshot(1 + seed % 5);
+        let (loader, begun) = fuzzy_snapshot(&mut living, 1 + seed % 5);
         without_acl += usize::from(format!("{loader:?}").contains("without_acl: {\""));
         let last = living.tree.last_zxid();
         fuzzy += usize::from(last > begun);
@@ -206,8 +79,8 @@ fn a_fuzzy_snapshot_of_any_moment_becomes_the_tree_again() {
         (0..seed % 40).for_each(|_| living.txn());
         // Servers without digests write none.
         let replay = loader.finish(begun, (seed % 3 > 0).then_some(digest), last_zxid).unwrap();
-        let replayed =
-            living.replay(replay, begun, living.tree.last_zxid()).unwrap_or_else(|error| panic!("{seed}: {error}"));
+        let replayed = replay_of(&living, replay, begun, living.tree.last_zxid())
+            .unwrap_or_else(|error| panic!("{seed}: {error}"));
         assert_eq!(everything(&replayed.tree), everything(&living.tree), "seed {seed}");
         assert_eq!((replayed.doubt, replayed.lost_ephemerals), (None, 0), "seed {seed}");
         if seed % 3 > 0 {
@@ -222,11 +95,11 @@ fn a_fuzzy_snapshot_of_any_moment_becomes_the_tree_again() {
 fn txns_that_end_before_the_snapshot_was_complete_are_a_doubt() {
     let mut living = Living::new(5);
     (0..50).for_each(|_| living.txn());
-    let (loader, begun) = living.fuzzy_snapshot(3);
+    let (loader, begun) = fuzzy_snapshot(&mut living, 3);
     let complete_at = living.tree.last_zxid();
     let reached = Zxid(complete_at.0 - 1);
     let replay = loader.finish(begun, None, Some(complete_at)).unwrap();
-    match living.replay(replay, begun, reached) {
+    match replay_of(&living, replay, begun, reached) {
         Ok(replayed) => assert_eq!(replayed.doubt, Some(Doubt::Incomplete { complete_at, reached })),
         Err(error) => assert!(matches!(error, TolerantError::NoAcl(_)), "{error}"),
     }

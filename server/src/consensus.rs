@@ -23,6 +23,7 @@ use engine::log_room::LogRoom;
 use engine::replica::{ForwardBatch, Now, Replica};
 use engine::stream::{StreamBatch, StreamItem};
 use engine::tree::Tree;
+use engine::turn::sync::SentBy;
 use engine::turn::{
     self, ElectionEvent, Host, LinkTable, LogDone, LogItem, Note, Shown, SyncProgress, Taken, TreeLock,
 };
@@ -401,8 +402,8 @@ impl<D: Disk> Host for HubHost<D> {
         self.peers().end_sync(link);
     }
 
-    fn start_taking(&mut self, zxid: Zxid) {
-        self.peers().start_taking(zxid);
+    fn start_taking(&mut self, zxid: Zxid, sent_by: SentBy) {
+        self.peers().start_taking(zxid, sent_by);
     }
 
     fn feed(&mut self, input: &mut Vec<u8>) {

@@ -4,6 +4,7 @@
 //! the protocol.
 
 use super::log::{LogDone, LogItem};
+use super::sync::SentBy;
 use super::{LinkTable, Note};
 use crate::log_room::LogRoom;
 use crate::replica::{ForwardBatch, Now, Replica};
@@ -57,14 +58,14 @@ pub enum SyncProgress {
     Failed,
 }
 
-/// A state that a leader has sent: whole, and its image durable.
+/// A state that a leader has sent: whole and exact, and its image durable.
 #[derive(Debug)]
 pub struct Taken {
     /// The state.
     pub tree: Box<Tree>,
     /// Its image, which no control file names yet.
     pub image: ImageRef,
-    /// What came behind it on the link.
+    /// What came behind it on the link, and is for the peer.
     pub rest: Vec<u8>,
 }
 
@@ -155,11 +156,11 @@ pub trait Host {
     fn next_sync(&mut self, link: LinkId, out: &mut Vec<u8>) -> SyncProgress;
     /// The link is gone, or all was sent.
     fn end_sync(&mut self, link: LinkId);
-    /// A state comes, of this zxid.
-    fn start_taking(&mut self, zxid: Zxid);
+    /// A state comes, of this zxid, or a later one if it is Java's.
+    fn start_taking(&mut self, zxid: Zxid, sent_by: SentBy);
     /// Takes from the front of what has come as much as it has room for.
     fn feed(&mut self, input: &mut Vec<u8>);
-    /// Has the state not come to its end yet?
+    /// Does the work stand still until more of the state comes?
     fn wants_more(&self) -> bool;
     /// The state, once it is there. `Err`: it is none, or there is no place for it; why was told.
     fn taken(&mut self) -> Option<Result<Taken, ()>>;

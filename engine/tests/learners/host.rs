@@ -4,7 +4,7 @@ use engine::log_room::LogRoom;
 use engine::replica::{ForwardBatch, Now};
 use engine::stream::{Attachment, StreamBatch, StreamItem};
 use engine::tree::{Tree, write_image};
-use engine::turn::sync::{LogSource, Records, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
+use engine::turn::sync::{LogSource, Records, SentBy, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
 use engine::turn::{
     ElectionEvent, Host, LinkLoss, LinkTable, LogDone, LogItem, Note, Shown, SyncProgress, Taken, TreeLock,
 };
@@ -85,6 +85,8 @@ pub(crate) struct MemHost {
     pub(crate) stream_is_full: bool,
     /// Nothing leaves.
     pub(crate) is_jammed: bool,
+    /// What takes a state has its hands full.
+    pub(crate) is_at_work: bool,
     /// As the shards have it: what each connection has asked and was not answered.
     pub(crate) asked: BTreeMap<Attachment, VecDeque<Xid>>,
     pub(crate) closed: BTreeSet<Attachment>,
@@ -98,6 +100,7 @@ pub(crate) struct MemHost {
     wanted: VecDeque<(LinkId, Sync)>,
     taker: Option<StateTaker>,
     taken: Option<Taken>,
+    is_refused: bool,
     dir: TempDir,
     tree: SharedTree,
 }
@@ -115,6 +118,7 @@ impl MemHost {
             log_is_held: false,
             stream_is_full: false,
             is_jammed: false,
+            is_at_work: false,
             asked: BTreeMap::new(),
             closed: BTreeSet::new(),
             queue: VecDeque::new(),
@@ -127,6 +131,7 @@ impl MemHost {
             wanted: VecDeque::new(),
             taker: None,
             taken: None,
+            is_refused: false,
             dir: tempfile::tempdir().unwrap(),
             tree,
         }
@@ -413,16 +418,22 @@ impl Host for MemHost {
         self.syncs.remove(&link);
     }
 
-    fn start_taking(&mut self, zxid: Zxid) {
-        self.taker = Some(StateTaker::new(zxid, TakeLimits::default()));
+    fn start_taking(&mut self, zxid: Zxid, sent_by: SentBy) {
+        self.taker = Some(StateTaker::new(zxid, sent_by, TakeLimits::default()));
     }
 
     fn feed(&mut self, input: &mut Vec<u8>) {
-        let Some(taker) = &mut self.taker else { return };
+        let Some(taker) = self.taker.as_mut().filter(|_| !self.is_at_work) else { return };
         let piece = std::mem::take(input);
-        if let Taking::Over { rest } = taker.take(&piece).unwrap() {
+        let Ok(taking) = taker.take(&piece) else {
+            self.taker = None;
+            self.is_refused = true;
+            return;
+        };
+        if let Taking::Over { rest } = taking {
             let rest = piece[piece.len() - rest..].to_vec();
-            let mut tree = self.taker.take().unwrap().finish().unwrap().exact().unwrap();
+            let state = self.taker.take().unwrap().finish().unwrap();
+            let (mut tree, rest) = (state.tree, [state.unused, rest].concat());
             let base = imaged(self.dir.path(), &mut tree).expect("the tests send no empty state");
             let image = snapshot::control::ImageRef::at(base.totals().zxid);
             self.taken = Some(Taken { tree: Box::new(tree), image, rest });
@@ -430,11 +441,11 @@ impl Host for MemHost {
     }
 
     fn wants_more(&self) -> bool {
-        self.taker.is_some()
+        self.taker.is_some() && !self.is_at_work
     }
 
     fn taken(&mut self) -> Option<Result<Taken, ()>> {
-        self.taken.take().map(Ok)
+        if std::mem::take(&mut self.is_refused) { Some(Err(())) } else { self.taken.take().map(Ok) }
     }
 
     fn stop_taking(&mut self) {

@@ -1,6 +1,6 @@
 //! An image becomes a stream, whose znodes come behind their parents, and that becomes the same tree.
 
-use crate::state::{Made, after_packet, everything, on_image, rich, streamed, taken};
+use crate::state::{JAVA, Made, after_packet, everything, new_leader, on_image, rich, streamed, taken};
 use engine::tree::{Tree, put_on_image};
 use engine::turn::sync::{SnapSource, SourceState};
 use proto::quorum::snap::{SnapItem, SnapReader};
@@ -29,8 +29,9 @@ fn a_state_goes_from_source_to_taker_in_pieces_of_any_size() {
     assert_eq!(zxid, tree.last_zxid());
     for piece_bytes in [1, 3, 17, 512, 65_536, stream.len(), stream.len() + 5, usize::MAX] {
         let taken = taken(zxid, stream, piece_bytes).finish().unwrap();
-        assert_eq!((taken.zxid, taken.nodes, taken.later), (zxid, tree.node_count() as u64, 0));
-        assert_eq!(everything(&taken.exact().unwrap()), all, "in pieces of {piece_bytes}");
+        assert_eq!((taken.begun, taken.nodes, taken.later), (zxid, tree.node_count() as u64, 0));
+        assert_eq!((taken.txns, taken.unused), (0, new_leader()));
+        assert_eq!(everything(&taken.tree), all, "in pieces of {piece_bytes}");
     }
 }
 
@@ -40,13 +41,13 @@ fn what_was_taken_can_be_frozen_and_sent_on() {
     on_image(&mut tree, dir.path());
     let bytes = streamed(&mut source(&tree), 1_000);
     let (zxid, stream) = after_packet(&bytes);
-    let mut again = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    let mut again = taken(zxid, stream, 1_000).finish().unwrap().tree;
     let other = tempfile::tempdir().unwrap();
     on_image(&mut again, other.path());
     assert_eq!(everything(&again), everything(&tree));
     let bytes = streamed(&mut source(&again), 1_000);
     let (_, stream) = after_packet(&bytes);
-    let third = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    let third = taken(zxid, stream, 1_000).finish().unwrap().tree;
     assert_eq!(everything(&third), everything(&tree));
 }
 
@@ -62,7 +63,7 @@ fn the_state_is_that_of_the_image_whatever_came_after_it_and_of_an_image_on_an_i
     Made::at("/after").make(&mut tree);
     let bytes = streamed(&mut source, 333);
     let (zxid, stream) = after_packet(&bytes);
-    let taken = taken(zxid, stream, 333).finish().unwrap().exact().unwrap();
+    let taken = taken(zxid, stream, 333).finish().unwrap().tree;
     assert_eq!(everything(&taken), all);
 }
 
@@ -114,7 +115,7 @@ fn a_new_server_has_a_state_too() {
     assert!(matches!(source.next_chunk(&mut bytes, 1), Ok(SourceState::Done { .. })) && bytes.len() == len);
     assert_eq!(bytes[3], PacketType::Snap as u8);
     let (zxid, stream) = after_packet(&bytes);
-    let taken = taken(zxid, stream, 10).finish().unwrap().exact().unwrap();
+    let taken = taken(zxid, stream, 10).finish().unwrap().tree;
     assert_eq!(everything(&taken), everything(&Tree::new()));
 }
 
@@ -134,14 +135,14 @@ fn a_state_that_was_taken_leaves_whole_what_a_newer_image_points_into() {
     // A leader's state at the older one's zxid; until it is in force the newer image is.
     let (zxid, stream) = after_packet(&bytes);
     assert_eq!(zxid, older);
-    let mut state = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    let mut state = taken(zxid, stream, 1_000).finish().unwrap().tree;
     assert_eq!(put_on_image(dir.path(), &mut state, 7).unwrap(), ImageRef::at(older));
     assert!(state.is_on_image() && everything(&state) == all);
     assert_eq!(Base::open(dir.path(), &newer).unwrap().totals().zxid, newer.zxid);
     // One that no other points into is written anew.
     let at_ms = |image: &ImageRef| Base::open(dir.path(), image).unwrap().totals().time_ms;
     std::fs::remove_file(dir.path().join(&newer.file_name)).unwrap();
-    let mut state = taken(zxid, stream, 1_000).finish().unwrap().exact().unwrap();
+    let mut state = taken(zxid, stream, 1_000).finish().unwrap().tree;
     let image = put_on_image(dir.path(), &mut state, 7).unwrap();
     assert_eq!((image.zxid, at_ms(&image)), (older, 7));
     assert!(everything(&state) == all);
@@ -225,7 +226,7 @@ fn a_million_znodes() {
         match &mut taker {
             None => {
                 let (zxid, rest) = after_packet(&chunk);
-                let mut new = engine::turn::sync::StateTaker::new(zxid, Default::default());
+                let mut new = engine::turn::sync::StateTaker::new(zxid, JAVA, Default::default());
                 new.take(rest).unwrap();
                 taker = Some(new);
             }
@@ -235,9 +236,11 @@ fn a_million_znodes() {
             break;
         }
     }
-    let taken = taker.unwrap().finish().unwrap();
+    let mut taker = taker.unwrap();
+    taker.take(&new_leader()).unwrap();
+    let taken = taker.finish().unwrap();
     println!("taken in {:?}: {}, {}", started.elapsed(), kib("VmRSS"), kib("RssAnon"));
-    let tree = taken.exact().unwrap();
+    let tree = taken.tree;
     println!("a tree in {:?}: {}, {}", started.elapsed(), kib("VmRSS"), kib("RssAnon"));
     assert_eq!((tree.digest(), tree.node_count()), (digest, 1_001_004));
     assert_eq!(tree.session_timeout_ms(SessionId(1)), None);

@@ -3,10 +3,10 @@
 use crate::image::publish;
 use engine::apply;
 use engine::tree::Tree;
-use engine::turn::sync::{SnapSource, SourceState, StateTaker, TakeLimits, Taking};
+use engine::turn::sync::{SentBy, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
 use proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, QuorumPacket};
 use proto::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
-use proto::{Acl, AclVec, OpCode, Perms, Reader, Received, SessionId, StatPersisted, Writer, Xid, Zxid, jute};
+use proto::{Acl, AclVec, Epoch, OpCode, Perms, Reader, Received, SessionId, StatPersisted, Writer, Xid, Zxid, jute};
 use ringkeeper_engine as engine;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,6 +24,13 @@ pub(crate) struct Everything {
     digest: u64,
     zxid: Zxid,
     counts: (usize, usize, u64),
+}
+
+impl Everything {
+    /// As if it were of this zxid.
+    pub(crate) fn at(self, zxid: Zxid) -> Everything {
+        Everything { zxid, ..self }
+    }
 }
 
 /// Its data, ACL, stat, and count of children.
@@ -184,19 +191,33 @@ pub(crate) fn after_packet(bytes: &[u8]) -> (Zxid, &[u8]) {
     (zxid, &bytes[len..])
 }
 
-/// Takes a stream with something behind it, in pieces of this many bytes.
+/// The leader's, whose states these are.
+pub(crate) const EPOCH: Epoch = Epoch(9);
+
+/// Whose states most are taken for.
+pub(crate) const JAVA: SentBy = SentBy::Java(EPOCH);
+
+/// NEWLEADER, as a packet.
+pub(crate) fn new_leader() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let said = FromLeader::NewLeader { zxid: Zxid::new(EPOCH, 0), config: Some("server.1=zk1:2888:3888:participant") };
+    said.write(&mut Writer::new(&mut bytes));
+    bytes
+}
+
+/// Takes a stream with NEWLEADER and something more behind it, in pieces of this many bytes.
 pub(crate) fn taken(zxid: Zxid, stream: &[u8], piece_bytes: usize) -> StateTaker {
-    let mut taker = StateTaker::new(zxid, TakeLimits::default());
-    let behind = b"and packets";
-    let bytes = [stream, behind].concat();
+    let mut taker = StateTaker::new(zxid, JAVA, TakeLimits::default());
+    let own_bytes = stream.len() + new_leader().len();
+    let bytes = [stream, &new_leader(), b"and packets"].concat();
     let mut own = 0;
     for piece in bytes.chunks(piece_bytes) {
         own += piece.len();
         match taker.take(piece).unwrap() {
-            Taking::More => assert!(own < stream.len()),
+            Taking::More => assert!(own < own_bytes),
             Taking::Over { rest } => own -= rest,
         }
     }
-    assert_eq!((own, taker.bytes_taken()), (stream.len(), stream.len() as u64), "no byte of what is behind it");
+    assert_eq!((own, taker.bytes_taken()), (own_bytes, stream.len() as u64), "no byte of what is behind it");
     taker
 }

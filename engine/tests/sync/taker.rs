@@ -1,7 +1,6 @@
 //! Streams of real leaders are taken, and what is not a stream is refused.
 
-use crate::state::after_packet;
-use crate::state::{everything, on_image, rich, streamed, taken};
+use crate::state::{JAVA, after_packet, everything, new_leader, on_image, rich, streamed, taken};
 use crate::vectors::vectors;
 use engine::tree::LoadError;
 use engine::turn::sync::{SnapSource, StateTaker, TakeError, TakeLimits, Taking};
@@ -67,10 +66,10 @@ fn what_real_leaders_sent_becomes_a_tree() {
     assert!(streams.len() >= 5, "{}", streams.len());
     for (name, zxid, stream) in streams {
         let whole = taken(zxid, &stream, usize::MAX).finish().unwrap();
-        let (nodes, tree) = (whole.nodes, whole.exact().unwrap());
+        let (nodes, tree) = (whole.nodes, whole.tree);
         assert_eq!((nodes, tree.last_zxid()), (tree.node_count() as u64, zxid), "{name}");
         assert!(tree.get("/zookeeper/config").is_some());
-        let in_pieces = taken(zxid, &stream, 1).finish().unwrap().exact().unwrap();
+        let in_pieces = taken(zxid, &stream, 1).finish().unwrap().tree;
         assert_eq!(everything(&in_pieces), everything(&tree), "{name}");
         // And ours of it is taken as well.
         let (mut tree, dir) = (tree, tempfile::tempdir().unwrap());
@@ -79,7 +78,7 @@ fn what_real_leaders_sent_becomes_a_tree() {
         let captured = stream;
         let (again, stream) = after_packet(&bytes);
         assert_eq!(again, zxid);
-        let ours = taken(zxid, stream, 100).finish().unwrap().exact().unwrap();
+        let ours = taken(zxid, stream, 100).finish().unwrap().tree;
         assert_eq!(everything(&ours), everything(&tree), "{name}");
         assert_eq!(items(stream), items(&captured), "{name}");
     }
@@ -90,12 +89,12 @@ fn rich_stream() -> (Zxid, Vec<u8>) {
     on_image(&mut tree, dir.path());
     let bytes = streamed(&mut SnapSource::of_image(Arc::clone(tree.base().unwrap())), usize::MAX);
     let (zxid, stream) = after_packet(&bytes);
-    (zxid, stream.to_vec())
+    (zxid, [stream, &new_leader()].concat())
 }
 
-/// What comes of a stream, given in two pieces.
+/// What comes of a stream with NEWLEADER behind it, given in two pieces.
 fn outcome(zxid: Zxid, stream: &[u8], cut: usize) -> Result<engine::tree::Tree, TakeError> {
-    let mut taker = StateTaker::new(zxid, TakeLimits::default());
+    let mut taker = StateTaker::new(zxid, JAVA, TakeLimits::default());
     let (start, end) = stream.split_at(cut);
     let mut rest = 0;
     for piece in [start, end] {
@@ -103,7 +102,7 @@ fn outcome(zxid: Zxid, stream: &[u8], cut: usize) -> Result<engine::tree::Tree, 
             rest += behind;
         }
     }
-    let tree = taker.finish()?.exact()?;
+    let tree = taker.finish()?.tree;
     assert!(rest < stream.len());
     Ok(tree)
 }
@@ -149,6 +148,7 @@ impl Stream {
         nodes.iter().for_each(|item| stream.put(item));
         stream.put(&SnapItem::TreeEnd);
         stream.put(&SnapItem::Signature);
+        stream.0.extend(new_leader());
         stream
     }
 
@@ -187,19 +187,20 @@ fn what_is_no_state_of_one_zxid_is_refused() {
     assert!(matches!(refused(&[of_acl]), TakeError::NotWhole(_)), "its ACL is not there");
     let later = StatPersisted { mzxid: Zxid(10), ..stat };
     let later = SnapItem::Node { path: "/a", data: None, acl: -1, stat: later };
-    assert!(matches!(refused(&[later]), TakeError::Fuzzy { zxid: Zxid(9), later: 1 }));
+    assert!(matches!(refused(&[later]), TakeError::Fuzzy { zxid: Zxid(9), newest: Zxid(10) }));
     let ephemeral = owned("/a", EphemeralOwner::session_of(SessionId(5)));
-    assert!(matches!(refused(&[ephemeral]), TakeError::LostEphemerals(1)));
+    assert!(matches!(refused(&[ephemeral]), TakeError::LostEphemerals { count: 1, first } if first == ["/a"]));
     let session = [SnapItem::Sessions(1), SnapItem::Session { id: SessionId(5), timeout_ms: 1 }, SnapItem::Acls(0)];
     assert_eq!(Stream::of(&session, &[ephemeral]).outcome().unwrap().ephemeral_count(), 1);
     let parent = Stream::of(&session, &[ephemeral, node("/a/b")]).outcome();
     assert!(matches!(parent, Err(TakeError::EphemeralParent(path)) if path == "/a"));
     // Below what has no session either: gone with it, and never a panic.
-    assert!(matches!(refused(&[ephemeral, node("/a/b")]), TakeError::LostEphemerals(1)));
+    assert!(matches!(refused(&[ephemeral, node("/a/b")]), TakeError::LostEphemerals { count: 1, .. }));
     let mut of_session = Stream(Vec::new());
     let root = owned("", EphemeralOwner::session_of(SessionId(5)));
     let items = session.into_iter().chain([root, node("/zookeeper"), node("/zookeeper/quota")]);
     items.chain([SnapItem::TreeEnd, SnapItem::Signature]).for_each(|item| of_session.put(&item));
+    of_session.0.extend(new_leader());
     assert!(matches!(of_session.outcome(), Err(TakeError::Tree(LoadError::Owned("/")))));
 }
 
@@ -214,10 +215,11 @@ fn an_acls_number_is_of_one_and_bounds_are_kept() {
     let once = Stream::of(&[SnapItem::Sessions(0), SnapItem::Acls(1), acl], &[]);
     assert!(once.outcome().is_ok());
     let field = TakeLimits { field_bytes_max: entries.len() / 2, ..TakeLimits::default() };
-    assert!(matches!(StateTaker::new(Zxid(9), field).take(&once.0), Err(TakeError::Decode { at: 8, .. })));
-    let stream = TakeLimits { stream_bytes_max: once.0.len() as u64 - 1, ..TakeLimits::default() };
-    assert!(matches!(StateTaker::new(Zxid(9), stream).take(&once.0), Err(TakeError::TooLarge(_))));
+    assert!(matches!(StateTaker::new(Zxid(9), JAVA, field).take(&once.0), Err(TakeError::Decode { at: 8, .. })));
+    let stream =
+        TakeLimits { stream_bytes_max: (once.0.len() - new_leader().len()) as u64 - 1, ..TakeLimits::default() };
+    assert!(matches!(StateTaker::new(Zxid(9), JAVA, stream).take(&once.0), Err(TakeError::TooLarge(_))));
     // A count is no promise that anything is kept for.
-    let mut taker = StateTaker::new(Zxid(9), TakeLimits::default());
+    let mut taker = StateTaker::new(Zxid(9), JAVA, TakeLimits::default());
     assert!(matches!(taker.take(&i32::MAX.to_be_bytes()), Ok(Taking::More)));
 }

@@ -14,6 +14,7 @@ use crate::image::ImageRequest;
 use crate::links::{Reactor, quorum_addresses};
 use engine::replica::Mismatch;
 use engine::tree::Tree;
+use engine::turn::sync::SentBy;
 use engine::turn::{ElectionEvent, LinkTable, Note, SyncProgress, Taken};
 use proto::{ServerId, Zxid};
 use snapshot::control::ControlFile;
@@ -136,11 +137,11 @@ impl Peers {
         self.syncs.remove(&link);
     }
 
-    /// A state comes, of this zxid.
-    pub fn start_taking(&mut self, zxid: Zxid) {
-        tracing::info!(%zxid, "taking a whole state from the leader");
+    /// A state comes, of this zxid, or a later one if it is Java's.
+    pub fn start_taking(&mut self, zxid: Zxid, sent_by: SentBy) {
+        tracing::info!(%zxid, ?sent_by, "taking a whole state from the leader");
         self.stop_taking();
-        self.taking = Some(TakeJob::start(&self.hub, self.control.clone(), zxid, self.former_taking.take()));
+        self.taking = Some(TakeJob::start(&self.hub, self.control.clone(), (zxid, sent_by), self.former_taking.take()));
     }
 
     /// Takes from the front of what has come as much as there is room for.
@@ -150,7 +151,7 @@ impl Peers {
         }
     }
 
-    /// Has the state not come to its end yet?
+    /// Does the work stand still until more of the state comes?
     #[must_use]
     pub fn wants_more(&self) -> bool {
         self.taking.as_ref().is_some_and(TakeJob::wants_more)

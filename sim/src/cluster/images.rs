@@ -106,12 +106,13 @@ impl Io {
     /// The state that has come from the leader, on an image of its own.
     pub(super) fn take_state(&mut self) -> Result<Option<Taken>, String> {
         let Some(taker) = self.taking.take() else { return Ok(None) };
-        let mut tree = taker.finish().and_then(engine::turn::sync::Taken::exact).map_err(|error| error.to_string())?;
+        let state = taker.finish().map_err(|error| error.to_string())?;
+        let (mut tree, rest) = (state.tree, state.unused);
         let control = &self.log.control;
         control.expect_image(tree.last_zxid());
         let image = put_on_image_on(control.disk(), control.dir(), &mut tree, self.now.wall_ms)
             .map_err(|error| error.to_string())?;
-        Ok(Some(Taken { tree: Box::new(tree), image, rest: Vec::new() }))
+        Ok(Some(Taken { tree: Box::new(tree), image, rest }))
     }
 }
 

@@ -15,7 +15,7 @@ use engine::log_room::{LogRoom, RESERVE_BYTES};
 use engine::replica::{Forward, ForwardBatch, Now};
 use engine::stream::{Attachment, StreamBatch};
 use engine::tree::Tree;
-use engine::turn::sync::{LogSource, Records, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
+use engine::turn::sync::{LogSource, Records, SentBy, SnapSource, SourceState, StateTaker, TakeLimits, Taking};
 use engine::turn::{
     ElectionEvent, Host, LinkLoss, LinkTable, LogDone, LogItem, Note, Planted, Shown, SyncProgress, Taken, TreeLock,
 };
@@ -423,9 +423,14 @@ impl Host for Io {
         self.syncs.remove(&link);
     }
 
-    fn start_taking(&mut self, zxid: Zxid) {
+    fn start_taking(&mut self, zxid: Zxid, sent_by: SentBy) {
+        // What is done with a Java leader's state is right for ours, too: so it meets the faults.
+        let sent_by = match sent_by {
+            SentBy::Ours(epoch) if zxid.counter().is_multiple_of(2) => SentBy::Java(epoch),
+            sent_by => sent_by,
+        };
         self.taken = None;
-        self.taking = Some(StateTaker::new(zxid, TakeLimits::default()));
+        self.taking = Some(StateTaker::new(zxid, sent_by, TakeLimits::default()));
     }
 
     fn feed(&mut self, input: &mut Vec<u8>) {

@@ -19,11 +19,13 @@ impl Core {
         let before = input.len();
         host.feed(input);
         let moved = input.len() != before;
-        if moved && let Some(taking) = &mut self.taking {
+        let waits = host.wants_more() && !moved;
+        // The time counts in which nothing comes, and not that in which what came is worked off.
+        if !waits && let Some(taking) = &mut self.taking {
             taking.moved_ms = now.mono_ms;
         }
         match host.taken() {
-            None if !moved && host.wants_more() && now.mono_ms - moved_ms >= self.replica.peer().init_ms() => {
+            None if waits && now.mono_ms - moved_ms >= self.replica.peer().init_ms() => {
                 self.end_link(host, now, link);
                 true
             }

@@ -108,8 +108,8 @@ impl Core {
             LogDone::Begun => {
                 self.turns -= 1;
                 // It may not be wanted any more.
-                if let Some(Taking { link, zxid, state: Some(tree), .. }) = self.taking.take_if(|it| it.state.is_some())
-                {
+                if let Some(Taking { link, state: Some(tree), .. }) = self.taking.take_if(|it| it.state.is_some()) {
+                    let zxid = tree.last_zxid();
                     self.replica.state_begins(zxid);
                     if host.plants(Planted::StateShownEarly) {
                         self.next_tree = Some(tree);

@@ -20,6 +20,7 @@ mod serving;
 use super::host::{Host, Planted, TreeLock};
 use super::links::LinkTable;
 use super::log::LogItem;
+use super::sync::SentBy;
 use super::wire::{self, TxnSource, Wire};
 use crate::replica::{Mismatch, Now, Replica, Window};
 use crate::tree::Tree;
@@ -134,8 +135,9 @@ struct Syncing {
 #[derive(Debug)]
 struct Taking {
     link: LinkId,
+    /// As the SNAP packet says; the state may be of a later one.
     zxid: Zxid,
-    /// When something of it last came, ms; 0 before it began.
+    /// When something of it last came, or was being worked off, ms.
     moved_ms: i64,
     /// It is here; the log begins with it.
     state: Option<Box<Tree>>,
@@ -302,7 +304,11 @@ impl Core {
                 }
                 Action::TakeSnap(link) => {
                     self.links.hold(link, true);
-                    host.start_taking(self.taking.as_ref().map_or(Zxid::ZERO, |taking| taking.zxid));
+                    let zxid = self.taking.as_ref().map_or(Zxid::ZERO, |taking| taking.zxid);
+                    // It was promised to this leader, and none to anybody since.
+                    let epoch = self.replica.peer().epochs().accepted;
+                    let sent_by = if self.leader_is_ours { SentBy::Ours(epoch) } else { SentBy::Java(epoch) };
+                    host.start_taking(zxid, sent_by);
                 }
                 Action::Adopt => self.adopts = true,
                 Action::Discard => {
