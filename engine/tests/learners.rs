@@ -7,6 +7,8 @@
 mod host;
 #[path = "learners/local.rs"]
 mod local;
+#[path = "learners/multis.rs"]
+mod multis;
 #[path = "learners/world.rs"]
 mod world;
 
