@@ -7,11 +7,49 @@ use crate::stream::{Change, ChangeKind, Guard, StreamItem};
 use crate::tree::{AclId, NewNode, Node, Tree};
 use proto::jute::Writer;
 use proto::reply::OpResult;
+use proto::request::{MultiOp, Request};
 use proto::stat::EphemeralOwner;
 use proto::txn::{CreateTxn, DIGEST_VERSION, Txn, TxnHeader, TxnRecord};
 use proto::{Acl, AclVec, OpCode, Stat};
 use std::borrow::Cow;
 use std::sync::Arc;
+
+/// Which operations of a multi were create2's: their results have a Stat. The txn does not tell, see `prep/multi.rs`; whoever knows the request does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Create2s {
+    /// By place; nothing where there are none, as is usual.
+    are: Option<Box<[bool]>>,
+}
+
+impl Create2s {
+    /// None.
+    pub const NONE: &Create2s = &Create2s { are: None };
+
+    /// Those of a request.
+    #[must_use]
+    pub fn of(request: &Request<'_>) -> Create2s {
+        let is_one = |op: &MultiOp<'_>| op.op() == OpCode::Create2;
+        match request {
+            Request::Multi(multi) if multi.ops.iter().any(is_one) => {
+                Create2s { are: Some(multi.ops.iter().map(is_one).collect()) }
+            }
+            _ => Create2s::default(),
+        }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.are.as_ref().and_then(|are| are.get(place)).is_some_and(|is_one| *is_one)
+    }
+}
+
+/// The reply for a client that waits for a txn.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The reply's record is appended here.
+    pub out: &'a mut Vec<u8>,
+    /// What the client asked for that the txn does not tell.
+    pub create2s: &'a Create2s,
+}
 
 /// Can a txn that was made elsewhere be applied as it stands? What prep refuses here, another server's may have let pass; what does not fit the tree shows
 /// only there.
@@ -28,28 +66,30 @@ pub fn is_sound(txn: &Txn<'_>) -> bool {
     }
 }
 
-/// Applies one txn. Changes are appended to `items`; the reply's record, if somebody waits for it, to `reply`. Returns the error
+/// Applies one txn. Changes are appended to `items`; the reply's record, if somebody waits for it, to `answer`. Returns the error
 /// code of the reply's header.
 ///
 /// # Panics
 /// If the txn does not fit the tree, or the digest after it is not the recorded one: the history is broken, and going on would spread it.
-pub fn apply(tree: &mut Tree, record: &TxnRecord<'_>, items: &mut Vec<StreamItem>, reply: Option<&mut Vec<u8>>) -> i32 {
+pub fn apply(tree: &mut Tree, record: &TxnRecord<'_>, items: &mut Vec<StreamItem>, answer: Option<Answer<'_>>) -> i32 {
     let mut nothing = Vec::new();
-    let mut writer = Writer::new(reply.unwrap_or(&mut nothing));
+    let Answer { out, create2s } = answer.unwrap_or(Answer { out: &mut nothing, create2s: Create2s::NONE });
+    let mut writer = Writer::new(out);
     let header = &record.header;
     let err = match &record.txn {
         Txn::Error(err) => *err,
         Txn::Multi(txns) => {
-            apply_multi(tree, header, txns, items, &mut writer);
+            apply_multi(tree, header, txns, create2s, items, &mut writer);
             0
         }
         txn => {
             match apply_single(tree, header, txn, items) {
                 Outcome::Nothing => {}
-                Outcome::Path(path) => writer.string(&path),
-                Outcome::PathStat(path, stat) => {
+                Outcome::Created(path, stat) => {
                     writer.string(&path);
-                    stat.write(&mut writer);
+                    if txn.op() != OpCode::Create {
+                        stat.write(&mut writer);
+                    }
                 }
                 Outcome::Stat(stat) => stat.write(&mut writer),
             }
@@ -71,8 +111,7 @@ pub fn apply(tree: &mut Tree, record: &TxnRecord<'_>, items: &mut Vec<StreamItem
 
 enum Outcome {
     Nothing,
-    Path(Arc<str>),
-    PathStat(Arc<str>, Stat),
+    Created(Arc<str>, Stat),
     Stat(Stat),
 }
 
@@ -80,12 +119,13 @@ fn apply_multi(
     tree: &mut Tree,
     header: &TxnHeader,
     txns: &[Txn<'_>],
+    create2s: &Create2s,
     items: &mut Vec<StreamItem>,
     writer: &mut Writer<'_>,
 ) {
     let failed = txns.iter().any(|txn| matches!(txn, Txn::Error(_)));
     let mut after_failure = false;
-    for txn in txns {
+    for (place, txn) in txns.iter().enumerate() {
         if failed {
             // Operations of a failed multi change nothing, whatever a foreign server has recorded of them.
             let err = match txn {
@@ -98,8 +138,10 @@ fn apply_multi(
             continue;
         }
         match apply_single(tree, header, txn, items) {
-            Outcome::Path(path) => OpResult::Create(&path).write(writer),
-            Outcome::PathStat(path, stat) => OpResult::Create2(OpCode::Create2, &path, stat).write(writer),
+            Outcome::Created(path, _) if txn.op() == OpCode::Create && !create2s.has(place) => {
+                OpResult::Create(&path).write(writer);
+            }
+            Outcome::Created(path, stat) => OpResult::Create2(OpCode::Create2, &path, stat).write(writer),
             Outcome::Stat(stat) => OpResult::SetData(stat).write(writer),
             Outcome::Nothing if txn.op() == OpCode::Check => OpResult::Check.write(writer),
             Outcome::Nothing => OpResult::Delete.write(writer),
@@ -173,7 +215,7 @@ fn apply_create(tree: &mut Tree, header: &TxnHeader, create: &CreateTxn<'_>, ite
     let parent_guard = guard_of_parent(tree, create.path);
     let kind = ChangeKind::Created;
     items.push(StreamItem::Change(Change { zxid: header.zxid, kind, path: Arc::clone(&path), guard, parent_guard }));
-    if create.op == OpCode::Create { Outcome::Path(path) } else { Outcome::PathStat(path, stat) }
+    Outcome::Created(path, stat)
 }
 
 fn delete(tree: &mut Tree, header: &TxnHeader, path: &str, items: &mut Vec<StreamItem>) {

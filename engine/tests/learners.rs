@@ -9,6 +9,8 @@ mod host;
 mod java;
 #[path = "learners/local.rs"]
 mod local;
+#[path = "learners/multis.rs"]
+mod multis;
 #[path = "learners/world.rs"]
 mod world;
 

@@ -89,8 +89,8 @@ impl Replica {
         }
         let waiter = self.waiter_of(zxid, &record);
         let start = out.bytes.len();
-        let asked = waiter.client().map(|(to, _)| to);
-        let err = waiter.told(apply::apply(tree, &record, &mut out.items, asked.map(|_| &mut out.bytes)));
+        let asked = waiter.client();
+        let err = waiter.told(apply::apply(tree, &record, &mut out.items, waiter.answer(&mut out.bytes)));
         if let Some((PREDICTED_DIGEST_VERSION, predicted)) = record.digest {
             let differs = self.predictions.compare(zxid, predicted, tree.digest());
             self.figures.digest_mismatches += u64::from(differs);
@@ -109,7 +109,7 @@ impl Replica {
                 // The connection is an old one: nothing that is asked on it is answered (law 4).
                 out.items.push(StreamItem::Detached { from: to, session, reason: Detach::SessionMoved });
             }
-            Waiter::Client { to, xid } | Waiter::Refusal { to, xid } => {
+            Waiter::Client { to, xid, .. } | Waiter::Refusal { to, xid } => {
                 let body = start..out.bytes.len();
                 out.items.push(StreamItem::Reply { to, xid, zxid, err, body, close: closes });
             }

@@ -6,6 +6,7 @@
 //! `FollowerRequestProcessor`, `CommitProcessor` and `Learner` of 3.9.5.
 
 use super::{ClientRequest, Handshake, Now, Part, Replica, Say, Waiter};
+use crate::apply::Create2s;
 use crate::session::Standing;
 use crate::stream::{Attachment, Detach, StreamItem};
 use crate::turn::wire::{self, Forwarded};
@@ -238,7 +239,8 @@ impl Replica {
             }
         }
         let decoded = Request::read(op, &mut Reader::new(body)).ok().flatten();
-        let mut waiter = Waiter::Client { to: from, xid };
+        let create2s = decoded.as_ref().map(Create2s::of).unwrap_or_default();
+        let mut waiter = Waiter::Client { to: from, xid, create2s };
         if let Some(decoded) = decoded.as_ref().filter(|_| self.local.is_alive(session)) {
             if matches!(decoded, Request::CloseSession) {
                 return self.close_local(session, from, xid);
@@ -280,9 +282,10 @@ mod tests {
     fn a_txn_answers_the_syncs_of_its_session_that_stand_before_it() {
         let session = SessionId(7);
         let to = Attachment { shard: ShardId(0), conn: ConnId { slot: 0, generation: 1 } };
+        let client = |xid| Waiter::Client { to, xid: Xid(xid), create2s: Create2s::default() };
         let mut following = Following::default();
         for xid in [1, 2, 4] {
-            let waiter = Waiter::Client { to, xid: Xid(xid) };
+            let waiter = client(xid);
             let op = OpCode::SetData;
             following.wait(session, Awaited::Txn { xid: Xid(xid), op, waiter, bytes: 0 });
             if xid == 2 {
@@ -291,12 +294,12 @@ mod tests {
             }
         }
         assert_eq!(following.take_sync_before(session, Xid(1)), None);
-        assert_eq!(following.take_waiter(&failed(session, 1)), Waiter::Client { to, xid: Xid(1) });
+        assert_eq!(following.take_waiter(&failed(session, 1)), client(1));
         assert_eq!(following.take_sync_before(session, Xid(4)), None, "the sync is behind another request");
-        assert_eq!(following.take_waiter(&failed(session, 2)), Waiter::Client { to, xid: Xid(2) });
+        assert_eq!(following.take_waiter(&failed(session, 2)), client(2));
         let (_, sync, path) = following.take_sync_before(session, Xid(4)).unwrap();
         assert_eq!((sync, &*path), (Xid(3), "/a"));
-        assert_eq!(following.take_waiter(&failed(session, 4)), Waiter::Client { to, xid: Xid(4) });
+        assert_eq!(following.take_waiter(&failed(session, 4)), client(4));
         assert_eq!(following.take_sync(session, Xid(3)), None, "its SYNC comes when it has been answered");
         assert_eq!((following.len(), following.bytes()), (0, 0));
     }

@@ -24,6 +24,7 @@ pub use local::LocalSessions;
 pub use predicted::Mismatch;
 pub use window::{TxnBatch, Window};
 
+use crate::apply::{Answer, Create2s};
 use crate::auth::AuthId;
 use crate::excess::{ExcessCounts, Noted};
 use crate::log_room::{self, LogBudget, LogRoom};
@@ -103,14 +104,14 @@ pub struct Now {
 }
 
 /// Who waits for a txn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Waiter {
     /// Nobody: a container, a learner's request.
     Nobody,
     /// Nobody; it ends a session whose time was over.
     Expiry,
-    /// A client, for the reply to its request.
-    Client { to: Attachment, xid: Xid },
+    /// A client, for the reply to its request. It asked for create2s, where that was a multi with some.
+    Client { to: Attachment, xid: Xid, create2s: Create2s },
     /// A client, for the refusal of an ephemeral: its session is one of this server alone. The leader, which does not know it, may call it expired.
     Refusal { to: Attachment, xid: Xid },
     /// A client, for its new session.
@@ -121,15 +122,24 @@ enum Waiter {
 
 impl Waiter {
     /// The client that gets a reply.
-    const fn client(self) -> Option<(Attachment, Xid)> {
+    const fn client(&self) -> Option<Attachment> {
         match self {
-            Waiter::Client { to, xid } | Waiter::Refusal { to, xid } => Some((to, xid)),
+            Waiter::Client { to, .. } | Waiter::Refusal { to, .. } => Some(*to),
+            Waiter::Nobody | Waiter::Expiry | Waiter::Connect(_) | Waiter::Upgrade => None,
+        }
+    }
+
+    /// Its reply, which `out` takes.
+    fn answer<'a>(&'a self, out: &'a mut Vec<u8>) -> Option<Answer<'a>> {
+        match self {
+            Waiter::Client { create2s, .. } => Some(Answer { out, create2s }),
+            Waiter::Refusal { .. } => Some(Answer { out, create2s: Create2s::NONE }),
             Waiter::Nobody | Waiter::Expiry | Waiter::Connect(_) | Waiter::Upgrade => None,
         }
     }
 
     /// What it is told where the txn says this.
-    fn told(self, err: i32) -> i32 {
+    fn told(&self, err: i32) -> i32 {
         let is_unknown = matches!(self, Waiter::Refusal { .. }) && err == ErrorCode::SessionExpired.to_wire();
         if is_unknown { ErrorCode::EphemeralOnLocalSession.to_wire() } else { err }
     }

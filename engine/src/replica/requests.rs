@@ -4,6 +4,7 @@
 //! replies leave in the order of the requests. `engine/tests/sessions.rs` and `engine/tests/shortage.rs` would catch a mistake.
 
 use super::{Now, Replica, Say, Waiter};
+use crate::apply::Create2s;
 use crate::auth::AuthId;
 use crate::log_room::{self, Spend};
 use crate::prep::Origin;
@@ -27,8 +28,9 @@ impl Replica {
                 return self.say_behind(Say::Reply { to: from, xid, err, path: None, close: false });
             }
         }
-        let waiter = Waiter::Client { to: from, xid };
         let decoded = Request::read(op, &mut Reader::new(body));
+        let create2s = decoded.as_ref().ok().and_then(Option::as_ref).map(Create2s::of).unwrap_or_default();
+        let waiter = Waiter::Client { to: from, xid, create2s };
         match decoded {
             Ok(Some(Request::Sync(path))) => {
                 // Handed back only later: it counts like a txn's bytes.

@@ -59,7 +59,7 @@ impl TreeLock for SharedTree {
 /// An item of the stream that is for a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Said {
-    Reply { to: Attachment, xid: i32, err: i32 },
+    Reply { to: Attachment, xid: i32, err: i32, body: Vec<u8> },
     Connected { to: Attachment, session: i64 },
     Refused { to: Attachment },
     Detached { from: Attachment },
@@ -190,12 +190,12 @@ impl MemHost {
         }
     }
 
-    fn hear(&mut self, item: &StreamItem) {
+    fn hear(&mut self, item: &StreamItem, bytes: &[u8]) {
         let said = match *item {
             StreamItem::Change(_) => return,
-            StreamItem::Reply { to, xid, err, .. } => {
+            StreamItem::Reply { to, xid, err, ref body, .. } => {
                 self.reply(to, xid);
-                Said::Reply { to, xid: xid.0, err }
+                Said::Reply { to, xid: xid.0, err, body: bytes[body.clone()].to_vec() }
             }
             StreamItem::Connected { to, ref response, .. } => Said::Connected { to, session: response.session_id.0 },
             StreamItem::Refused { to, .. } => Said::Refused { to },
@@ -285,7 +285,7 @@ impl Host for MemHost {
     }
 
     fn show(&mut self, _tree: &mut Tree, shown: &Shown<'_>) {
-        shown.batch.items.iter().for_each(|item| self.hear(item));
+        shown.batch.items.iter().for_each(|item| self.hear(item, &shown.batch.bytes));
     }
 
     fn shown(&mut self, _batch: &StreamBatch) {}

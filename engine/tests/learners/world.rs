@@ -297,10 +297,19 @@ impl World {
     /// The xids that were answered to a connection, with their errors.
     pub(crate) fn replies(&self, client: Client) -> Vec<(i32, i32)> {
         let reply = |said: &Said| match said {
-            Said::Reply { to, xid, err } if *to == client.conn => Some((*xid, *err)),
+            Said::Reply { to, xid, err, .. } if *to == client.conn => Some((*xid, *err)),
             _ => None,
         };
         self.servers[client.at].host.said.iter().filter_map(reply).collect()
+    }
+
+    /// The records of the replies to a connection.
+    pub(crate) fn bodies(&self, client: Client) -> Vec<Vec<u8>> {
+        let body = |said: &Said| match said {
+            Said::Reply { to, body, .. } if *to == client.conn => Some(body.clone()),
+            _ => None,
+        };
+        self.servers[client.at].host.said.iter().filter_map(body).collect()
     }
 
     /// Its shard has heard of it just now.
