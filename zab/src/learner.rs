@@ -254,15 +254,17 @@ impl Learner {
     fn leader_info(&mut self, server: &mut Server, link: LinkId, epoch: Epoch, out: &mut Vec<Action>) -> Leaves {
         let Epochs { accepted, current } = server.epochs;
         let last = server.last_said();
-        if epoch < accepted {
+        // What an observer has promised is in no quorum. A leader that is established asks for no newer epoch on its account, so that it could not come
+        // back; it keeps away from who is older than the leader that it was last in step with.
+        if epoch < if self.is_observer { current } else { accepted } {
             return Err(Cause::OldEpoch);
         }
         if epoch >= EPOCH_END {
             return Err(Cause::Protocol("an epoch that cannot be"));
         }
         self.epoch = epoch;
-        if epoch == accepted {
-            // It was promised before, maybe to another: that counts once.
+        if epoch <= accepted {
+            // It was promised before, or a newer one, maybe to another: that counts once.
             out.push(Action::Send(link, Message::AckEpoch { last, current: None }));
             self.stage = Stage::Promised;
         } else {
