@@ -7,7 +7,9 @@
 //! | `ensemble 1 2 3 o4` | the voters and observers; lines such as `group.1=1:2`, `weight.3=0` |
 //! | `limits learners_max=2 held_max=1` | settings that are not ZooKeeper's defaults |
 //! | `disk 1 epochs=2/1 base=1.2 log=1.3..1.5,2.1 damaged` | what is on a server's disk before it starts: accepted and current epoch, log, a history that is not whole |
-//! | `start 1 2`, `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
+//! | `start 1 2` | in an ensemble that was there before: who does not run is away, and is not waited for |
+//! | `begin 1 2` | at a first start: who does not run may be about to start |
+//! | `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
 //! | `fake 3 leads 1 1.5`, `fake 2 agrees` | a server that the script plays, and its vote |
 //! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two |
 //! | `dial 2>1` | it opens a link |
@@ -70,7 +72,8 @@ impl Stage {
             ("ensemble", _) => self.ensemble(rest),
             ("limits", limits) => limits.iter().for_each(|limit| self.limit(limit)),
             ("disk", [id, what @ ..]) => self.disk(server(id), what),
-            ("start", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
+            ("start", ids) => ids.iter().for_each(|id| self.start(server(id))),
+            ("begin", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
             ("crash", [id, ..]) => self.world.crash(server(id), if words.len() > 1 { count(1) } else { 0 }, true),
             ("fake", [id, "agrees"]) => drop(self.world.fakes.insert(server(id), Fake::Agrees)),
             ("fake", [id, "leads", epoch, last]) => {
@@ -149,6 +152,19 @@ impl Stage {
             "learners_max" => self.world.options.learners_max = value,
             "held_max" => self.world.options.held_max = value,
             _ => panic!("{limit}"),
+        }
+    }
+
+    /// A start in an ensemble that was there before: whoever does not run has been reached, and is not any more.
+    fn start(&mut self, id: ServerId) {
+        self.world.start(id);
+        for server in self.world.ids.clone() {
+            let runs = self.world.is_up(server) || self.world.fakes.contains_key(&server);
+            if !runs && self.world.can_reach(id, server) {
+                for is_up in [true, false] {
+                    self.world.step(id, Input::Reachable { server, is_up });
+                }
+            }
         }
     }
 
