@@ -197,7 +197,7 @@ pub enum Cause {
     OldEpoch,
     /// It was to lead, and no quorum was in step in time.
     NotEstablished,
-    /// It was to lead, had no quorum yet, and a voter has come that was held to be away when this server was elected: the others may know a better one by now.
+    /// It was to lead, had no quorum yet, and a voter says a better vote of the same round: the others may know it, too.
     Overtaken,
     /// It was to lead, and a voter has a newer history.
     Behind,

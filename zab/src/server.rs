@@ -124,7 +124,7 @@ pub(crate) struct Server {
     left_full: Option<Ms>,
     /// Until when it has no part in an election, having left for that.
     pub abstains_until: Option<Ms>,
-    /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter that comes and goes must not keep the others from a leader.
+    /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter whom nobody else reaches must not keep the others from a leader.
     pub stands_until: Ms,
 }
 

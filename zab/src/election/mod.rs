@@ -204,6 +204,13 @@ impl Election {
         matches!(self.reach.get(&server), Some(Reach::Down | Reach::NotYet))
     }
 
+    /// It is in office: is this a voter's vote of the same round, and better than the one that elected the leader?
+    pub(crate) fn is_beaten(&self, ensemble: &Ensemble, from: ServerId, vote: &Vote) -> bool {
+        let (Phase::Elected(own) | Phase::InOffice(own)) = &self.phase else { return false };
+        let counts = ensemble.is_voter(from) && ensemble.is_voter(vote.leader) && vote.zxid != LastZxid::NONE;
+        counts && vote.round == own.round && vote.candidate().beats(&own.candidate(), ensemble)
+    }
+
     /// When [`Election::tick`] is to be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Ms> {

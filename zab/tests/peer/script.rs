@@ -17,6 +17,8 @@
 //! | `wait 2000` | time passes, in ms |
 //! | `hold 1>2`, `free 1>2` | packets from 1 to 2 stay on their way |
 //! | `hold 1`, `free 1`, `write 1 2` | server 1's disk does nothing, does everything, does two ops |
+//! | `vote 2>1 looking 2 zxid=1.5 epoch=1 round=1` | what it says on the election port, as in the scripts of elections |
+//! | `reach 1 2 yes` | 1 learns that it reaches 2, or that it does not (`no`) |
 //! | `cut 1 2`, `part 1 2`, `join` | the network ends the links between both; lets nothing through; heals |
 //! | `room 1 2 no` | the link has no room at server 1 |
 //! | `forget 1 1.5`, `publish 1` | 1 has the txns up to 1.5 not in memory any more; makes an image of what it shows, in place of the log |
@@ -27,6 +29,7 @@
 
 use crate::disk::{Disk, Generation};
 use crate::scripts::{self, zxid};
+use crate::text;
 use crate::wire::{Packet, Txn, at};
 use crate::world::{Fake, World};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
@@ -88,6 +91,14 @@ impl Stage {
                 for packet in rest[way.len()..].split(';') {
                     self.world.post(from, link, parse_packet(from, packet.trim()));
                 }
+            }
+            ("vote", [way, ..]) => {
+                let (from, to) = ends(way);
+                self.world.step(to, Input::Voted { from, vote: text::vote(&rest[way.len()..]) });
+            }
+            ("reach", [a, b, is_up]) => {
+                let (a, b) = (server(a), server(b));
+                self.world.step(a, Input::Reachable { server: b, is_up: *is_up == "yes" });
             }
             ("dial", [way]) => {
                 let (from, to) = ends(way);
