@@ -189,6 +189,8 @@ pub enum Cause {
     LinkLost,
     /// Nobody answers where the leader should be.
     NotDialled,
+    /// The server that was elected looks itself, for another or in a newer round, and has not led yet.
+    NotLeading,
     /// The leader was silent for too long, or did not come to lead in time.
     Silent,
     /// The leader sent what it must not send at this place.

@@ -284,8 +284,10 @@ impl Peer {
             role => {
                 let Server { election, ensemble, .. } = &mut self.server;
                 election.voted(now, ensemble, from, vote, out);
-                if let Role::Leading(leader) = role {
-                    leaves = leader.voted(now, &mut self.server, from, &vote);
+                match role {
+                    Role::Leading(leader) => leaves = leader.voted(now, &mut self.server, from, &vote),
+                    Role::Learning(learner) => leaves = learner.voted(&self.server, from, &vote),
+                    _ => {}
                 }
             }
         }

@@ -32,7 +32,8 @@
 //! with a better vote that another hears in time. A server was there, and is away, if it has been reached before, or if this server has been in an office that
 //! was established without it. So who fails is not waited for: neither the leader, nor who was away before.
 //!
-//! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later.
+//! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later. A learner dials again, and a leader stays
+//! ([`Cause::Overtaken`](crate::Cause::Overtaken) says when it does not).
 //!
 //! # In office in the same round
 //! Java looks at the votes of a round in two ways. Whenever a server that looks says something it counts those that are exactly its own proposal, in office or
