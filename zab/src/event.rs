@@ -189,6 +189,8 @@ pub enum Cause {
     LinkLost,
     /// Nobody answers where the leader should be.
     NotDialled,
+    /// The server that was elected looks itself, for another or in a newer round, and has not led yet.
+    NotLeading,
     /// The leader was silent for too long, or did not come to lead in time.
     Silent,
     /// The leader sent what it must not send at this place.
@@ -197,7 +199,7 @@ pub enum Cause {
     OldEpoch,
     /// It was to lead, and no quorum was in step in time.
     NotEstablished,
-    /// It was to lead, had no quorum yet, and a voter has come that was held to be away when this server was elected: the others may know a better one by now.
+    /// It was to lead, had no quorum yet, and a voter says a better vote of the same round: the others may know it, too.
     Overtaken,
     /// It was to lead, and a voter has a newer history.
     Behind,

@@ -154,31 +154,28 @@ impl Leader {
         Ok(())
     }
 
-    /// A vote on the election port. Before the office is established it may show that no quorum is left which it could be established with: a voter
-    /// that looks in a newer round has left, and joins a leader again only where a quorum is in office without it; one without a link that cannot be
-    /// reached does not come either. Java waits for initLimit.
+    /// A vote on the election port of a server that looks. Before the office is established it may show that no quorum comes to establish it, so that this server
+    /// asks again; Java waits for initLimit. It does so in two ways.
+    /// - A voter that looks in a newer round has left, and joins a leader again only where a quorum is in office without it; one without a link that cannot be
+    ///   reached does not come either: [`Cause::NotEstablished`] where no quorum is left.
+    /// - A voter says a better vote of the round that this server was elected in: [`Cause::Overtaken`]. It has come late, or has heard of one that has, and
+    ///   whoever looked still when he heard of that elects another, too. A vote that is not better changes nobody's in this round: who comes with
+    ///   one is no reason to leave those who may be about to come.
     ///
     /// # Errors
     /// If so.
-    pub(crate) fn voted(&mut self, server: &Server, from: ServerId, vote: &Vote) -> Leaves {
-        let has_left = vote.state == ServerState::Looking && vote.round > server.election.round();
-        if self.is_serving() || !has_left || self.is_here(server, from) {
+    pub(crate) fn voted(&mut self, now: Ms, server: &mut Server, from: ServerId, vote: &Vote) -> Leaves {
+        if self.is_serving() || vote.state != ServerState::Looking || self.is_here(server, from) {
             return Ok(());
         }
-        self.gone.insert(from);
-        let may_come = |id: ServerId| !self.gone.contains(&id) && !server.election.is_down(id);
-        let rest = server.ensemble.voters().filter(|&id| self.is_here(server, id) || may_come(id));
-        if server.ensemble.is_quorum(rest) { Ok(()) } else { Err(Cause::NotEstablished) }
-    }
-
-    /// A voter has come that could not be reached before. It may have been left out of the election, and with it whoever has heard of it in time: then they elect another, and nobody comes
-    /// here. Java waits for initLimit; this server asks again at once, unless a quorum has come.
-    ///
-    /// # Errors
-    /// If so.
-    pub(crate) fn overtaken(&self, now: Ms, server: &mut Server, by: ServerId) -> Leaves {
+        if vote.round > server.election.round() {
+            self.gone.insert(from);
+            let may_come = |id: ServerId| !self.gone.contains(&id) && !server.election.is_down(id);
+            let rest = server.ensemble.voters().filter(|&id| self.is_here(server, id) || may_come(id));
+            return if server.ensemble.is_quorum(rest) { Ok(()) } else { Err(Cause::NotEstablished) };
+        }
         let has_come = server.ensemble.is_quorum(server.ensemble.voters().filter(|&id| self.is_here(server, id)));
-        if self.is_serving() || self.is_here(server, by) || has_come || now < server.stands_until {
+        if has_come || now < server.stands_until || !server.election.is_beaten(&server.ensemble, from, vote) {
             return Ok(());
         }
         server.stands_until = now + server.options.init_ms();

@@ -5,6 +5,7 @@
 //! write. Whatever does not fit ends the link, and the election begins anew; nothing is lost by that. The scripts `learner-*` and `java-*`, and
 //! the random driver, would catch a mistake. Mirrors `Learner`, `Follower`, `Observer` of 3.9.5; leaders of 3.8 say the same.
 
+use crate::election::Vote;
 use crate::event::{Action, Cause, Epochs, Gate, Input, LinkEnd, LinkId, Message, Ms};
 use crate::leader::Leaves;
 use crate::server::{EPOCH_END, Server};
@@ -24,6 +25,8 @@ pub(crate) struct Learner {
     dialled: Ms,
     /// How long the next pause before a dial is.
     pause_ms: Ms,
+    /// Has a link stood that ended before the leader had said a word?
+    was_turned_away: bool,
     /// When the leader was last heard of.
     heard: Ms,
     /// The leader's epoch, once it has said it.
@@ -39,7 +42,7 @@ pub(crate) struct Learner {
 enum Stage {
     /// The leader is being dialled.
     Dialling,
-    /// It did not listen: once more at this time.
+    /// It did not listen, or hung up at once: once more at this time.
     Pausing { until: Ms },
     /// FOLLOWERINFO has been sent.
     Informed,
@@ -72,6 +75,7 @@ impl Learner {
             link: None,
             dialled: now,
             pause_ms: PAUSE_MS_MIN,
+            was_turned_away: false,
             heard: now,
             epoch: Epoch::default(),
             base: None,
@@ -104,7 +108,11 @@ impl Learner {
             }
             Input::Lost(link) if self.link == Some(link) => {
                 self.link = None;
-                Err(Cause::LinkLost)
+                self.lost(now, server)
+            }
+            Input::Reachable { server: other, is_up: false } if other == self.leader && self.was_turned_away => {
+                let is_waiting = matches!(self.stage, Stage::Dialling | Stage::Pausing { .. });
+                if is_waiting { Err(Cause::LinkLost) } else { Ok(()) }
             }
             Input::FromLeader(link, ref said) if self.link == Some(link) => {
                 self.heard = now;
@@ -126,6 +134,21 @@ impl Learner {
             Input::Tick => self.tick(now, server, out),
             _ => Ok(()),
         }
+    }
+
+    /// A vote on the election port. A leader that has not said a word yet, and now looks for another, or in a newer round, will not: nothing is left to wait for.
+    /// It may want this server's vote. Java waits.
+    ///
+    /// # Errors
+    /// If so.
+    pub(crate) fn voted(&self, server: &Server, from: ServerId, vote: &Vote) -> Leaves {
+        let is_waiting = matches!(self.stage, Stage::Dialling | Stage::Pausing { .. } | Stage::Informed);
+        if from != self.leader || !is_waiting || vote.state != ServerState::Looking {
+            return Ok(());
+        }
+        let round = server.election.round();
+        let looks_elsewhere = vote.round > round || (vote.round == round && vote.leader != self.leader);
+        if looks_elsewhere { Err(Cause::NotLeading) } else { Ok(()) }
     }
 
     /// Closes the link, for this reason.
@@ -173,6 +196,17 @@ impl Learner {
         self.pause_ms = (self.pause_ms * 2).min(PAUSE_MS_MAX);
         self.stage = Stage::Pausing { until };
         Ok(())
+    }
+
+    /// The link has ended. Before the leader has said a word that is as if nobody had been there: a Java server takes its office up to 200 ms later than it is
+    /// elected, and whatever stands between may take a link for it until then. To ask again in a newer round would leave it alone in its own for initLimit, and
+    /// then the same again. It is not waited for if it is gone, which the election port tells, too, sooner or later.
+    fn lost(&mut self, now: Ms, server: &Server) -> Leaves {
+        if self.stage != Stage::Informed || server.election.is_down(self.leader) {
+            return Err(Cause::LinkLost);
+        }
+        self.was_turned_away = true;
+        self.not_dialled(now, server)
     }
 
     /// How long the leader may be silent; for ever where this server is busy with what it sent.
@@ -254,15 +288,17 @@ impl Learner {
     fn leader_info(&mut self, server: &mut Server, link: LinkId, epoch: Epoch, out: &mut Vec<Action>) -> Leaves {
         let Epochs { accepted, current } = server.epochs;
         let last = server.last_said();
-        if epoch < accepted {
+        // What an observer has promised is in no quorum. A leader that is established asks for no newer epoch on its account, so that it could not come
+        // back; it keeps away from who is older than the leader that it was last in step with.
+        if epoch < if self.is_observer { current } else { accepted } {
             return Err(Cause::OldEpoch);
         }
         if epoch >= EPOCH_END {
             return Err(Cause::Protocol("an epoch that cannot be"));
         }
         self.epoch = epoch;
-        if epoch == accepted {
-            // It was promised before, maybe to another: that counts once.
+        if epoch <= accepted {
+            // It was promised before, or a newer one, maybe to another: that counts once.
             out.push(Action::Send(link, Message::AckEpoch { last, current: None }));
             self.stage = Stage::Promised;
         } else {

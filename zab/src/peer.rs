@@ -74,7 +74,6 @@ impl Peer {
     /// # Panics
     /// On inputs out of order: the caller's bug.
     pub fn step(&mut self, now: Ms, input: Input<'_>, out: &mut Vec<Action>) {
-        let mut came = None;
         match input {
             Input::Durable(zxid) => self.server.durable(zxid),
             Input::EpochsDurable(epochs) => self.server.epochs_durable(epochs),
@@ -88,13 +87,11 @@ impl Peer {
             Input::Voted { from, vote } => return self.voted(now, from, vote, out),
             Input::Reachable { server, is_up } => {
                 let Server { election, ensemble, .. } = &mut self.server;
-                came = (is_up && election.is_down(server)).then_some(server);
                 election.reachable(now, ensemble, server, is_up, out);
             }
             _ => {}
         }
         let leaves = match &mut self.role {
-            Role::Leading(leader) if let Some(by) = came => leader.overtaken(now, &mut self.server, by),
             Role::Leading(leader) => leader.step(now, &mut self.server, &input, out),
             Role::Learning(learner) => learner.step(now, &mut self.server, &input, out),
             Role::Alone => {
@@ -287,8 +284,10 @@ impl Peer {
             role => {
                 let Server { election, ensemble, .. } = &mut self.server;
                 election.voted(now, ensemble, from, vote, out);
-                if let Role::Leading(leader) = role {
-                    leaves = leader.voted(&self.server, from, &vote);
+                match role {
+                    Role::Leading(leader) => leaves = leader.voted(now, &mut self.server, from, &vote),
+                    Role::Learning(learner) => leaves = learner.voted(&self.server, from, &vote),
+                    _ => {}
                 }
             }
         }

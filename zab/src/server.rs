@@ -20,7 +20,7 @@ pub struct PeerOptions {
     pub init_limit: i64,
     /// Ticks of silence, or without an ACK that is due, after which the other is given up.
     pub sync_limit: i64,
-    /// For how long a leader that does not answer is dialled, in ms: it may not listen yet.
+    /// For how long a leader that does not answer, or hangs up at once, is dialled, in ms: it may not have taken its office yet.
     pub dial_ms_max: Ms,
     /// Does every learner that joins get the whole state, whatever it lacks (`forceSnapshotSync`)?
     pub always_snap: bool,
@@ -124,7 +124,7 @@ pub(crate) struct Server {
     left_full: Option<Ms>,
     /// Until when it has no part in an election, having left for that.
     pub abstains_until: Option<Ms>,
-    /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter that comes and goes must not keep the others from a leader.
+    /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter whom nobody else reaches must not keep the others from a leader.
     pub stands_until: Ms,
 }
 

@@ -27,9 +27,13 @@
 //! to two leaders. A leader begins only once a quorum has promised it an epoch, and none of them has a better history; quorums meet. What the wait buys is
 //! that the guess is the best one and is everybody's, since a better vote on its way would otherwise undo it. So it is left out where no better vote can
 //! come: each other voter has voted for the same in this round (a voter's vote only rises within a round, and what it rises to is a vote that another voter began with), or
-//! has no history to vote for, or is known to be unreachable. A server of which nothing is known yet, as after the start, is waited for.
+//! has no history to vote for, or is known to be away. A server of which nothing is known yet, as after the start, is waited for; and so is one that this server
+//! has never reached since its own start: at a first start all of them begin at about the same time, and who refuses a connection may be there a moment later,
+//! with a better vote that another hears in time. A server was there, and is away, if it has been reached before, or if this server has been in an office that
+//! was established without it. So who fails is not waited for: neither the leader, nor who was away before.
 //!
-//! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later.
+//! Whoever wins earlier than a Java server must have patience: that one takes its office up to 200 ms later. A learner dials again, and a leader stays
+//! ([`Cause::Overtaken`](crate::Cause::Overtaken) says when it does not).
 //!
 //! # In office in the same round
 //! Java looks at the votes of a round in two ways. Whenever a server that looks says something it counts those that are exactly its own proposal, in office or
@@ -103,7 +107,8 @@ impl Election {
     }
 
     /// The outcome has been acted on: in office under this leader, in this ZAB epoch, so that servers that look are answered. To be said again when the
-    /// epoch changes; before it is said, they are answered with the epoch of the vote.
+    /// epoch changes; before it is said, they are answered with the epoch of the vote. Said again, the office is established: whoever could not be reached
+    /// meanwhile is not about to start with the others, but away.
     ///
     /// # Panics
     /// If the state is LOOKING, which is no office.
@@ -114,6 +119,10 @@ impl Election {
             Phase::Elected(vote) | Phase::InOffice(vote) => vote.zxid,
             Phase::Idle => LastZxid(0),
         };
+        if matches!(self.phase, Phase::InOffice(_)) {
+            let not_yet = self.reach.values_mut().filter(|reach| **reach == Reach::NotYet);
+            not_yet.for_each(|reach| *reach = Reach::Down);
+        }
         let peer_epoch = PeerEpoch(i64::from(epoch.0));
         self.phase = Phase::InOffice(Vote { state, leader, zxid, round: self.round, peer_epoch });
     }
@@ -145,7 +154,12 @@ impl Election {
         if server == self.me || !ensemble.is_voter(server) {
             return;
         }
-        self.reach.insert(server, if is_up { Reach::Up } else { Reach::Down });
+        let reach = match (is_up, self.reach.get(&server)) {
+            (true, _) => Reach::Up,
+            (false, None | Some(Reach::NotYet)) => Reach::NotYet,
+            (false, Some(Reach::Up | Reach::Down)) => Reach::Down,
+        };
+        self.reach.insert(server, reach);
         let Phase::Looking(looking) = &mut self.phase else { return };
         if is_up {
             out.push(Action::Vote { to: server, vote: looking.vote(self.round) });
@@ -188,7 +202,14 @@ impl Election {
 
     /// Is it known that this voter cannot be reached?
     pub(crate) fn is_down(&self, server: ServerId) -> bool {
-        self.reach.get(&server) == Some(&Reach::Down)
+        matches!(self.reach.get(&server), Some(Reach::Down | Reach::NotYet))
+    }
+
+    /// It is in office: is this a voter's vote of the same round, and better than the one that elected the leader?
+    pub(crate) fn is_beaten(&self, ensemble: &Ensemble, from: ServerId, vote: &Vote) -> bool {
+        let (Phase::Elected(own) | Phase::InOffice(own)) = &self.phase else { return false };
+        let counts = ensemble.is_voter(from) && ensemble.is_voter(vote.leader) && vote.zxid != LastZxid::NONE;
+        counts && vote.round == own.round && vote.candidate().beats(&own.candidate(), ensemble)
     }
 
     /// When [`Election::tick`] is to be called at the latest.
@@ -333,6 +354,10 @@ enum Phase {
 /// What is known of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
+    /// It stands.
     Up,
+    /// It does not, and did, or this server has been in office without it.
     Down,
+    /// It does not, and has not since the start: the other may be about to start, too.
+    NotYet,
 }

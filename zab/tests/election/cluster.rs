@@ -244,6 +244,13 @@ impl Cluster {
         }
     }
 
+    /// The server has reached the other since its start, and does not any more.
+    pub(crate) fn loses(&mut self, id: ServerId, other: ServerId) {
+        for is_up in [true, false] {
+            self.step(id, |election, now, ensemble, out| election.reachable(now, ensemble, other, is_up, out));
+        }
+    }
+
     pub(crate) fn tell(&mut self, id: ServerId, other: ServerId) {
         let is_up = self.reaches(id, other);
         self.step(id, |election, now, ensemble, out| election.reachable(now, ensemble, other, is_up, out));

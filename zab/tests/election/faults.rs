@@ -15,10 +15,10 @@ fn a_start_without_faults_elects_the_best_at_once() {
         let mut cluster = Cluster::new(seed);
         let group = cluster.a_quorum();
         for server in group.clone() {
-            // All others have been found to be unreachable, as they are after a crash: nothing is left to wait for.
+            // All others are away, as they are after a crash: nothing is left to wait for.
             let others: Vec<_> = cluster.ids().filter(|id| !group.contains(id)).collect();
             for other in others {
-                cluster.tell(server, other);
+                cluster.loses(server, other);
             }
             cluster.start_at(0, server);
         }

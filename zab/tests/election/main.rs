@@ -10,4 +10,5 @@ mod script;
 mod scripts;
 #[path = "../shared/seeds.rs"]
 mod seeds;
+#[path = "../shared/text.rs"]
 mod text;

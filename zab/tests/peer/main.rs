@@ -13,5 +13,7 @@ mod script;
 mod scripts;
 #[path = "../shared/seeds.rs"]
 mod seeds;
+#[path = "../shared/text.rs"]
+mod text;
 mod wire;
 mod world;

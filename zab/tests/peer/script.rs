@@ -7,7 +7,9 @@
 //! | `ensemble 1 2 3 o4` | the voters and observers; lines such as `group.1=1:2`, `weight.3=0` |
 //! | `limits learners_max=2 held_max=1` | settings that are not ZooKeeper's defaults |
 //! | `disk 1 epochs=2/1 base=1.2 log=1.3..1.5,2.1 damaged` | what is on a server's disk before it starts: accepted and current epoch, log, a history that is not whole |
-//! | `start 1 2`, `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
+//! | `start 1 2` | in an ensemble that was there before: who does not run is away, and is not waited for |
+//! | `begin 1 2` | at a first start: who does not run may be about to start |
+//! | `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
 //! | `fake 3 leads 1 1.5`, `fake 2 agrees` | a server that the script plays, and its vote |
 //! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two |
 //! | `dial 2>1` | it opens a link |
@@ -15,6 +17,8 @@
 //! | `wait 2000` | time passes, in ms |
 //! | `hold 1>2`, `free 1>2` | packets from 1 to 2 stay on their way |
 //! | `hold 1`, `free 1`, `write 1 2` | server 1's disk does nothing, does everything, does two ops |
+//! | `vote 2>1 looking 2 zxid=1.5 epoch=1 round=1` | what it says on the election port, as in the scripts of elections |
+//! | `reach 1 2 yes` | 1 learns that it reaches 2, or that it does not (`no`) |
 //! | `cut 1 2`, `part 1 2`, `join` | the network ends the links between both; lets nothing through; heals |
 //! | `room 1 2 no` | the link has no room at server 1 |
 //! | `forget 1 1.5`, `publish 1` | 1 has the txns up to 1.5 not in memory any more; makes an image of what it shows, in place of the log |
@@ -25,6 +29,7 @@
 
 use crate::disk::{Disk, Generation};
 use crate::scripts::{self, zxid};
+use crate::text;
 use crate::wire::{Packet, Txn, at};
 use crate::world::{Fake, World};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
@@ -70,7 +75,8 @@ impl Stage {
             ("ensemble", _) => self.ensemble(rest),
             ("limits", limits) => limits.iter().for_each(|limit| self.limit(limit)),
             ("disk", [id, what @ ..]) => self.disk(server(id), what),
-            ("start", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
+            ("start", ids) => ids.iter().for_each(|id| self.start(server(id))),
+            ("begin", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
             ("crash", [id, ..]) => self.world.crash(server(id), if words.len() > 1 { count(1) } else { 0 }, true),
             ("fake", [id, "agrees"]) => drop(self.world.fakes.insert(server(id), Fake::Agrees)),
             ("fake", [id, "leads", epoch, last]) => {
@@ -85,6 +91,14 @@ impl Stage {
                 for packet in rest[way.len()..].split(';') {
                     self.world.post(from, link, parse_packet(from, packet.trim()));
                 }
+            }
+            ("vote", [way, ..]) => {
+                let (from, to) = ends(way);
+                self.world.step(to, Input::Voted { from, vote: text::vote(&rest[way.len()..]) });
+            }
+            ("reach", [a, b, is_up]) => {
+                let (a, b) = (server(a), server(b));
+                self.world.step(a, Input::Reachable { server: b, is_up: *is_up == "yes" });
             }
             ("dial", [way]) => {
                 let (from, to) = ends(way);
@@ -149,6 +163,19 @@ impl Stage {
             "learners_max" => self.world.options.learners_max = value,
             "held_max" => self.world.options.held_max = value,
             _ => panic!("{limit}"),
+        }
+    }
+
+    /// A start in an ensemble that was there before: whoever does not run has been reached, and is not any more.
+    fn start(&mut self, id: ServerId) {
+        self.world.start(id);
+        for server in self.world.ids.clone() {
+            let runs = self.world.is_up(server) || self.world.fakes.contains_key(&server);
+            if !runs && self.world.can_reach(id, server) {
+                for is_up in [true, false] {
+                    self.world.step(id, Input::Reachable { server, is_up });
+                }
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 //! Votes and zxids as a person writes them.
+#![allow(dead_code, reason = "each test takes what it needs of it")]
 
 use crate::scripts;
 use proto::election::{ElectionEpoch, PeerEpoch, ServerState};
