@@ -62,6 +62,29 @@ const SUITES: &[Suite] = &[
         }],
     },
     Suite {
+        name: "mixed",
+        about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on four mixes of 3 and 5 servers",
+        rounds: 4,
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        steps: &[
+            line(
+                Libtest,
+                "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture mixed::",
+            ),
+            Line {
+                words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture matrix:: faults:: sessions:: local:: partitions:: groups::",
+                env: &[
+                    ("RK_ENSEMBLE_ROUNDS", "2"),
+                    (
+                        "RK_ENSEMBLE",
+                        "java+ringkeeper,java+java+ringkeeper,ringkeeper+ringkeeper+java-3.8,java-3.8+ringkeeper+java",
+                    ),
+                ],
+                reading: Libtest,
+            },
+        ],
+    },
+    Suite {
         name: "sim",
         about: "the simulation: 8,000 seeds of one, three and five servers, and how soon each planted bug is found",
         rounds: 1,

@@ -161,7 +161,7 @@ const BENCH_SMOKE: Stage = Stage {
 const DURABILITY: Stage = Stage {
     name: "durability",
     about: "a reply leaves only after a durable write that covers it; what happens when the disk is full or fails",
-    budget_s: 60,
+    budget_s: 40,
     steps: &[run(Libtest, "cargo test --profile ci --workspace --test durability --locked")],
     needed: false,
 };
@@ -184,7 +184,7 @@ const fn crash(env: Env) -> Step {
 const E2E: Stage = Stage {
     name: "e2e",
     about: "the laws, sessions, bad input, configuration and the house's rules against the built server; elections with real ones",
-    budget_s: 320,
+    budget_s: 280,
     steps: &[
         run_with(
             Libtest,
@@ -237,10 +237,42 @@ const ENSEMBLE: Stage = Stage {
     needed: false,
 };
 
+const MIXED: Stage = Stage {
+    name: "mixed",
+    about: "Java's servers of 3.8 and 3.9 and RingKeeper's in one ensemble: each kind of synchronization between them, lost and doubled packets, the way in and back under load, and what the checkers say of it",
+    budget_s: 300,
+    steps: &[
+        run(
+            Libtest,
+            "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --exact \
+             mixed::cells::java_3_8_learns_from_ringkeeper \
+             mixed::cells::java_learns_from_ringkeeper \
+             mixed::cells::ringkeeper_learns_from_java \
+             mixed::cells::ringkeeper_learns_from_java_3_8 \
+             mixed::digests::a_digest_that_a_java_leader_predicts_wrongly_is_counted_and_nothing_else \
+             mixed::hostile::a_packet_of_a_java_leader_that_comes_twice_or_not_at_all_costs_no_txn \
+             mixed::hostile::a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind \
+             mixed::migration::an_ensemble_of_java_becomes_ringkeepers_and_javas_again \
+             mixed::migration::the_page_is_what_it_says",
+        ),
+        run_with(
+            Libtest,
+            &[("RK_ENSEMBLE", "java+ringkeeper+java-3.8,ringkeeper+java+ringkeeper")],
+            "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --exact \
+             faults::the_leader_is_killed_and_nothing_is_lost \
+             faults::the_leader_stands_still_another_leads_and_the_old_one_follows \
+             local::they_become_the_ensembles_before_their_first_ephemeral \
+             sessions::a_session_moves_from_server_to_server_while_it_writes \
+             sessions::an_ephemeral_of_a_killed_client_of_a_follower_goes_within_its_timeout_and_two_ticks",
+        ),
+    ],
+    needed: false,
+};
+
 const VERSION_2: Stage = Stage {
     name: "version-2",
     about: "what real servers leave is imported, what is exported real servers start on: the same tree",
-    budget_s: 60,
+    budget_s: 30,
     steps: &[run(Libtest, "cargo test --profile ci --workspace --test version_2 --locked")],
     needed: false,
 };
@@ -248,7 +280,7 @@ const VERSION_2: Stage = Stage {
 const DIFFERENTIAL: Stage = Stage {
     name: "differential",
     about: "25,000 random operations with a fixed and 25,000 with a fresh seed, and 10,000 under quotas: every answer as the real ZooKeeper's; 10,000 beside 3.8.0",
-    budget_s: 60,
+    budget_s: 45,
     steps: &[
         run(
             LastLine,
@@ -276,7 +308,7 @@ macro_rules! clients {
         Stage {
             name: $name,
             about: $about,
-            budget_s: 180,
+            budget_s: 140,
             steps: &[run_with(
                 LastLine,
                 $env,
@@ -318,7 +350,7 @@ const CLIENTS_4: Stage = clients!(
 const CLIENTS_OF_3: Stage = Stage {
     name: "clients-of-3",
     about: "Curator with its recipes and service discovery, and C, against an ensemble of 3 servers",
-    budget_s: 70,
+    budget_s: 50,
     steps: &[run(
         LastLine,
         "{bin}/with-ensemble -- tests/clients/all.sh --suites curator-3.9.5,c --super super:test {addrs}",
@@ -349,7 +381,7 @@ const CLIENTS_SASL: Stage = Stage {
 const RECIPES: Stage = Stage {
     name: "recipes",
     about: "the programs of docs/recipes.md print what the page says",
-    budget_s: 60,
+    budget_s: 35,
     steps: &[run(LastLine, "{bin}/with-server --shards 2 -- tests/recipes/run.sh {addr}")],
     needed: false,
 };
@@ -357,7 +389,7 @@ const RECIPES: Stage = Stage {
 const FOREIGN: Stage = Stage {
     name: "foreign",
     about: "the core of kazoo's own test suite, on one server and on 3, each outcome the one that it has on ZooKeeper",
-    budget_s: 180,
+    budget_s: 150,
     steps: &[
         run(
             LastLine,
@@ -399,6 +431,8 @@ const ASAN_ENV: &[(&str, &str)] = &[
     ("RUSTC_BOOTSTRAP", "1"),
     ("RUSTFLAGS", "-Zsanitizer=address"),
     ("ASAN_OPTIONS", "detect_leaks=0"),
+    // Enough for a report's lines, and a good part of the build's time less.
+    ("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"),
     ("RK_FLIP_STRIDE", "16"),
     ("RK_FLIPS", "30"),
 ];
@@ -417,6 +451,7 @@ pub(crate) const CI: &[Stage] = &[
     DURABILITY,
     CRASH,
     ENSEMBLE,
+    MIXED,
     VERSION_2,
     DIFFERENTIAL,
     E2E,
@@ -466,6 +501,12 @@ mod tests {
                 continue;
             }
             let core = line.env.iter().find_map(|(name, value)| (*name == "RK_TEST_CORE").then_some(*value));
+            // Of these, each test is named: see below.
+            if line.words.contains(" --exact ")
+                && suites.iter().any(|(suite, _)| line.words.contains(&format!("--test {suite} ")))
+            {
+                continue;
+            }
             let words: Vec<&str> = line.words.split_whitespace().collect();
             suites.extend(words.windows(2).filter(|pair| pair[0] == "--test").map(|pair| (pair[1], core)));
         }
@@ -488,13 +529,18 @@ mod tests {
     }
 
     #[test]
-    fn each_test_that_is_named_in_full_is_there() {
+    fn each_test_that_is_named_in_full_is_there_and_runs_once_in_each_surrounding() {
+        let mut named = std::collections::BTreeSet::new();
         for step in CI.iter().flat_map(|stage| stage.steps) {
             let Step::Run(line) = step else { continue };
             let Some((before, names)) = line.words.split_once(" --exact ") else { continue };
+            for name in names.split_whitespace() {
+                assert!(named.insert((name, line.env)), "{name} is named twice");
+            }
             let suite = before.split_once("--test ").and_then(|(_, rest)| rest.split_whitespace().next()).unwrap();
             for name in names.split_whitespace() {
-                let (module, test) = name.split_once("::").unwrap();
+                let (module, test) = name.rsplit_once("::").unwrap();
+                let module = module.replace("::", "/");
                 let file = Place::find().root.join(format!("tests/tests/{suite}/{module}.rs"));
                 let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
                 assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{name} is not there");
