@@ -498,11 +498,12 @@ impl Cluster {
         self.tell_name(id);
     }
 
-    /// A server with a vote is an observer, for each server from its next start on.
+    /// A server with a vote is an observer from its next start on, as it sees itself; the others go on as they are.
     pub fn make_observer(&mut self, id: u8) {
         let key = format!("server.{id}");
         let place = self.of(id).line(&key).expect("each server has the lines of all");
-        self.set_all(&key, &format!("{place}:observer"));
+        let value = format!("{place}:observer");
+        self.of_mut(id).set(&key, &value);
         self.of_mut(id).set("peerType", "observer");
     }
 

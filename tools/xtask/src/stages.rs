@@ -248,7 +248,6 @@ const MIXED: Stage = Stage {
              mixed::cells::java_3_8_learns_from_ringkeeper \
              mixed::cells::java_learns_from_ringkeeper \
              mixed::cells::ringkeeper_learns_from_java \
-             mixed::cells::ringkeeper_learns_from_java_3_8 \
              mixed::digests::a_digest_that_a_java_leader_predicts_wrongly_is_counted_and_nothing_else \
              mixed::hostile::a_packet_of_a_java_leader_that_comes_twice_or_not_at_all_costs_no_txn \
              mixed::hostile::a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind \
@@ -257,7 +256,7 @@ const MIXED: Stage = Stage {
         ),
         run_with(
             Libtest,
-            &[("RK_ENSEMBLE", "java+ringkeeper+java-3.8,ringkeeper+java+ringkeeper")],
+            &[("RK_ENSEMBLE", "java+ringkeeper+java,ringkeeper+java+ringkeeper")],
             "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --exact \
              faults::the_leader_is_killed_and_nothing_is_lost \
              faults::the_leader_stands_still_another_leads_and_the_old_one_follows \

@@ -1,15 +1,15 @@
 //! What Java's leader predicts wrongly: its own servers say so and go on, and so do ours.
 
+use super::figure;
 use crate::load::{connect, trees_agree};
 use client::{AclList, Operations};
 use proto::OpCode;
 use proto::request::{CreateMode, CreateRequest, Request};
-use ringkeeper_tests::cluster::{Cluster, Implementation, Plan, four_letters};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use ringkeeper_tests::until;
 
 fn mismatches(cluster: &Cluster, id: u8) -> Option<u64> {
-    let text = four_letters(cluster.address(id), "mntr")?;
-    text.lines().find_map(|line| line.strip_prefix("zk_digest_mismatches_count\t"))?.parse().ok()
+    figure(cluster, id, "digest_mismatches_count")
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! On the way in each server takes its data along (`version-2` is imported), on the way back too (`rkctl export`): what it has acknowledged it never forgets.
 
+use super::figure;
 use super::keepers::Keepers;
 use crate::load::{Load, digests_agree, trees_agree};
 use crate::page;
@@ -81,11 +82,6 @@ fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation) -> Dura
         println!("{id} is {}'s, {leader} leads", next.name());
     }
     load.longest_gap()
-}
-
-fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
-    let text = ringkeeper_tests::cluster::four_letters(cluster.address(id), "mntr")?;
-    text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
 }
 
 fn run(command: &mut Command) {

@@ -15,3 +15,11 @@ mod hostile;
 mod keepers;
 mod migration;
 mod packets;
+
+use ringkeeper_tests::cluster::{Cluster, four_letters};
+
+/// A figure of `mntr`.
+fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
+    let text = four_letters(cluster.address(id), "mntr")?;
+    text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
+}
