@@ -435,6 +435,7 @@ impl Leader {
         self.proposed = Zxid::new(self.epoch, 0);
         server.commit(server.last(), out);
         server.release(out);
+        server.has_served();
         server.election.in_office(ServerState::Leading, server.me(), self.epoch);
         out.push(Action::Lead(self.epoch));
         self.admit(now, server, out);

@@ -42,7 +42,7 @@ pub(crate) struct Learner {
 enum Stage {
     /// The leader is being dialled.
     Dialling,
-    /// It did not listen, or hung up at once: once more at this time.
+    /// It did not listen, or hung up at once, or the last link came to a bad end: once more at this time.
     Pausing { until: Ms },
     /// FOLLOWERINFO has been sent.
     Informed,
@@ -65,15 +65,19 @@ enum Stage {
 }
 
 impl Learner {
-    /// Dials the leader.
+    /// Dials the leader, at once unless the last link to it came to a bad end.
     pub(crate) fn begin(now: Ms, server: &Server, leader: ServerId, out: &mut Vec<Action>) -> Learner {
-        out.push(Action::Dial(leader));
+        let dialled = now + server.pause_before(leader);
+        let stage = if dialled > now { Stage::Pausing { until: dialled } } else { Stage::Dialling };
+        if stage == Stage::Dialling {
+            out.push(Action::Dial(leader));
+        }
         Learner {
             leader,
             is_observer: !server.ensemble.is_voter(server.me()),
-            stage: Stage::Dialling,
+            stage,
             link: None,
-            dialled: now,
+            dialled,
             pause_ms: PAUSE_MS_MIN,
             was_turned_away: false,
             heard: now,
@@ -417,6 +421,7 @@ impl Learner {
             out.push(Action::Commit(self.told));
         }
         server.release(out);
+        server.has_served();
         server.election.in_office(self.state(), self.leader, self.epoch);
         out.push(Action::Follow(link));
     }

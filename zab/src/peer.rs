@@ -247,7 +247,19 @@ impl Peer {
     fn look(&mut self, cause: Cause, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.role, Role::Draining) {
             Role::Leading(leader) => leader.end(out),
-            Role::Learning(learner) => learner.end(cause, out),
+            Role::Learning(learner) => {
+                match cause {
+                    Cause::Protocol(_) => self.server.ended_badly(learner.leader(), false),
+                    // With a lost link, too, something may be wrong with what was said: the leader knows, or the caller, who could not read it. One that ends before a word is
+                    // dialled again by the learner itself, which has its own pauses.
+                    Cause::LinkLost if learner.epoch() > Epoch::default() && !learner.is_serving() => {
+                        self.server.ended_badly(learner.leader(), true);
+                    }
+                    Cause::OldEpoch => self.server.ended_badly(learner.leader(), true),
+                    _ => {}
+                }
+                learner.end(cause, out);
+            }
             Role::Draining | Role::Looking => {}
             Role::Alone => unreachable!("an ensemble of one has no leader to lose"),
         }

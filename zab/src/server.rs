@@ -126,6 +126,8 @@ pub(crate) struct Server {
     pub abstains_until: Option<Ms>,
     /// Until then it is not [overtaken](crate::Cause::Overtaken) again: a voter whom nobody else reaches must not keep the others from a leader.
     pub stands_until: Ms,
+    /// The leader whose last link came to a bad end, and how long the pause before the next dial is.
+    shunned: Option<(ServerId, Ms)>,
 }
 
 /// Epochs on their way to the disk.
@@ -144,6 +146,11 @@ pub(crate) struct Former {
     history: History,
     durable: Zxid,
 }
+
+/// The first pause before a leader is dialled again whose link came to a bad end.
+const BAD_LINK_PAUSE_MS_MIN: Ms = 10;
+/// The longest one: what a server that cannot follow costs the leader's log.
+const BAD_LINK_PAUSE_MS_MAX: Ms = 5_000;
 
 /// A leader with a full log leaves office once in this many initLimits.
 const FULL_AGAIN_INITS: Ms = 10;
@@ -175,6 +182,7 @@ impl Server {
             left_full: None,
             abstains_until: None,
             stands_until: 0,
+            shunned: None,
         }
     }
 
@@ -215,6 +223,29 @@ impl Server {
     /// May it leave office because its log is full?
     pub(crate) fn may_leave_for_space(&self, now: Ms) -> bool {
         self.is_full && self.left_full.is_none_or(|left| now - left >= FULL_AGAIN_INITS * self.options.init_ms())
+    }
+
+    /// The link to this leader has ended because of what was said on it, or before anything came of it. The same would be said again, as often as there is a new link: the
+    /// next one is put off, each time for twice as long. Not the first time that a link was just `lost`: leaders come and go.
+    pub(crate) fn ended_badly(&mut self, leader: ServerId, lost: bool) {
+        // The leader waits for this server for initLimit.
+        let longest = BAD_LINK_PAUSE_MS_MAX.min(self.options.init_ms() / 4).max(BAD_LINK_PAUSE_MS_MIN);
+        let pause_ms = match self.shunned {
+            Some((shunned, before)) if shunned == leader => (before * 2).clamp(BAD_LINK_PAUSE_MS_MIN, longest),
+            _ if lost => 0,
+            _ => BAD_LINK_PAUSE_MS_MIN,
+        };
+        self.shunned = Some((leader, pause_ms));
+    }
+
+    /// How long it is to wait before it dials this leader, in ms.
+    pub(crate) fn pause_before(&self, leader: ServerId) -> Ms {
+        self.shunned.filter(|(shunned, _)| *shunned == leader).map_or(0, |(_, pause_ms)| pause_ms)
+    }
+
+    /// It serves: what came of earlier links does not count any more.
+    pub(crate) const fn has_served(&mut self) {
+        self.shunned = None;
     }
 
     pub(crate) fn write_epochs(&mut self, epochs: Epochs, then: Option<Gate>, out: &mut Vec<Action>) {
