@@ -3,6 +3,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that trips is a test that fails")]
 #![allow(clippy::cast_possible_wrap, reason = "three servers")]
 
+#[path = "learners/gaps.rs"]
+mod gaps;
 #[path = "learners/host.rs"]
 mod host;
 #[path = "learners/java.rs"]

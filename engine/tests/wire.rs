@@ -191,15 +191,23 @@ fn a_range_is_a_packet_for_each_txn() {
 }
 
 #[test]
-fn newleader_is_acked_and_then_each_proposal_that_came_before_it() {
+fn newleader_is_acked_and_then_each_proposal_that_came_before_it_and_no_zxid_without_one() {
+    // A Java leader has given (4, 1) to (4, 4), (4, 6), (4, 10) and (4, 11) to no txn.
+    let zxids = [zxid(3, 1), zxid(4, 5), zxid(4, 7), zxid(4, 8), zxid(4, 9), zxid(4, 12)];
+    let txns = Txns(zxids.into_iter().map(|zxid| (zxid, Vec::new())).collect());
     let acks = |message| {
-        let bytes = said(message, &Txns::default(), &[]).leak();
+        let bytes = said(message, &txns, &[]).leak();
         read_all(bytes).iter().map(|packet| FromLearner::decode(packet).unwrap()).collect::<Vec<_>>()
     };
-    let message = Message::AckNewLeader { epoch: Epoch(4), after: zxid(4, 7), to: zxid(4, 9) };
-    assert_eq!(acks(message), [zxid(4, 0), zxid(4, 8), zxid(4, 9)].map(FromLearner::Ack));
-    let message = Message::AckNewLeader { epoch: Epoch(4), after: zxid(4, 0), to: zxid(4, 0) };
-    assert_eq!(acks(message), [FromLearner::Ack(zxid(4, 0))]);
+    let message = Message::AckNewLeader { epoch: Epoch(4), after: zxid(4, 7), to: zxid(4, 12) };
+    assert_eq!(acks(message), [zxid(4, 0), zxid(4, 8), zxid(4, 9), zxid(4, 12)].map(FromLearner::Ack));
+    let message = Message::AckNewLeader { epoch: Epoch(4), after: zxid(4, 0), to: zxid(4, 8) };
+    assert_eq!(acks(message), [zxid(4, 0), zxid(4, 5), zxid(4, 7), zxid(4, 8)].map(FromLearner::Ack));
+    // The epoch's first position: nothing of it came before NEWLEADER, or all of that was committed.
+    for at in [zxid(4, 0), zxid(4, 8), zxid(4, 12)] {
+        let message = Message::AckNewLeader { epoch: Epoch(4), after: at, to: at };
+        assert_eq!(acks(message), [FromLearner::Ack(zxid(4, 0))]);
+    }
 }
 
 #[test]

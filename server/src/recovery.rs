@@ -267,7 +267,7 @@ fn replay(config: &ResolvedConfig, control: &Control, tree: Tree, dir: &Path) ->
     };
     let (log, records) = Log::open(disk, options).map_err(log_error)?;
     let mut history = start::history_before(control, tree.last_zxid());
-    let found = |zxid| start::remember(&mut history, zxid);
+    let found = |zxid| history.push(zxid);
     let (tree, replayed) = replay_records(tree, records, Zxid(u64::MAX), found, log_error)?;
     // What the log does not have cannot be sent from it.
     history.raise_floor(Zxid(log.history_begins_after()));

@@ -344,3 +344,22 @@ fn alone_a_lost_log_directory_is_refused_and_one_that_was_moved_with_its_identit
     fs::rename(&elsewhere, site.logs()).unwrap();
     site.assert_whole(z(0, 1));
 }
+
+#[test]
+fn zxids_that_a_java_leader_gave_to_no_txn_are_missing_to_nobody() {
+    let site = Site::new();
+    site.run(&[z(1, 2), z(1, 3), z(1, 7), z(2, 4), z(2, 5), z(2, 9)]);
+    let start = site.run(&[]);
+    assert!(start.is_whole);
+    assert_eq!((start.history.floor(), start.history.last()), (Zxid::ZERO, z(2, 9)));
+    let newest_at = |zxid| start.history.newest_at(zxid);
+    assert_eq!((newest_at(z(1, 3)), newest_at(z(2, 11))), (Some(z(1, 3)), Some(z(2, 9))));
+    // With an image the control file tells what lies before it.
+    site.write_image();
+    let before = site.run(&[z(2, 12), z(4, 2)]);
+    assert_eq!(before.history.last(), z(2, 9));
+    let start = site.run(&[]);
+    assert!(start.is_whole);
+    assert_eq!((start.history.last(), start.committed), (z(4, 2), z(2, 9)));
+    assert_eq!(start.history.newest_at(z(3, 0)), Some(z(2, 12)));
+}

@@ -49,16 +49,14 @@ pub(crate) enum Failure {
         /// Why.
         what: RecordFault,
     },
-    /// Two records that do not follow each other.
-    #[error(
-        "{file}: zxid {zxid}, in the group at offset {offset}, does not follow {before}: txns are missing between them"
-    )]
-    Gap {
-        /// The file of the later one.
+    /// A record behind a later one.
+    #[error("{file}: zxid {zxid}, in the group at offset {offset}, stands behind {before}")]
+    Order {
+        /// Its file.
         file: String,
         /// Offset of its group.
         offset: u64,
-        /// The later one.
+        /// Its zxid.
         zxid: Zxid,
         /// The one before it.
         before: Zxid,
@@ -176,7 +174,7 @@ impl Failure {
                 place(file, *offset, Zxid(*after_zxid))
             }
             Failure::Record { file, offset, zxid, .. } => place(file, *offset, Zxid(zxid.0.saturating_sub(1))),
-            Failure::Gap { file, offset, before, .. } => place(file, *offset, *before),
+            Failure::Order { file, offset, before, .. } => place(file, *offset, *before),
             Failure::Snapshot(snapshot::Error::Damaged { file, offset, zxid, .. }) => {
                 json!({ "ok": false, "error": self.to_string(), "file": file, "offset": offset, "zxid": zxid.map(|zxid| zxid.to_string()) })
             }

@@ -229,10 +229,12 @@ pub enum Sync {
         after: Zxid,
         /// Where to stop.
         to: Zxid,
+        /// The epoch of this leader: in it no txn is missing. In older ones a Java leader may have given zxids to none.
+        epoch: Epoch,
     },
 }
 
-/// A message on the quorum port. A range of txns `(after, to]` is a packet for each; what is not said to reach back into other epochs has
+/// A message on the quorum port. A range of txns `(after, to]` is a packet for each; what is not said to reach back into other epochs, or to be a Java leader's, has
 /// all counters in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -290,7 +292,7 @@ pub enum Message {
     /// UPTODATE.
     UpToDate,
     /// ACK of the first position of the epoch, which is that of NEWLEADER; then of each proposal in (after, to], which came before NEWLEADER
-    /// and without a commit. A Java leader never commits them otherwise.
+    /// and without a commit. A Java leader never commits them otherwise, and may have given some of the zxids to none.
     AckNewLeader {
         /// The leader's epoch.
         epoch: Epoch,

@@ -1,9 +1,13 @@
 //! Which txns a server has, without the txns: one span of zxids for each epoch.
 //!
-//! Owns what a log and its base hold, and how a learner's history and a leader's fit together ([`History::plan`]). Within an epoch zxids have
-//! no gaps (law 2), and who has (E, n) has everything that its leader had before it; so the newest position that two servers share follows from the
-//! learner's last zxid alone. It must never guess: below its floor it says that a learner takes the whole state. Called with a zxid that
-//! does not follow it panics, for its callers ask first. Its own tests, `tests/scripts/peer/sync-*.txt` and the random driver would catch a mistake.
+//! Owns what a log and its base hold, and how a learner's history and a leader's fit together ([`History::plan`]). Who has (E, n) has everything that its
+//! leader had before it; so the newest position that two servers share follows from the learner's last zxid alone. It must never guess: below its floor it
+//! says that a learner takes the whole state. Called with a zxid that does not follow it panics, for its callers ask first. Its own tests,
+//! `tests/scripts/peer/sync-*.txt` and the random driver would catch a mistake.
+//!
+//! Within an epoch of ours zxids have no gaps (law 2). A Java leader gives some zxids to no txn: no server has those, no history ends there, and nobody
+//! acknowledges or commits one. So a span does not say where they are, and none of its zxids but the last, and a learner's, is taken for a txn here. Who
+//! needs each txn of a range has the txns themselves: a learner those that it was not told committed, the caller all (docs/decisions/004).
 
 use proto::{Epoch, LastZxid, Zxid};
 
@@ -75,7 +79,7 @@ impl History {
         self.floor
     }
 
-    /// Can a txn with this zxid be the next? Its counter is the next one, or the first of a newer epoch.
+    /// Can a txn with this zxid be the next where none is missing? Its counter is the next one, or the first of a newer epoch.
     #[must_use]
     pub fn is_next(&self, zxid: Zxid) -> bool {
         let last = self.last();
@@ -86,12 +90,18 @@ impl History {
         }
     }
 
+    /// Can a txn with this zxid be the next of a leader that gives some zxids to no txn? A later one.
+    #[must_use]
+    pub fn is_later(&self, zxid: Zxid) -> bool {
+        zxid > self.last() && zxid.counter() > 0
+    }
+
     /// Adds a txn.
     ///
     /// # Panics
-    /// If it is not the next, see [`History::is_next`].
+    /// If it cannot follow, see [`History::is_later`].
     pub fn push(&mut self, zxid: Zxid) {
-        assert!(self.is_next(zxid), "{zxid} does not follow {}", self.last());
+        assert!(self.is_later(zxid), "{zxid} does not follow {}", self.last());
         match self.spans.last_mut() {
             Some(span) if span.epoch == zxid.epoch() => span.last = zxid.counter(),
             _ => {
@@ -103,13 +113,6 @@ impl History {
                 self.spans.push(Span { epoch: zxid.epoch(), last: zxid.counter() });
             }
         }
-    }
-
-    /// The txn that follows on the position `zxid` of this history.
-    #[must_use]
-    pub fn after(&self, zxid: Zxid) -> Option<Zxid> {
-        let span = self.spans.iter().find(|span| Zxid::new(span.epoch, span.last) > zxid)?;
-        Some(if span.epoch == zxid.epoch() { zxid.next() } else { Zxid::new(span.epoch, 1) })
     }
 
     /// Forgets what comes after `to`, which is a position of this history.
@@ -230,10 +233,24 @@ mod tests {
                 && !history.is_next(z(5, 2))
                 && !history.is_next(z(5, 0))
         );
-        assert_eq!(history.after(z(1, 4)), Some(z(1, 5)));
-        assert_eq!(history.after(z(1, 6)), Some(z(2, 1)));
-        assert_eq!(history.after(z(2, 3)), Some(z(4, 1)));
-        assert_eq!(history.after(z(4, 1)), None);
+        assert!(history.is_later(z(4, 2)) && history.is_later(z(4, 3)) && history.is_later(z(5, 2)));
+        assert!(!history.is_later(z(4, 1)) && !history.is_later(z(2, 4)) && !history.is_later(z(5, 0)));
+    }
+
+    #[test]
+    fn zxids_that_a_leader_gave_to_no_txn_change_no_plan() {
+        // No txn has (3, 1), (3, 2) and (3, 5); nobody's history ends there.
+        let mut history = History::new(z(2, 8));
+        [z(3, 3), z(3, 4), z(3, 6), z(4, 1)].into_iter().for_each(|zxid| history.push(zxid));
+        for last in [z(2, 8), z(3, 0), z(3, 3), z(3, 4), z(3, 6)] {
+            assert_eq!(history.plan(last.into()), Plan::Diff { after: last });
+        }
+        assert_eq!(history.plan(z(3, 7).into()), Plan::Trunc { to: z(3, 6) });
+        history.cut(z(3, 4));
+        assert_eq!(history.last(), z(3, 4));
+        assert_eq!(history.plan(z(3, 6).into()), Plan::Trunc { to: z(3, 4) });
+        history.push(z(4, 1));
+        assert_eq!(History::of_spans(z(2, 8), &history.spans().collect::<Vec<_>>()), Some(history));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use crate::event::{Action, Cause, Epochs, Gate, Input, LinkEnd, LinkId, Message,
 use crate::leader::Leaves;
 use crate::server::{EPOCH_END, Server};
 use proto::election::ServerState;
-use proto::quorum::FromLeader;
+use proto::quorum::{FromLeader, RINGKEEPER_PROTOCOL_VERSION};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
+use std::collections::VecDeque;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub(crate) struct Learner {
     base: Option<Zxid>,
     /// What the leader has said is committed; before UPTODATE the start of its history, too.
     told: Zxid,
+    /// What it has proposed beyond that, oldest first: what waits for a COMMIT. The window keeps the bytes of each of them.
+    untold: VecDeque<Zxid>,
+    /// Does a server of ours lead? It gives every zxid of its epoch to a txn; Java's leaves some out.
+    is_ours: bool,
 }
 
 /// How far it has come.
@@ -84,6 +89,8 @@ impl Learner {
             epoch: Epoch::default(),
             base: None,
             told: Zxid::ZERO,
+            untold: VecDeque::new(),
+            is_ours: false,
         }
     }
 
@@ -248,7 +255,10 @@ impl Learner {
     fn said(&mut self, server: &mut Server, link: LinkId, said: &FromLeader<'_>, out: &mut Vec<Action>) -> Leaves {
         match (self.stage, *said) {
             (_, FromLeader::Revalidate { .. } | FromLeader::Sync) => Ok(()),
-            (Stage::Informed, FromLeader::LeaderInfo { epoch, .. }) => self.leader_info(server, link, epoch, out),
+            (Stage::Informed, FromLeader::LeaderInfo { epoch, protocol_version, .. }) => {
+                self.is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+                self.leader_info(server, link, epoch, out)
+            }
             (Stage::Promised, FromLeader::Diff(_)) => self.complete(server),
             (Stage::Promised, FromLeader::Trunc(to)) => self.trunc(server, to, out),
             (Stage::Promised, FromLeader::Snap(zxid)) => self.snap(server, link, zxid, out),
@@ -360,13 +370,17 @@ impl Learner {
         if self.is_in_base(zxid) {
             return Ok(());
         }
-        if !server.history.is_next(zxid) || zxid.epoch() > self.epoch {
+        // Older epochs may have been led by Java, whoever leads now.
+        let is_whole = self.is_ours && zxid.epoch() == self.epoch;
+        let fits = if is_whole { server.history.is_next(zxid) } else { server.history.is_later(zxid) };
+        if !fits || zxid.epoch() > self.epoch {
             return Err(Cause::Protocol("a PROPOSAL out of order"));
         }
         // What comes before NEWLEADER is acked by it, or right behind it.
         let is_acked = self.stage != Stage::Completing && !self.is_observer;
         let then = is_acked.then_some(Gate { link, message: Message::Ack(zxid) });
         server.append(zxid, then, out);
+        self.untold.push_back(zxid);
         Ok(())
     }
 
@@ -379,9 +393,7 @@ impl Learner {
         if self.is_in_base(zxid) {
             return Ok(());
         }
-        if server.history.after(self.told) != Some(zxid) {
-            return Err(Cause::Protocol("a COMMIT out of order"));
-        }
+        self.untold.pop_front_if(|next| *next == zxid).ok_or(Cause::Protocol("a COMMIT out of order"))?;
         self.told = zxid;
         if self.stage == Stage::UpToDate {
             server.commit(zxid, out);
@@ -397,13 +409,12 @@ impl Learner {
             // As with TRUNC. A state that is older is none of it yet: a leader that is not established goes on with the txns after it.
             return Err(Cause::Protocol("a history without what is committed"));
         }
-        let last = server.last();
         // What is committed with the office's beginning came with a COMMIT. Without one there is only what the leader has proposed itself.
-        let after = self.told.max(zxid);
-        if self.told < last && (last.epoch() != self.epoch || server.history.after(self.told) != Some(after.next())) {
+        if self.untold.front().is_some_and(|untold| untold.epoch() != self.epoch) {
             return Err(Cause::Protocol("a PROPOSAL of another epoch without a COMMIT"));
         }
-        let to = if self.is_observer { after } else { last.max(after) };
+        let after = self.told.max(zxid);
+        let to = if self.is_observer { after } else { server.last().max(after) };
         let message = Message::AckNewLeader { epoch: self.epoch, after, to };
         server.take_over(self.epoch, Gate { link, message }, out);
         self.stage = Stage::TakingOver;

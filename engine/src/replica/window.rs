@@ -302,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn zxids_that_no_txn_has_are_in_no_range_and_nothing_waits_for_them() {
+        let mut window = Window::new(Zxid(10));
+        window.push(batch(12..14));
+        window.push(batch(17..18));
+        window.push(batch(21..23));
+        assert_eq!((zxids(&window, 10, 99), window.waiting()), (vec![12, 13, 17, 21, 22], 5));
+        assert!(zxids(&window, 13, 16).is_empty());
+        assert_eq!(zxids(&window, 15, 21), [17, 21]);
+        for zxid in [12, 13, 17] {
+            assert_eq!(window.next(), Some(Zxid(zxid)));
+            assert_eq!(window.apply_next().0, Zxid(zxid));
+        }
+        assert!(window.forget(9) && window.forgot() == Zxid(13));
+        window.cut(Zxid(21), Zxid(17));
+        assert_eq!((window.last(), window.next(), window.waiting()), (Zxid(21), Some(Zxid(21)), 1));
+        window.push(batch(30..31));
+        assert_eq!(zxids(&window, 13, 99), [17, 21, 30]);
+    }
+
+    #[test]
     #[should_panic(expected = "were forgotten")]
     fn what_was_forgotten_is_not_asked_for() {
         let mut window = Window::new(Zxid(10));

@@ -96,7 +96,7 @@ impl Wire {
             Message::UpToDate => to_learner(FromLeader::UpToDate, out),
             Message::AckNewLeader { epoch, after, to } => {
                 to_leader(FromLearner::Ack(Zxid::new(epoch, 0)), out);
-                counters(after, to).for_each(|zxid| to_leader(FromLearner::Ack(zxid), out));
+                each_txn(txns, after, to, |zxid, _| to_leader(FromLearner::Ack(zxid), out));
             }
             Message::Ack(zxid) => to_leader(FromLearner::Ack(zxid), out),
             Message::Ping(zxid) => to_learner(FromLeader::Ping(zxid), out),
@@ -149,6 +149,9 @@ pub(super) fn committed(zxid: Zxid, txn: &[u8], out: &mut Vec<u8>) {
 }
 
 fn each_txn(txns: &impl TxnSource, after: Zxid, to: Zxid, mut each: impl FnMut(Zxid, &[u8])) {
+    if to == after {
+        return;
+    }
     let mut last = after;
     for (zxid, bytes) in txns.range(after, to) {
         assert!(last < zxid && zxid <= to, "{zxid} is not next in ({after}, {to}], behind {last}");
@@ -158,7 +161,7 @@ fn each_txn(txns: &impl TxnSource, after: Zxid, to: Zxid, mut each: impl FnMut(Z
     assert!(last == to, "the txns in ({after}, {to}] end with {last}");
 }
 
-/// The zxids in `(after, to]` in the epoch of `to`, which begins with counter 1 and has no gaps (law 2).
+/// The zxids in `(after, to]` in the epoch of `to`, this leader's own: it begins with counter 1 and has no gaps (law 2).
 fn counters(after: Zxid, to: Zxid) -> impl Iterator<Item = Zxid> {
     let first = if after.epoch() < to.epoch() { 1 } else { after.counter().saturating_add(1) };
     let is_empty = to <= after;

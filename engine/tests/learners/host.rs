@@ -66,7 +66,7 @@ pub(crate) enum Said {
     Serving(bool),
 }
 
-type Txns = Vec<(Zxid, Vec<u8>)>;
+pub(crate) type Txns = Vec<(Zxid, Vec<u8>)>;
 /// Bytes, and with the last of them what the learner has then.
 type Chunks = VecDeque<(Vec<u8>, Option<Zxid>)>;
 
@@ -137,6 +137,11 @@ impl MemHost {
         }
     }
 
+    /// Its log holds these.
+    pub(crate) fn with_log(self, txns: Txns) -> MemHost {
+        MemHost { txns, ..self }
+    }
+
     fn work_log(&mut self, item: LogItem) {
         match item {
             LogItem::Txns(batch) => self.txns.extend(batch.iter().map(|(zxid, bytes)| (zxid, bytes.to_vec()))),
@@ -164,8 +169,8 @@ impl MemHost {
     fn chunks(&self, sync: Sync) -> Chunks {
         let mut chunks = VecDeque::new();
         match sync {
-            Sync::Log { after, to } => {
-                let mut source = LogSource::new(InMemory { txns: self.txns.clone(), next: 0 }, after, to);
+            Sync::Log { after, to, epoch } => {
+                let mut source = LogSource::new(InMemory { txns: self.txns.clone(), next: 0 }, after, to, epoch);
                 gather(&mut chunks, |out| source.next_chunk(out, 100).unwrap());
             }
             Sync::Snap { zxid } => {

@@ -1,10 +1,9 @@
 //! An ensemble of three servers in memory. Nothing goes wrong but what a test does; time passes only where nothing else can happen.
 
-use crate::host::{Comes, Goes, MemHost, Said, SharedTree, Wire as Connection, replayed};
+use crate::host::{Comes, Goes, MemHost, Said, SharedTree, Txns, Wire as Connection, replayed};
 use engine::replica::{Forward, ForwardBatch, LocalSessions, Replica, ReplicaOptions};
 use engine::session::password;
 use engine::stream::{Attachment, ConnId, ShardId};
-use engine::tree::Tree;
 use engine::turn::wire::Wire;
 use engine::turn::{Core, ElectionEvent, LinkLimits, LinkTable};
 use proto::connect::Password;
@@ -53,6 +52,13 @@ impl World {
     /// Three servers that have nothing; `lost`: one that has had something and does not know what.
     pub(crate) fn new(lost: Option<usize>) -> World {
         World::of((0..3).map(|at| server(at, lost != Some(at), LocalSessions::No)).collect())
+    }
+
+    /// Servers whose logs hold these txns.
+    pub(crate) fn with_logs(logs: [Txns; 3]) -> World {
+        World::of(
+            logs.into_iter().enumerate().map(|(at, txns)| server_with(at, txns, true, LocalSessions::No)).collect(),
+        )
     }
 
     fn of(servers: Vec<Server>) -> World {
@@ -349,10 +355,18 @@ impl World {
 }
 
 fn server(at: usize, is_whole: bool, local_sessions: LocalSessions) -> Server {
+    server_with(at, Vec::new(), is_whole, local_sessions)
+}
+
+fn server_with(at: usize, txns: Txns, is_whole: bool, local_sessions: LocalSessions) -> Server {
     let ensemble = Ensemble::parse(TEXT).unwrap();
-    let tree = SharedTree(Arc::new(RwLock::new(Tree::new())));
-    let host = MemHost::new(tree.clone());
-    let start = Start { epochs: Epochs::default(), history: History::new(Zxid::ZERO), committed: Zxid::ZERO, is_whole };
+    let tree = SharedTree(Arc::new(RwLock::new(replayed(&txns))));
+    let mut history = History::new(Zxid::ZERO);
+    txns.iter().for_each(|(zxid, _)| history.push(*zxid));
+    let current = history.last().epoch();
+    let host = MemHost::new(tree.clone()).with_log(txns);
+    let epochs = Epochs { accepted: current, current };
+    let start = Start { epochs, history, committed: Zxid::ZERO, is_whole };
     let peer = Peer::new(PeerOptions::new(id(at)), ensemble, start);
     let options = ReplicaOptions { server: id(at), tick_ms: 2_000, local_sessions, ..ReplicaOptions::default() };
     let replica = Replica::in_ensemble(options, peer, &tree.0.read().unwrap(), host.now);
@@ -360,7 +374,7 @@ fn server(at: usize, is_whole: bool, local_sessions: LocalSessions) -> Server {
     Server { core: Core::member(replica, LinkTable::new(LinkLimits::default()), wire), host, tree }
 }
 
-const fn id(at: usize) -> ServerId {
+pub(crate) const fn id(at: usize) -> ServerId {
     ServerId(at as i64 + 1)
 }
 

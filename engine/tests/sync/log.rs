@@ -35,6 +35,7 @@ fn log(zxids: impl IntoIterator<Item = Zxid>) -> Log {
     Log(zxids.into_iter().map(Some).collect::<Vec<_>>().into_iter(), Vec::new())
 }
 
+/// Of a server that leads epoch 3.
 fn history() -> Vec<Zxid> {
     vec![z(1, 1), z(1, 2), z(3, 1), z(3, 2), z(3, 3)]
 }
@@ -43,7 +44,7 @@ type Streamed = Result<(Vec<u8>, usize), LogSourceError<DiskGone>>;
 
 /// All bytes, and in how many chunks.
 fn streamed(records: Log, after: Zxid, to: Zxid, bytes_max: usize) -> Streamed {
-    let mut source = LogSource::new(records, after, to);
+    let mut source = LogSource::new(records, after, to, Epoch(3));
     let (mut all, mut chunks) = (b"before".to_vec(), 0);
     loop {
         chunks += 1;
@@ -96,4 +97,19 @@ fn a_log_that_does_not_have_it_is_an_error() {
     assert_eq!(streamed(without(z(3, 3)), z(1, 1), z(3, 3)), Err(LogSourceError::Ends { last: z(3, 2), to: z(3, 3) }));
     let broken = Log(vec![Some(z(1, 1)), None].into_iter(), Vec::new());
     assert_eq!(streamed(broken, Zxid::ZERO, z(3, 3)), Err(LogSourceError::Log(DiskGone)));
+}
+
+#[test]
+fn what_a_java_leader_of_an_older_epoch_left_out_is_not_missing() {
+    let zxids = [z(1, 2), z(1, 5), z(2, 3), z(2, 4), z(2, 9), z(3, 1), z(3, 2)];
+    let sent = |after, to| {
+        let (bytes, _) = streamed(log(zxids), after, to, 1).unwrap();
+        let proposed = said(&bytes).into_iter().filter_map(|packet| match packet {
+            FromLeader::Proposal { zxid, .. } => Some(zxid),
+            _ => None,
+        });
+        proposed.collect::<Vec<_>>()
+    };
+    assert_eq!(sent(Zxid::ZERO, z(3, 2)), zxids);
+    assert_eq!(sent(z(2, 3), z(2, 9)), zxids[3..5]);
 }

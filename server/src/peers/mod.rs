@@ -202,6 +202,11 @@ impl Peers {
                     "a learner has forwarded more requests than may wait: its link is closed, and it comes back"
                 )
             }
+            Note::Gap { link, after, next } => tracing::warn!(
+                link = link.0, %after, %next,
+                "the leader has no txn between these: Java's give a zxid to no txn where they cannot read a request, and go on. Older ones may also have lost txns that they should \
+                 send (ZOOKEEPER-4925): then `hash` is not the same on all servers. Told once for each link"
+            ),
             Note::Digest(Mismatch { zxid, predicted, found, row }) => tracing::warn!(
                 %zxid, predicted = format!("{predicted:#x}"), found = format!("{found:#x}"), in_a_row = row,
                 "the digest that the Java leader predicts is not the tree's: a few now and then are mistakes of its prediction; many in a row, with `hash` different from the \

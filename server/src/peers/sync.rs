@@ -97,10 +97,10 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn work(&self, sync: Sync) -> Result<(), String> {
         match sync {
-            Sync::Log { after, to } => {
+            Sync::Log { after, to, epoch } => {
                 let generation = Generation(self.sources.control.get().log_generation);
                 let records = log_after(&self.sources.log_dir, generation, after)?;
-                let mut source = LogSource::new(records, after, to);
+                let mut source = LogSource::new(records, after, to, epoch);
                 self.send_all(|out| source.next_chunk(out, CHUNK_BYTES))
             }
             Sync::Snap { zxid } => {

@@ -1,7 +1,8 @@
 //! From what was recovered to what a member of an ensemble starts with ([`zab::Start`]).
 //!
-//! Owns which zxids are known to lie behind a server, which epochs it starts with, and what of it is known to be committed. It must never guess a history: below a gap, and
-//! below what the log has, nothing is known. The tests below would catch a mistake.
+//! Owns which zxids are known to lie behind a server, which epochs it starts with, and what of it is known to be committed. It must never guess a history: below what
+//! the log has, nothing is known. Zxids that no record has are such that a Java leader gave to no txn: that no record is lost is the log's to know. The tests below would
+//! catch a mistake.
 
 use proto::Zxid;
 use snapshot::control::Control;
@@ -32,16 +33,6 @@ pub(super) fn history_before(control: &Control, base: Zxid) -> History {
     history.unwrap_or_else(|| History::new(base))
 }
 
-/// Adds a txn of the log. One that does not follow on the one before is the oldest that is known, so that nobody is sent a part of what came before it.
-pub(super) fn remember(history: &mut History, zxid: Zxid) {
-    if history.is_next(zxid) {
-        history.push(zxid);
-    } else {
-        tracing::warn!(%zxid, after = %history.last(), "the log has a gap: learners that end before it get the whole state");
-        *history = History::new(zxid);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,19 +46,6 @@ mod tests {
 
     fn control(image: Zxid) -> Control {
         Control { image: Some(ImageRef::at(image)), ..Control::default() }
-    }
-
-    #[test]
-    fn the_zxids_of_the_log_are_the_history_and_below_a_gap_nothing_is_known() {
-        let mut history = History::new(z(1, 4));
-        for zxid in [z(1, 5), z(1, 6), z(3, 1), z(3, 2)] {
-            remember(&mut history, zxid);
-        }
-        assert_eq!((history.floor(), history.last()), (z(1, 4), z(3, 2)));
-        assert_eq!((history.newest_at(z(1, 7)), history.after(z(1, 6))), (Some(z(1, 6)), Some(z(3, 1))));
-        remember(&mut history, z(3, 9));
-        assert_eq!((history.floor(), history.last()), (z(3, 9), z(3, 9)));
-        assert_eq!(history.newest_at(z(3, 2)), None);
     }
 
     #[test]

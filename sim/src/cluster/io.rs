@@ -396,8 +396,8 @@ impl Host for Io {
     fn start_sync(&mut self, link: LinkId, sync: Sync) {
         let job = match sync {
             Sync::Snap { zxid } => Job::Waits(zxid),
-            Sync::Log { after, to } => match self.log.log.reader(after.0) {
-                Ok(reader) => Job::Log(Box::new(LogSource::new(SimRecords(reader), after, to))),
+            Sync::Log { after, to, epoch } => match self.log.log.reader(after.0) {
+                Ok(reader) => Job::Log(Box::new(LogSource::new(SimRecords(reader), after, to, epoch))),
                 Err(_) => Job::Failed,
             },
         };

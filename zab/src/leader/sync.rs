@@ -63,7 +63,7 @@ impl Leader {
                 // The log has been purged meanwhile.
                 self.close(link, LinkEnd::Lagging, out);
             } else {
-                self.begin_sync(now, link, Sync::Log { after, to }, out);
+                self.begin_sync(now, link, Sync::Log { after, to, epoch: self.epoch }, out);
             }
             return;
         }

@@ -6,7 +6,7 @@
 use crate::disk::{Disk, Op};
 use crate::scripts;
 use crate::seeds::{Random, seeds};
-use crate::world::World;
+use crate::world::{Across, World};
 use proto::{ServerId, Zxid};
 use ringkeeper_zab::ensemble::Ensemble;
 use ringkeeper_zab::{Input, Ms, Peer};
@@ -43,6 +43,7 @@ struct Seen {
     led: u32,
     committed: usize,
     crashes: u32,
+    across: Across,
 }
 
 struct Driver {
@@ -62,6 +63,11 @@ impl Driver {
         world.options.dial_ms_max = 300;
         world.options.held_ms_max = 600;
         world.options.held_max = 8;
+        // Numbers of its own: a seed's events are the same with them as without.
+        let mut java = Random(!seed);
+        if java.below(2) == 0 {
+            world.java = world.ids.iter().copied().filter(|_| java.below(2) == 0).collect();
+        }
         for id in world.ids.clone() {
             world.add(id, Disk::default());
         }
@@ -290,7 +296,12 @@ fn run(seed: u64, traces: bool) -> Option<Seen> {
         eprintln!("{}", driver.world.trace.join("\n"));
     }
     let last = driver.world.truth.last().map_or(Zxid::ZERO, |txn| txn.zxid);
-    let seen = Seen { led: last.epoch().0, committed: driver.world.truth.len(), crashes: driver.crashes };
+    let seen = Seen {
+        led: last.epoch().0,
+        committed: driver.world.truth.len(),
+        crashes: driver.crashes,
+        across: driver.world.across,
+    };
     outcome.ok().map(|()| seen)
 }
 
@@ -308,10 +319,18 @@ fn whatever_fails_nothing_committed_is_lost_and_all_come_together_again() {
         total.led += seen.led;
         total.committed += seen.committed;
         total.crashes += seen.crashes;
+        let (sum, across) = (&mut total.across, seen.across);
+        sum.diffs += across.diffs;
+        sum.diffs_of_ours += across.diffs_of_ours;
+        sum.truncs += across.truncs;
+        sum.led_on += across.led_on;
+        sum.starts += across.starts;
     }
     println!("{total:?}");
     assert!(failed.is_empty(), "RINGKEEPER_SEEDS=n cargo test -p ringkeeper-zab --test peer, for n of {failed:?}");
     if seeds == SEEDS {
         assert!(total.led > 3_000 && total.committed > 100_000 && total.crashes > 5_000, "{total:?}");
+        let Across { diffs, diffs_of_ours, truncs, led_on, starts } = total.across;
+        assert!(diffs > 100 && diffs_of_ours > 20 && truncs > 0 && led_on > 10 && starts > 100, "{total:?}");
     }
 }

@@ -11,7 +11,7 @@
 //! | `begin 1 2` | at a first start: who does not run may be about to start |
 //! | `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
 //! | `fake 3 leads 1 1.5`, `fake 2 agrees` | a server that the script plays, and its vote |
-//! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two |
+//! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two. `LEADERINFO 2` is a Java server's, `LEADERINFO 2 ours` one of ours |
 //! | `dial 2>1` | it opens a link |
 //! | `propose 1 3` | three txns |
 //! | `wait 2000` | time passes, in ms |
@@ -262,7 +262,8 @@ fn parse_packet(from: ServerId, text: &str) -> Packet {
     let epoch = |text: &str| Epoch(text.parse().unwrap());
     let txn = |text: &str| Txn { zxid: zxid(text), value: zxid(text).0 };
     match words[..] {
-        ["LEADERINFO", of] => Packet::LeaderInfo(epoch(of)),
+        ["LEADERINFO", of] => Packet::LeaderInfo { epoch: epoch(of), is_ours: false },
+        ["LEADERINFO", of, "ours"] => Packet::LeaderInfo { epoch: epoch(of), is_ours: true },
         ["DIFF", to] => Packet::Diff(zxid(to)),
         ["TRUNC", to] => Packet::Trunc(zxid(to)),
         ["SNAP", of, state] => Packet::Snap(zxid(of), txns(state)),

@@ -1,6 +1,6 @@
 //! Packets between peers, as values: what the quorum port would carry.
 
-use proto::quorum::{FromLeader, FromLearner, LearnerInfo, PROTOCOL_VERSION, TouchVec};
+use proto::quorum::{FromLeader, FromLearner, LearnerInfo, PROTOCOL_VERSION, RINGKEEPER_PROTOCOL_VERSION, TouchVec};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use ringkeeper_zab::{Message, Sync};
 use std::fmt;
@@ -14,7 +14,10 @@ pub(crate) struct Txn {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
-    LeaderInfo(Epoch),
+    LeaderInfo {
+        epoch: Epoch,
+        is_ours: bool,
+    },
     Diff(Zxid),
     Trunc(Zxid),
     /// The state is every txn that made it.
@@ -57,8 +60,9 @@ impl Packet {
     /// As the learner is told, if it is a leader's.
     pub(crate) fn as_from_leader(&self) -> Option<FromLeader<'static>> {
         Some(match *self {
-            Packet::LeaderInfo(epoch) => {
-                FromLeader::LeaderInfo { epoch, protocol_version: PROTOCOL_VERSION, extension: &[] }
+            Packet::LeaderInfo { epoch, is_ours } => {
+                let protocol_version = if is_ours { RINGKEEPER_PROTOCOL_VERSION } else { PROTOCOL_VERSION };
+                FromLeader::LeaderInfo { epoch, protocol_version, extension: &[] }
             }
             Packet::Diff(zxid) => FromLeader::Diff(zxid),
             Packet::Trunc(zxid) => FromLeader::Trunc(zxid.into()),
@@ -77,7 +81,7 @@ impl Packet {
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Packet::LeaderInfo(epoch) => write!(f, "LEADERINFO {}", epoch.0),
+            Packet::LeaderInfo { epoch, .. } => write!(f, "LEADERINFO {}", epoch.0),
             Packet::Diff(zxid) => write!(f, "DIFF {}", at(*zxid)),
             Packet::Trunc(zxid) => write!(f, "TRUNC {}", at(*zxid)),
             Packet::Snap(zxid, state) => write!(f, "SNAP {} of {} txns", at(*zxid), state.len()),
@@ -120,7 +124,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Info { observer, accepted } => {
             format!("{} {}", if observer { "OBSERVERINFO" } else { "FOLLOWERINFO" }, accepted.0)
         }
-        Message::LeaderInfo(epoch) => Packet::LeaderInfo(epoch).to_string(),
+        Message::LeaderInfo(epoch) => Packet::LeaderInfo { epoch, is_ours: true }.to_string(),
         Message::AckEpoch { last, current } => Packet::AckEpoch { last, current }.to_string(),
         Message::Diff(zxid) => Packet::Diff(zxid).to_string(),
         Message::Trunc(zxid) => Packet::Trunc(zxid).to_string(),
@@ -141,6 +145,6 @@ pub(crate) fn message(message: &Message) -> String {
 pub(crate) fn sync(sync: &Sync) -> String {
     match *sync {
         Sync::Snap { zxid } => format!("SNAP of {} at least", at(zxid)),
-        Sync::Log { after, to } => format!("PROPOSAL and COMMIT {} from the log", range(after, to)),
+        Sync::Log { after, to, .. } => format!("PROPOSAL and COMMIT {} from the log", range(after, to)),
     }
 }

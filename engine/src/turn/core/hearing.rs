@@ -9,6 +9,7 @@ use super::{Core, Note, Taking};
 use crate::apply;
 use crate::replica::Now;
 use proto::DecodeError;
+use proto::Zxid;
 use proto::quorum::{FromLeader, FromLearner, QuorumPacket, RINGKEEPER_PROTOCOL_VERSION};
 use proto::txn::TxnRecord;
 use zab::{Input, LinkId};
@@ -113,6 +114,7 @@ impl Core {
         let said = FromLeader::decode(packet)?;
         if let FromLeader::LeaderInfo { protocol_version, .. } = said {
             self.leader_is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+            self.leader_left_out = false;
         }
         let mut marked = Vec::new();
         let txn = match said {
@@ -137,8 +139,12 @@ impl Core {
         if let FromLeader::Snap(zxid) = said {
             self.taking = Some(Taking { link, zxid, moved_ms: now.mono_ms, state: None });
         }
+        let before = self.replica.peer().history().last();
         self.replica.step(now, Input::FromLeader(link, said));
         self.act(host, txn);
+        if txn.is_some() {
+            self.look_for_gap(host, link, before);
+        }
         if self.replica.follows() == Some(link) {
             match said {
                 FromLeader::Revalidate { session, valid } => self.replica.revalidated(now, session, valid),
@@ -147,6 +153,18 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// The history has ended with `after`: does what has come leave zxids out? A Java leader gives some to no txn; in the sync it may also have lost what it should send
+    /// (ZOOKEEPER-4925), which nothing here can tell.
+    fn look_for_gap<H: Host>(&mut self, host: &mut H, link: LinkId, after: Zxid) {
+        let history = self.replica.peer().history();
+        let next = history.last();
+        let left_out =
+            next > after && (if next.epoch() == after.epoch() { next != after.next() } else { next.counter() > 1 });
+        if left_out && !std::mem::replace(&mut self.leader_left_out, true) {
+            host.note(Note::Gap { link, after, next });
+        }
     }
 
     fn hear_learner<H: Host>(

@@ -60,6 +60,15 @@ pub enum Note {
     FromMemory(LinkId, Zxid, Zxid),
     /// What this server has is not all that it had: it takes a whole state from a leader.
     HistoryLost,
+    /// On this link, a Java leader's or one of ours with such a history, no txn has the zxids between these. Noted once a link.
+    Gap {
+        /// The leader's link.
+        link: LinkId,
+        /// The txn before.
+        after: Zxid,
+        /// The txn behind.
+        next: Zxid,
+    },
     /// A Java leader has said another digest than the tree's.
     Digest(Mismatch),
 }
@@ -88,6 +97,8 @@ pub struct Core {
     leader_link: Option<LinkId>,
     /// Does a server of ours lead there? Java's digests are predicted, and not always right.
     leader_is_ours: bool,
+    /// Has it left zxids out?
+    leader_left_out: bool,
     taking: Option<Taking>,
     /// The log was told to begin with a state that is not in force.
     has_begun: bool,
@@ -174,6 +185,7 @@ impl Core {
             adopts: false,
             leader_link: None,
             leader_is_ours: false,
+            leader_left_out: false,
             taking: None,
             has_begun: false,
             taken_tree: None,

@@ -1,11 +1,12 @@
 //! What a learner lacks, from the log: PROPOSAL and COMMIT of each txn.
 //!
 //! Owns the order of what is sent: no txn is left out, none is sent twice. It must never decode a txn: what the log holds is what a PROPOSAL carries. It fails
-//! with [`LogSourceError`]; then the learner's link is to be closed, for what follows would have a gap. `tests/sync/log.rs` would catch a mistake.
+//! with [`LogSourceError`]; then the learner's link is to be closed, for what follows would have a gap. Of the leader's own epoch it sees that no zxid is missing
+//! (law 2); in an older one a Java leader may have left some out, and that no record is lost there is the log's to know. `tests/sync/log.rs` would catch a mistake.
 
 use super::SourceState;
 use crate::turn::wire::committed;
-use proto::Zxid;
+use proto::{Epoch, Zxid};
 use std::error::Error;
 
 /// Records of a log, ascending: a log's reader. The engine knows no log.
@@ -27,6 +28,8 @@ pub struct LogSource<R> {
     /// The newest that has been given out.
     sent: Zxid,
     to: Zxid,
+    /// The leader's.
+    epoch: Epoch,
 }
 
 /// Why a learner cannot be brought into step from the log.
@@ -54,10 +57,10 @@ pub enum LogSourceError<E: Error> {
 }
 
 impl<R: Records> LogSource<R> {
-    /// `records`: from `after` on, or from before it.
+    /// `records`: from `after` on, or from before it. `epoch`: the leader's.
     #[must_use]
-    pub const fn new(records: R, after: Zxid, to: Zxid) -> LogSource<R> {
-        LogSource { records, sent: after, to }
+    pub const fn new(records: R, after: Zxid, to: Zxid, epoch: Epoch) -> LogSource<R> {
+        LogSource { records, sent: after, to, epoch }
     }
 
     /// Appends whole packets to `out` until these are `bytes_max` bytes or more, by one txn at the most, or all. Call it until it is done.
@@ -77,7 +80,7 @@ impl<R: Records> LogSource<R> {
             if zxid <= after {
                 continue;
             }
-            if !follows(after, zxid) {
+            if zxid.epoch() == self.epoch && !follows(after, zxid) {
                 return Err(LogSourceError::Gap { after, next: zxid });
             }
             if zxid > to {
@@ -90,7 +93,7 @@ impl<R: Records> LogSource<R> {
     }
 }
 
-/// Law 2: within an epoch there are no gaps, and an epoch begins with 1.
+/// Law 2: within an epoch of ours there are no gaps, and it begins with 1.
 fn follows(after: Zxid, next: Zxid) -> bool {
-    if next.epoch() == after.epoch() { next == after.next() } else { next > after && next.counter() == 1 }
+    if next.epoch() == after.epoch() { next == after.next() } else { next.counter() == 1 }
 }

@@ -1,6 +1,6 @@
 //! What a peer says is to be done, and what it sends.
 
-use super::World;
+use super::{World, java};
 use crate::disk::Op;
 use crate::wire::{self, Packet, Txn};
 use proto::{ServerId, Zxid};
@@ -65,23 +65,24 @@ impl World {
     /// Puts the packets of a message on the link.
     pub(super) fn send(&mut self, id: ServerId, link: LinkId, message: Message) {
         self.check_claims(id, &message);
-        // COMMITs and ACKs need no bytes, only the counters.
-        let counters =
-            |after: Zxid, to: Zxid| (after.counter() + 1..=to.counter()).map(move |n| Zxid::new(to.epoch(), n));
+        let zxids = |after, to| self.node(id).between(after, to).into_iter().map(|txn| txn.zxid);
         let packets: Vec<Packet> = match message {
             Message::Info { observer, accepted } => vec![Packet::Info { server: id, observer, accepted }],
-            Message::LeaderInfo(epoch) => vec![Packet::LeaderInfo(epoch)],
+            Message::LeaderInfo(epoch) => vec![Packet::LeaderInfo { epoch, is_ours: !self.java.contains(&id) }],
             Message::AckEpoch { last, current } => vec![Packet::AckEpoch { last, current }],
             Message::Diff(zxid) => vec![Packet::Diff(zxid)],
-            Message::Trunc(zxid) => vec![Packet::Trunc(zxid)],
+            Message::Trunc(zxid) => {
+                self.across.truncs += u32::from(self.has_gaps(id, Some(zxid.epoch())));
+                vec![Packet::Trunc(zxid)]
+            }
             Message::Committed { after, to } => return self.post_pairs(id, link, after, to),
             Message::Proposals { after, to } => self.range(id, after, to).into_iter().map(Packet::Proposal).collect(),
             Message::Informs { after, to } => self.range(id, after, to).into_iter().map(Packet::Inform).collect(),
-            Message::Commits { after, to } => counters(after, to).map(Packet::Commit).collect(),
+            Message::Commits { after, to } => zxids(after, to).map(Packet::Commit).collect(),
             Message::NewLeader(epoch) => vec![Packet::NewLeader(epoch)],
             Message::UpToDate => vec![Packet::UpToDate],
             Message::AckNewLeader { epoch, after, to } => {
-                [Zxid::new(epoch, 0)].into_iter().chain(counters(after, to)).map(Packet::Ack).collect()
+                [Zxid::new(epoch, 0)].into_iter().chain(zxids(after, to)).map(Packet::Ack).collect()
             }
             Message::Ack(zxid) => vec![Packet::Ack(zxid)],
             Message::Ping(zxid) => vec![Packet::Ping(zxid)],
@@ -92,18 +93,24 @@ impl World {
         }
     }
 
-    /// The txns of the broadcast that a range means: all counters of one epoch, in memory.
+    /// The txns of the broadcast that a range means: all counters of one epoch, where a server of ours leads, in memory.
     pub(super) fn range(&self, id: ServerId, after: Zxid, to: Zxid) -> Vec<Txn> {
         assert!(after.epoch() == to.epoch() && after < to, "({after}, {to}] of a broadcast");
         let node = self.node(id);
         assert!(after >= node.forgot, "{after} is not in memory any more");
         let txns = node.between(after, to);
-        assert_eq!(txns.len() as u64, to.0 - after.0, "({after}, {to}] has gaps");
+        let is_whole = txns.len() as u64 == to.0 - after.0 || node.gives == Some(to.epoch());
+        assert!(is_whole && txns.last().is_some_and(|txn| txn.zxid == to), "({after}, {to}] has gaps");
         txns
     }
 
     pub(super) fn post_pairs(&mut self, id: ServerId, link: LinkId, after: Zxid, to: Zxid) {
         let txns = self.node(id).between(after, to);
+        let befores = [after].into_iter().chain(txns.iter().map(|txn| txn.zxid));
+        if befores.zip(&txns).any(|(before, txn)| java::is_gap(before, txn.zxid)) {
+            self.across.diffs += 1;
+            self.across.diffs_of_ours += u32::from(!self.java.contains(&id));
+        }
         for txn in txns {
             self.post(id, link, Packet::Proposal(txn));
             self.post(id, link, Packet::Commit(txn.zxid));

@@ -62,7 +62,7 @@ impl World {
                 self.post(id, link, Packet::Snap(to, state));
                 to
             }
-            Sync::Log { after, to } => {
+            Sync::Log { after, to, .. } => {
                 assert!(after >= node.disk.current.base, "the log does not reach back to {after}");
                 self.post_pairs(id, link, after, to);
                 to

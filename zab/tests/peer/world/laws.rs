@@ -12,6 +12,7 @@ impl World {
         assert!(before.is_none(), "{before:?} and {id:?} lead epoch {}", epoch.0);
         let node = self.node(id);
         assert!(node.txns.starts_with(&self.truth), "the leader {id:?} lacks what is committed");
+        self.across.led_on += u32::from(!self.java.contains(&id) && self.has_gaps(id, None));
     }
 
     /// A server shows everything up to here. Who has a txn has all before it, so that the last one tells whether two agree.

@@ -1,16 +1,18 @@
 //! Peers over a network and disks in memory, and what must be true of them after every step.
 //!
-//! Owns the servers and the time; [`network`] what is on its way, [`disks`] and [`actions`] what a peer asks for, [`laws`] the checks. Who does what next
+//! Owns the servers and the time; [`network`] what is on its way, [`disks`] and [`actions`] what a peer asks for, [`java`] whose zxids have gaps, [`laws`] the checks. Who does what next
 //! is for [`crate::script`] and [`crate::random`] to say.
 
 mod actions;
 mod disks;
+mod java;
 mod laws;
 mod network;
 mod trace;
 
 use crate::disk::{Disk, Op};
 use crate::wire::{Packet, Txn, at};
+pub(crate) use java::Across;
 use proto::{Epoch, ServerId, Zxid};
 use ringkeeper_zab::election::Vote;
 use ringkeeper_zab::ensemble::Ensemble;
@@ -65,6 +67,8 @@ pub(crate) struct Node {
     /// A state on its way.
     pub taking: Option<(LinkId, Zxid, Vec<Txn>)>,
     pub syncing: Vec<(LinkId, Sync)>,
+    /// The epoch that it leads, and in which it leaves zxids out.
+    gives: Option<Epoch>,
     /// To be adopted with the next epochs.
     adopts: bool,
     packet: Option<Txn>,
@@ -108,6 +112,9 @@ pub(crate) struct World {
     leaders: BTreeMap<Epoch, ServerId>,
     /// Servers that no peer plays: what they say comes from a script.
     pub fakes: BTreeMap<ServerId, Fake>,
+    /// Servers that leave zxids out where they lead.
+    pub java: BTreeSet<ServerId>,
+    pub across: Across,
     /// Disks and ways that [`World::settle`] leaves alone.
     pub held_disks: BTreeSet<ServerId>,
     pub held_ways: BTreeSet<(ServerId, ServerId)>,
@@ -131,6 +138,8 @@ impl World {
             truth: Vec::new(),
             leaders: BTreeMap::new(),
             fakes: BTreeMap::new(),
+            java: BTreeSet::new(),
+            across: Across::default(),
             held_disks: BTreeSet::new(),
             held_ways: BTreeSet::new(),
             trace: Vec::new(),
@@ -149,6 +158,7 @@ impl World {
             dialling: None,
             taking: None,
             syncing: Vec::new(),
+            gives: None,
             adopts: false,
             packet: None,
             forgot: Zxid::ZERO,
@@ -191,10 +201,14 @@ impl World {
             is_whole: !node.disk.is_damaged,
         };
         node.txns = node.disk.current.txns().copied().collect();
+        node.gives = None;
         node.applied.clone_from(&shown.state);
         node.applied_to = shown.base;
         node.forgot = node.disk.current.last();
         node.peer = Some(Peer::new(options, ensemble, start));
+        let log = &self.node(id).disk.current.log;
+        let has_gap = log.windows(2).any(|pair| java::is_gap(pair[0].zxid, pair[1].zxid));
+        self.across.starts += u32::from(has_gap);
         self.say(|| format!("{}: starts", id.0));
         self.step(id, Input::Tick);
         for other in self.ids.clone() {
@@ -237,13 +251,20 @@ impl World {
     /// Steps a peer, and does what it says.
     pub(crate) fn step(&mut self, id: ServerId, input: Input<'_>) {
         let now = self.now;
+        let input = self.input_of(id, input);
         let node = self.node_mut(id);
         let Some(peer) = node.peer.as_mut() else { return };
         let mut out = Vec::new();
         peer.step(now, input, &mut out);
         node.is_dirty = true;
+        let (out, starts_anew) = self.actions_of(id, out);
         self.act(id, out);
         self.node_mut(id).packet = None;
+        if starts_anew {
+            let under_way = self.node(id).disk.queue.len();
+            self.crash(id, under_way, true);
+            self.start(id);
+        }
     }
 
     pub(crate) fn flush(&mut self, id: ServerId) {
@@ -253,11 +274,13 @@ impl World {
         let Some(peer) = node.peer.as_mut() else { return };
         let mut out = Vec::new();
         peer.flush(now, &mut out);
+        let (out, _) = self.actions_of(id, out);
         self.act(id, out);
     }
 
     pub(crate) fn propose(&mut self, id: ServerId) -> bool {
         let Some(zxid) = self.peer(id).and_then(Peer::next_zxid) else { return false };
+        let zxid = self.outward(id, zxid);
         self.values += 1;
         let txn = Txn { zxid, value: self.values };
         let node = self.node_mut(id);
