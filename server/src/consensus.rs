@@ -489,11 +489,7 @@ impl<D: Disk> HubHost<D> {
 
 /// What is known of a history up to exactly `zxid`.
 fn spans_up_to(history: &History, zxid: Zxid) -> Option<Spans> {
-    let mut history = history.clone();
-    if history.newest_at(zxid) != Some(zxid) {
-        return None;
-    }
-    history.cut(zxid);
+    let history = history.without_gaps(zxid)?;
     Spans::new(history.floor(), history.spans())
 }
 

@@ -6,8 +6,9 @@
 //! `tests/scripts/peer/sync-*.txt` and the random driver would catch a mistake.
 //!
 //! Within an epoch of ours zxids have no gaps (law 2). A Java leader gives some zxids to no txn: no server has those, no history ends there, and nobody
-//! acknowledges or commits one. So a span does not say where they are, and none of its zxids but the last, and a learner's, is taken for a txn here. Who
-//! needs each txn of a range has the txns themselves: a learner those that it was not told committed, the caller all (docs/decisions/004).
+//! acknowledges or commits one. So a span does not say where they are, and none of its zxids but the last, and a learner's, is taken for a txn here; what is
+//! kept is where the newest gap is, for learners that bear none. Who needs each txn of a range has the txns themselves: a learner those that it was not told
+//! committed, the caller all (docs/decisions/004).
 
 use proto::{Epoch, LastZxid, Zxid};
 
@@ -18,6 +19,8 @@ pub struct History {
     floor: Zxid,
     /// The newest counter of each epoch that has one, oldest epoch first. Never empty: the floor's is the first.
     spans: Vec<Span>,
+    /// The newest txn with a gap before it, or a later position: behind it, and up to the end, there is none. (0, 0): there is none here.
+    gap: Zxid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl History {
     /// Nothing after `base`, the zxid of a state.
     #[must_use]
     pub fn new(base: Zxid) -> History {
-        History { floor: base, spans: vec![Span { epoch: base.epoch(), last: base.counter() }] }
+        History { floor: base, spans: vec![Span { epoch: base.epoch(), last: base.counter() }], gap: Zxid::ZERO }
     }
 
     /// The one that [`History::spans`] listed, above this floor; none if they are not such a list.
@@ -58,7 +61,23 @@ impl History {
         if !is_floor || !spans.is_sorted_by(|older, newer| older.0 < newer.0) || spans.len() > SPANS_MAX {
             return None;
         }
-        Some(History { floor, spans: spans.iter().map(|&(epoch, last)| Span { epoch, last }).collect() })
+        let spans = spans.iter().map(|&(epoch, last)| Span { epoch, last }).collect();
+        Some(History { floor, spans, gap: Zxid::ZERO })
+    }
+
+    /// It ends with `zxid`, a position of it, and begins behind its gaps: what is to be known once it is read again, as [`History::spans`], which do not show them.
+    #[must_use]
+    pub fn without_gaps(&self, zxid: Zxid) -> Option<History> {
+        let mut history = self.clone();
+        if history.newest_at(zxid) != Some(zxid) {
+            return None;
+        }
+        history.cut(zxid);
+        if history.gap > history.floor {
+            history.raise_floor(history.gap);
+        }
+        history.gap = Zxid::ZERO;
+        Some(history)
     }
 
     /// The newest counter of each epoch that has one, oldest epoch first: with the floor, all that it knows.
@@ -71,6 +90,12 @@ impl History {
     pub fn last(&self) -> Zxid {
         let last = self.spans.last().expect("a history has a span");
         Zxid::new(last.epoch, last.last)
+    }
+
+    /// Up to where a learner has to be, that takes no txn which does not follow on the one before, to be sent what comes next. That is every position where no zxid was left out.
+    #[must_use]
+    pub const fn gap(&self) -> Zxid {
+        self.gap
     }
 
     /// The oldest position that a DIFF can follow on.
@@ -102,6 +127,9 @@ impl History {
     /// If it cannot follow, see [`History::is_later`].
     pub fn push(&mut self, zxid: Zxid) {
         assert!(self.is_later(zxid), "{zxid} does not follow {}", self.last());
+        if !self.is_next(zxid) {
+            self.gap = zxid;
+        }
         match self.spans.last_mut() {
             Some(span) if span.epoch == zxid.epoch() => span.last = zxid.counter(),
             _ => {
@@ -126,6 +154,7 @@ impl History {
         if let Some(span) = self.spans.last_mut() {
             span.last = position.counter();
         }
+        self.gap = self.gap.min(position);
     }
 
     /// The log before `floor` is not there any more.
@@ -249,8 +278,25 @@ mod tests {
         history.cut(z(3, 4));
         assert_eq!(history.last(), z(3, 4));
         assert_eq!(history.plan(z(3, 6).into()), Plan::Trunc { to: z(3, 4) });
-        history.push(z(4, 1));
-        assert_eq!(History::of_spans(z(2, 8), &history.spans().collect::<Vec<_>>()), Some(history));
+    }
+
+    #[test]
+    fn who_bears_no_gap_has_to_be_behind_the_newest() {
+        let mut history = History::new(z(2, 8));
+        assert_eq!(history.gap(), Zxid::ZERO);
+        [z(2, 9), z(3, 1), z(3, 2)].into_iter().for_each(|zxid| history.push(zxid));
+        assert_eq!(history.gap(), Zxid::ZERO);
+        [z(3, 5), z(3, 6), z(4, 3), z(4, 4), z(4, 5)].into_iter().for_each(|zxid| history.push(zxid));
+        assert_eq!(history.gap(), z(4, 3));
+        let kept = history.without_gaps(z(4, 4)).unwrap();
+        assert_eq!((kept.floor(), kept.last(), kept.gap()), (z(4, 3), z(4, 4), Zxid::ZERO));
+        assert_eq!(history.without_gaps(z(3, 9)), None, "no position of it");
+        history.cut(z(4, 4));
+        assert_eq!(history.gap(), z(4, 3));
+        // Where the one before was is not known any more.
+        history.cut(z(3, 6));
+        assert_eq!((history.gap(), history.floor()), (z(3, 6), z(2, 8)));
+        assert_eq!(history.without_gaps(z(3, 6)), Some(History::new(z(3, 6))));
     }
 
     #[test]

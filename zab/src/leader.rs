@@ -12,7 +12,7 @@ use crate::event::{Action, Cause, Epochs, Input, LinkEnd, LinkId, Message, Ms};
 use crate::server::{EPOCH_END, Server};
 use link::{Link, Stage};
 use proto::election::ServerState;
-use proto::quorum::{FromLearner, LearnerInfo};
+use proto::quorum::{FromLearner, LearnerInfo, RINGKEEPER_PROTOCOL_VERSION};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +29,14 @@ pub(crate) struct Held {
 pub(crate) struct Hello {
     pub server: ServerId,
     pub is_observer: bool,
+    pub is_ours: bool,
     pub accepted: Epoch,
 }
 
 impl Hello {
     pub(crate) const fn new(observer: bool, accepted: Epoch, info: &LearnerInfo<'_>) -> Hello {
-        Hello { server: info.server, is_observer: observer, accepted }
+        let is_ours = info.protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+        Hello { server: info.server, is_observer: observer, is_ours, accepted }
     }
 }
 
@@ -439,6 +441,7 @@ impl Leader {
         server.election.in_office(ServerState::Leading, server.me(), self.epoch);
         out.push(Action::Lead(self.epoch));
         self.admit(now, server, out);
+        self.bring_into_step(now, server, out);
     }
 
     fn propose(&mut self, server: &mut Server, zxid: Zxid) {

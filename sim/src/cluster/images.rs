@@ -41,13 +41,9 @@ impl Io {
         }
         self.wants_image = false;
         self.images.under_way = true;
-        let mut history = replica.peer().history().clone();
-        let zxid = tree.last_zxid();
-        let spans = (history.newest_at(zxid) == Some(zxid)).then(|| {
-            history.cut(zxid);
-            Spans::new(history.floor(), history.spans())
-        });
-        let spans = spans.flatten().filter(|_| !self.is_alone());
+        let history = replica.peer().history().without_gaps(tree.last_zxid());
+        let spans = history.and_then(|history| Spans::new(history.floor(), history.spans()));
+        let spans = spans.filter(|_| !self.is_alone());
         self.images.frozen = Some(ImageOrder { tree: tree.freeze(), era: self.images.era, spans });
         self.effects.push(Effect::ImageBegun);
     }

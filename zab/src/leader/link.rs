@@ -47,6 +47,8 @@ pub(super) struct Link {
     /// Who it is, once it has said so.
     pub server: Option<ServerId>,
     pub is_observer: bool,
+    /// Is it one of our servers? A Java learner may bear no zxids that no txn has.
+    pub is_ours: bool,
     /// The epoch that it had promised when it came.
     pub accepted: Epoch,
     pub has_room: bool,
@@ -68,6 +70,7 @@ impl Link {
             stage: Stage::Connected,
             server: None,
             is_observer: false,
+            is_ours: false,
             accepted: Epoch(0),
             has_room: true,
             heard: now,
@@ -82,6 +85,7 @@ impl Link {
         self.stage = Stage::Informed;
         self.server = Some(hello.server);
         self.is_observer = hello.is_observer;
+        self.is_ours = hello.is_ours;
         self.accepted = hello.accepted;
         self.heard = now;
     }

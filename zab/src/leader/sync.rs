@@ -16,13 +16,27 @@ impl Leader {
     /// Begins to send what they lack to the learners that have said where they are.
     pub(super) fn bring_into_step(&mut self, now: Ms, server: &Server, out: &mut Vec<Action>) {
         let waiting = self.learners.iter().filter_map(|(link, learner)| match learner.stage {
-            Stage::Promised { last } => Some((*link, last)),
+            Stage::Promised { last } => Some((*link, last, learner.is_ours, learner.is_observer)),
             _ => None,
         });
         let waiting: Vec<_> = waiting.collect();
-        for (link, last) in waiting {
+        for (link, last, is_ours, is_observer) in waiting {
             let plan = if server.options.always_snap { Plan::Snap } else { server.history.plan(last) };
+            let gap = server.history.gap();
             let after = match plan {
+                // A learner of 3.9.5 takes no PROPOSAL and COMMIT behind a gap; whether it is one nothing tells. Before the office is established there may be no state that reaches
+                // beyond it: a voter may be needed for that to come.
+                Plan::Diff { after } | Plan::Trunc { to: after }
+                    if !is_ours && after < gap && gap <= server.committed =>
+                {
+                    self.begin_sync(now, link, Sync::Snap { zxid: gap.max(server.history.floor()) }, out);
+                    continue;
+                }
+                Plan::Diff { after } | Plan::Trunc { to: after }
+                    if !is_ours && after < gap && is_observer && self.phase != Phase::Broadcast =>
+                {
+                    continue;
+                }
                 Plan::Diff { after } => {
                     out.push(Action::Send(link, Message::Diff(self.sync_end(server))));
                     after

@@ -273,8 +273,12 @@ fn parse_packet(from: ServerId, text: &str) -> Packet {
         ["NEWLEADER", of] => Packet::NewLeader(epoch(of)),
         ["UPTODATE"] => Packet::UpToDate,
         ["PING", of] => Packet::Ping(zxid(of)),
-        ["FOLLOWERINFO", accepted] => Packet::Info { server: from, observer: false, accepted: epoch(accepted) },
-        ["OBSERVERINFO", accepted] => Packet::Info { server: from, observer: true, accepted: epoch(accepted) },
+        ["FOLLOWERINFO", accepted] => {
+            Packet::Info { server: from, observer: false, is_ours: false, accepted: epoch(accepted) }
+        }
+        ["OBSERVERINFO", accepted] => {
+            Packet::Info { server: from, observer: true, is_ours: false, accepted: epoch(accepted) }
+        }
         ["ACKEPOCH", last, current] => {
             let last = if last == "-1" { LastZxid::NONE } else { zxid(last).into() };
             Packet::AckEpoch { last, current: (current != "-1").then(|| epoch(current)) }

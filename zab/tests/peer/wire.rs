@@ -31,6 +31,7 @@ pub(crate) enum Packet {
     Info {
         server: ServerId,
         observer: bool,
+        is_ours: bool,
         accepted: Epoch,
     },
     AckEpoch {
@@ -45,8 +46,8 @@ impl Packet {
     /// As the leader is told, if it is a learner's.
     pub(crate) fn as_from_learner(&self) -> Option<FromLearner<'static>> {
         Some(match *self {
-            Packet::Info { server, observer, accepted } => {
-                let protocol_version = PROTOCOL_VERSION;
+            Packet::Info { server, observer, is_ours, accepted } => {
+                let protocol_version = version(is_ours);
                 let info = LearnerInfo { server, protocol_version, config_version: None, extension: &[] };
                 FromLearner::Info { observer, accepted_epoch: accepted, info }
             }
@@ -61,8 +62,7 @@ impl Packet {
     pub(crate) fn as_from_leader(&self) -> Option<FromLeader<'static>> {
         Some(match *self {
             Packet::LeaderInfo { epoch, is_ours } => {
-                let protocol_version = if is_ours { RINGKEEPER_PROTOCOL_VERSION } else { PROTOCOL_VERSION };
-                FromLeader::LeaderInfo { epoch, protocol_version, extension: &[] }
+                FromLeader::LeaderInfo { epoch, protocol_version: version(is_ours), extension: &[] }
             }
             Packet::Diff(zxid) => FromLeader::Diff(zxid),
             Packet::Trunc(zxid) => FromLeader::Trunc(zxid.into()),
@@ -106,6 +106,10 @@ impl fmt::Display for Packet {
             Packet::Pong(zxid) => write!(f, "PONG {}", at(*zxid)),
         }
     }
+}
+
+const fn version(is_ours: bool) -> i32 {
+    if is_ours { RINGKEEPER_PROTOCOL_VERSION } else { PROTOCOL_VERSION }
 }
 
 /// A zxid, as epoch.counter.

@@ -67,7 +67,9 @@ impl World {
         self.check_claims(id, &message);
         let zxids = |after, to| self.node(id).between(after, to).into_iter().map(|txn| txn.zxid);
         let packets: Vec<Packet> = match message {
-            Message::Info { observer, accepted } => vec![Packet::Info { server: id, observer, accepted }],
+            Message::Info { observer, accepted } => {
+                vec![Packet::Info { server: id, observer, is_ours: !self.java.contains(&id), accepted }]
+            }
             Message::LeaderInfo(epoch) => vec![Packet::LeaderInfo { epoch, is_ours: !self.java.contains(&id) }],
             Message::AckEpoch { last, current } => vec![Packet::AckEpoch { last, current }],
             Message::Diff(zxid) => vec![Packet::Diff(zxid)],
