@@ -393,7 +393,15 @@ impl Learner {
         if self.is_in_base(zxid) {
             return Ok(());
         }
-        self.untold.pop_front_if(|next| *next == zxid).ok_or(Cause::Protocol("a COMMIT out of order"))?;
+        if self.untold.pop_front_if(|next| *next == zxid).is_none() {
+            let is_within = self.told < zxid && zxid < server.last() && zxid.counter() > 0;
+            if !is_within || self.untold.contains(&zxid) {
+                return Err(Cause::Protocol("a COMMIT out of order"));
+            }
+            // The leader gave it to a txn after all, and what stands behind it in the log was acknowledged.
+            server.missing = Some(zxid);
+            return Err(Cause::Protocol("a COMMIT of what was not proposed"));
+        }
         self.told = zxid;
         if self.stage == Stage::UpToDate {
             server.commit(zxid, out);

@@ -237,7 +237,8 @@ impl Peer {
             }
         }
         self.server.abstains_until.take_if(|until| *until <= now);
-        if matches!(self.role, Role::Draining) && self.server.is_drained() && self.server.abstains_until.is_none() {
+        let is_draining = matches!(self.role, Role::Draining) && self.server.abstains_until.is_none();
+        if is_draining && self.server.is_drained() && self.server.has_all(out) {
             self.begin_election(now, out);
         }
         self.take_office(now, out);

@@ -105,6 +105,8 @@ pub(crate) struct Server {
     pub writing: Option<Writing>,
     /// What the log is being cut to.
     pub cutting: Option<Zxid>,
+    /// A txn within the history that it turns out not to have.
+    pub missing: Option<Zxid>,
     pub history: History,
     /// Later txns are in memory.
     pub forgot: Zxid,
@@ -170,6 +172,7 @@ impl Server {
             epochs: Epochs { accepted, ..epochs },
             writing: None,
             cutting: None,
+            missing: None,
             history,
             forgot: last,
             durable: last,
@@ -303,6 +306,17 @@ impl Server {
         if std::mem::take(&mut self.keeps) {
             out.push(Action::Release);
         }
+    }
+
+    /// A txn is missing, so that what stands behind it is worth nothing: the log is cut to where it should be. That it does not end there then says that the history is
+    /// not whole, on the disk, too (law 10). True if there is nothing to be done.
+    pub(crate) fn has_all(&mut self, out: &mut Vec<Action>) -> bool {
+        // In a state that was not adopted it will be discarded with that.
+        match self.missing.take().filter(|_| self.is_whole && self.former.is_none()) {
+            Some(missing) => self.cut(missing, out),
+            None => return true,
+        }
+        false
     }
 
     pub(crate) fn cut(&mut self, to: Zxid, out: &mut Vec<Action>) {

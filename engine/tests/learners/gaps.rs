@@ -8,8 +8,8 @@ use proto::quorum::{DATA_BYTES_MAX_DEFAULT, FromLeader, FromLearner, PROTOCOL_VE
 use proto::txn::{Txn, TxnHeader, TxnRecord};
 use proto::{Epoch, OpCode, Received, SessionId, Writer, Xid, Zxid};
 use ringkeeper_engine as engine;
-use zab::LinkId;
 use zab::election::Vote;
+use zab::{Cause, LinkId};
 
 const fn z(epoch: u32, counter: u32) -> Zxid {
     Zxid::new(Epoch(epoch), counter)
@@ -161,6 +161,20 @@ fn zxids_that_a_java_leader_gave_to_no_txn_are_neither_acked_nor_waited_for() {
     assert_eq!(java.say(&[UpToDate]), [z(3, 0)]);
     assert_eq!((java.shown(), gaps(&java.world, 0).len()), (z(3, 2), 2));
     assert_eq!(java.logged(), [z(1, 2), z(1, 5), z(2, 3), z(2, 4), z(2, 7), z(2, 9), z(3, 2)]);
+}
+
+#[test]
+fn a_txn_that_has_not_come_and_is_committed_makes_what_stands_behind_it_worth_nothing() {
+    use Says::{Commit, Diff, LeaderInfo, NewLeader, Proposal, UpToDate};
+    let mut java = Java::begin();
+    java.say(&[LeaderInfo(2)]);
+    assert_eq!(java.say(&[Diff(z(2, 1)), Proposal(z(2, 1)), Commit(z(2, 1)), NewLeader(2)]), [z(2, 0)]);
+    java.say(&[UpToDate]);
+    assert_eq!(java.say(&[Proposal(z(2, 3)), Proposal(z(2, 4))]), [z(2, 3), z(2, 4)]);
+    java.say(&[Commit(z(2, 2))]);
+    assert_eq!((java.shown(), java.logged()), (z(2, 1), vec![z(2, 1)]));
+    assert!(java.world.servers[0].host.notes.iter().any(|note| matches!(note, Note::Looks(Cause::HistoryLost))));
+    assert!(!java.world.serves(0));
 }
 
 #[test]

@@ -91,7 +91,9 @@ impl Disk {
             }
         }
         self.current.log.retain(|txn| txn.zxid <= to);
-        Done::Cut { last: self.current.last() }
+        let last = self.current.last();
+        self.is_damaged |= last != to && to.counter() > 0;
+        Done::Cut { last }
     }
 
     /// What is on the way is lost, but for the oldest `kept` ops, which became durable unseen.

@@ -11,6 +11,7 @@
 //! | `begin 1 2` | at a first start: who does not run may be about to start |
 //! | `crash 1`, `crash 1 2` | of what was under way to the disk, nothing, or two ops, have become durable |
 //! | `fake 3 leads 1 1.5`, `fake 2 agrees` | a server that the script plays, and its vote |
+//! | `fake 3 serves 1 1.5`, `fake 2 follows 3 1 1.5` | the same, in office |
 //! | `say 3>1 DIFF 1.5; PROPOSAL 1.6` | what it says, on the newest link between the two. `LEADERINFO 2` is a Java server's, `LEADERINFO 2 ours` one of ours |
 //! | `dial 2>1` | it opens a link |
 //! | `propose 1 3` | three txns |
@@ -32,6 +33,7 @@ use crate::scripts::{self, zxid};
 use crate::text;
 use crate::wire::{Packet, Txn, at};
 use crate::world::{Fake, World};
+use proto::election::ServerState;
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use ringkeeper_zab::ensemble::Ensemble;
 use ringkeeper_zab::{Epochs, Input, LinkId, Ms, Peer};
@@ -79,9 +81,10 @@ impl Stage {
             ("begin", ids) => ids.iter().for_each(|id| self.world.start(server(id))),
             ("crash", [id, ..]) => self.world.crash(server(id), if words.len() > 1 { count(1) } else { 0 }, true),
             ("fake", [id, "agrees"]) => drop(self.world.fakes.insert(server(id), Fake::Agrees)),
-            ("fake", [id, "leads", epoch, last]) => {
-                let epoch = Epoch(epoch.parse().unwrap());
-                self.world.fakes.insert(server(id), Fake::Leads(epoch, zxid(last)));
+            ("fake", [id, "leads", epoch, last]) => self.fake(id, id, epoch, last, ServerState::Looking),
+            ("fake", [id, "serves", epoch, last]) => self.fake(id, id, epoch, last, ServerState::Leading),
+            ("fake", [id, "follows", leader, epoch, last]) => {
+                self.fake(id, leader, epoch, last, ServerState::Following);
             }
             ("say", [way, ..]) => {
                 let (from, to) = ends(way);
@@ -143,6 +146,11 @@ impl Stage {
             ("full", [id, is_full]) => self.world.step(server(id), Input::Full(*is_full == "yes")),
             _ => panic!("{word} {rest}"),
         }
+    }
+
+    fn fake(&mut self, id: &str, leader: &str, epoch: &str, last: &str, state: ServerState) {
+        let epoch = Epoch(epoch.parse().unwrap());
+        self.world.fakes.insert(server(id), Fake::Votes(server(leader), epoch, zxid(last), state));
     }
 
     fn ensemble(&mut self, words: &str) {

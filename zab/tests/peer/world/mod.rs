@@ -13,6 +13,7 @@ mod trace;
 use crate::disk::{Disk, Op};
 use crate::wire::{Packet, Txn, at};
 pub(crate) use java::Across;
+use proto::election::ServerState;
 use proto::{Epoch, ServerId, Zxid};
 use ringkeeper_zab::election::Vote;
 use ringkeeper_zab::ensemble::Ensemble;
@@ -82,8 +83,8 @@ pub(crate) struct Node {
 pub(crate) enum Fake {
     /// As whoever asks it.
     Agrees,
-    /// For itself, with this epoch and last zxid.
-    Leads(Epoch, Zxid),
+    /// For this server, with its epoch and last zxid; what it does itself.
+    Votes(ServerId, Epoch, Zxid, ServerState),
 }
 
 impl Node {

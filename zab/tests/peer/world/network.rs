@@ -103,9 +103,9 @@ impl World {
             if let Some(fake) = self.fakes.get(&to).filter(|_| vote.state == ServerState::Looking) {
                 let answer = match *fake {
                     Fake::Agrees => vote,
-                    Fake::Leads(epoch, last) => {
+                    Fake::Votes(leader, epoch, last, state) => {
                         let peer_epoch = PeerEpoch(i64::from(epoch.0));
-                        Vote { leader: to, zxid: last.into(), peer_epoch, ..vote }
+                        Vote { leader, zxid: last.into(), peer_epoch, state, ..vote }
                     }
                 };
                 self.step(from, Input::Voted { from: to, vote: answer });
