@@ -141,5 +141,7 @@ fn a_leader_that_falls_silent_behind_its_state_is_given_up_and_one_that_waits_fo
     java.say(&[FromLeader::Ping(z(0))]);
     java.world.pass(15_000);
     java.say(&[FromLeader::Inform { zxid: z(2), txn: &created(2) }]);
+    assert!(java.is_linked(), "no txn has 1");
+    java.say(&[FromLeader::Inform { zxid: z(2), txn: &created(2) }]);
     assert!(!java.is_linked(), "a wrong packet ends it");
 }

@@ -32,7 +32,8 @@ pub(crate) struct Living {
     pub(crate) random: Random,
     sessions: Vec<i64>,
     next_session: i64,
-    next: Zxid,
+    /// The next txn's: a Java leader leaves some out.
+    pub(crate) next: Zxid,
 }
 
 impl Living {

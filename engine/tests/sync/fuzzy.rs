@@ -25,6 +25,8 @@ struct Wish {
     without_digests: bool,
     /// It leads since the start of the test's txns, and has sent nothing of its epoch before.
     is_new: bool,
+    /// It gives some zxids to no txn, as 3.8.0 does.
+    leaves_out: bool,
 }
 
 /// A Java leader, that proposes, commits, applies and walks in turns, and one learner's queue.
@@ -121,6 +123,9 @@ impl Leader {
         let outstanding = self.living.log.len() - self.committed;
         match self.random.below(4) {
             0 if outstanding < 6 => {
+                if self.wish.leaves_out && self.random.below(4) == 0 {
+                    self.living.next = self.living.next.next();
+                }
                 self.living.txn();
                 if !self.wish.to_observer {
                     self.propose_at(self.living.log.len() - 1);
@@ -311,6 +316,7 @@ fn wish(seed: u64) -> Wish {
         speed: [1, 2, 4, 8, 25][usize::try_from(seed % 5).unwrap()],
         without_digests: seed % 7 == 3,
         is_new: seed % 11 == 4,
+        leaves_out: seed % 13 < 4,
     }
 }
 
@@ -486,9 +492,9 @@ fn what_no_leader_sends_behind_a_state_is_refused() {
     let said = |at: usize| FromLeader::Proposal { zxid: zxid(at), txn: &txns[at].1 };
     let refused = |packets: &[FromLeader<'_>]| small.take(packets).expect_err("refused");
     let out_of_order: [&[FromLeader<'_>]; 11] = [
-        &[said(1)],
+        &[said(1), said(0)],
         &[said(0), said(0)],
-        &[said(0), said(2)],
+        &[said(0), said(2), FromLeader::Commit(zxid(0)), FromLeader::Commit(zxid(1))],
         &[FromLeader::Commit(zxid(0))],
         &[said(0), said(1), FromLeader::Commit(zxid(1))],
         &[said(0), FromLeader::Inform { zxid: zxid(1), txn: &txns[1].1 }],

@@ -27,7 +27,6 @@ use proto::quorum::{FromLeader, QuorumPacket};
 use proto::txn::{Txn, TxnRecord};
 use proto::{Epoch, Received, Zxid};
 use std::collections::VecDeque;
-use zab::History;
 
 /// A state that is over, and what has come behind it.
 #[derive(Debug)]
@@ -40,9 +39,9 @@ pub(super) struct Behind {
     told: Zxid,
     /// The leader's.
     epoch: Epoch,
-    /// The txns that were proposed since.
-    history: History,
-    /// Those of them that are not committed, as packets, oldest first.
+    /// The last txn that was proposed.
+    proposed: Zxid,
+    /// Those that are not committed, as packets, oldest first.
     proposals: VecDeque<(Zxid, Vec<u8>)>,
     proposal_bytes: usize,
     /// The end of what goes back to the link: what has ended it.
@@ -62,7 +61,7 @@ impl Behind {
             base,
             told: base,
             epoch,
-            history: History::new(base),
+            proposed: base,
             proposals: VecDeque::new(),
             proposal_bytes: 0,
             last: Vec::new(),
@@ -134,12 +133,12 @@ impl Behind {
         self.told == self.base && self.proposals.is_empty()
     }
 
-    /// In order, as a learner asks for it.
+    /// In order, as a learner asks for it; a Java leader gives some zxids to no txn.
     fn propose(&mut self, zxid: Zxid) -> Result<(), TakeError> {
-        if zxid.epoch() != self.epoch || !self.history.is_next(zxid) {
+        if zxid.epoch() != self.epoch || zxid <= self.proposed || zxid.counter() == 0 {
             return Err(TakeError::OutOfOrder("a PROPOSAL out of order"));
         }
-        self.history.push(zxid);
+        self.proposed = zxid;
         Ok(())
     }
 
