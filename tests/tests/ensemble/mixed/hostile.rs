@@ -1,8 +1,11 @@
 //! Moments at which one side must not believe the other: zxids that come twice or not at all, servers that come back with nothing or from an older epoch.
 
-use crate::load::{Load, trees_agree};
+use crate::load::{Load, connect, trees_agree};
+use client::AclList;
 use proto::quorum::PacketType;
-use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, Trick};
+use proto::request::CreateMode;
+use proto::{OpCode, Writer};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, Trick, zxids};
 use ringkeeper_tests::{until, until_within};
 use std::fs;
 use std::time::Duration;
@@ -96,4 +99,56 @@ fn a_server_that_has_missed_two_epochs_comes_back() {
         trees_agree(&cluster);
         cluster.stop_all();
     }
+}
+
+/// A multi whose one create has no path: no usual client sends it.
+fn multi_without_a_path() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes);
+    writer.int(1);
+    writer.int(OpCode::Multi as i32);
+    let header = |writer: &mut Writer<'_>, op, is_over| {
+        writer.int(op);
+        writer.bool(is_over);
+        writer.int(-1);
+    };
+    header(&mut writer, OpCode::Create as i32, false);
+    writer.string_or_null(None);
+    writer.buffer(Some(b""));
+    let acl = AclList::open();
+    acl.as_vec().write(&mut writer);
+    writer.int(CreateMode::Persistent as i32);
+    header(&mut writer, -1, true);
+    bytes
+}
+
+#[test]
+fn zxids_that_a_java_3_8_leader_gives_to_no_txn_are_missing_to_nobody() {
+    let mut cluster = led_by_2(Implementation::Java38, Implementation::RingKeeper);
+    // The server that has met such a request answers its own clients no more: here the leader.
+    let mut clients = [(); 3].map(|()| connect(cluster.address(2)));
+    let load = Load::begin(&[cluster.address(1), cluster.address(3)], 4);
+    load.progress(100);
+    let since = cluster.wire().now();
+    for client in &mut clients {
+        client.send_frame(&multi_without_a_path()).expect("it serves");
+        load.progress(50);
+    }
+    let links = cluster.wire().links(since);
+    let proposed = links.iter().filter(|link| link.learner == 3).flat_map(|link| zxids(link, PacketType::Proposal));
+    let proposed: Vec<_> = proposed.collect();
+    let gaps = proposed.windows(2).filter(|pair| pair[1] != pair[0].next()).count();
+    assert!(gaps > 0, "no zxid was left out: {proposed:?}");
+    assert!(cluster.wire().synced(3, since).is_empty(), "server 3 has joined anew");
+    assert_eq!(cluster.log(3).matches("the leader has no txn between these").count(), 1, "{}", cluster.log(3));
+    // It leads with such a history, and a server of the former leader's kind learns it.
+    cluster.kill9(2);
+    until_within(COMES_BACK, "it leads", || cluster.leads() == Some(3));
+    load.progress(100);
+    cluster.start(2);
+    cluster.await_serving();
+    load.progress(100);
+    load.finish(&mut cluster);
+    trees_agree(&cluster);
+    cluster.stop_all();
 }
