@@ -28,6 +28,17 @@ pub enum Mode {
     Standalone,
 }
 
+/// How a server is started.
+#[derive(Debug)]
+pub(super) struct How {
+    /// All lines of `zoo.cfg` but its own directory and client port.
+    pub lines: Vec<(String, String)>,
+    /// The words before the server's own.
+    pub wrapper: Vec<String>,
+    /// Of a Java server.
+    pub java_heap_mib: u32,
+}
+
 /// A server, whether it runs or not.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -35,25 +46,16 @@ pub(super) struct Member {
     implementation: Implementation,
     address: SocketAddr,
     dir: PathBuf,
-    /// All lines of `zoo.cfg` but its own directory and client port.
-    lines: Vec<(String, String)>,
-    wrapper: Vec<String>,
+    how: How,
     child: Option<Child>,
     paused: bool,
 }
 
 impl Member {
-    /// `how`: the lines of `zoo.cfg`, and what starts it, if anything.
-    pub(super) fn new(
-        implementation: Implementation,
-        id: u8,
-        address: SocketAddr,
-        dir: PathBuf,
-        how: (Vec<(String, String)>, Vec<String>),
-    ) -> Member {
+    /// It is not started yet.
+    pub(super) fn new(implementation: Implementation, id: u8, address: SocketAddr, dir: PathBuf, how: How) -> Member {
         std::fs::create_dir_all(&dir).expect("its directory");
-        let (lines, wrapper) = how;
-        Member { id, implementation, address, dir, lines, wrapper, child: None, paused: false }
+        Member { id, implementation, address, dir, how, child: None, paused: false }
     }
 
     pub(super) const fn id(&self) -> u8 {
@@ -87,11 +89,11 @@ impl Member {
 
     /// The value of this key.
     pub(super) fn line(&self, key: &str) -> Option<&str> {
-        self.lines.iter().rfind(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.how.lines.iter().rfind(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn set(&mut self, key: &str, value: &str) {
-        self.lines.push((key.to_owned(), value.to_owned()));
+        self.how.lines.push((key.to_owned(), value.to_owned()));
     }
 
     /// From the next start on it is there.
@@ -100,7 +102,7 @@ impl Member {
     }
 
     pub(super) fn wrap(&mut self, words: &[&str]) {
-        self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
+        self.how.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
     }
 
     pub(super) fn log(&self) -> String {
@@ -177,7 +179,7 @@ impl Member {
 
     /// Each wrapper, `java-server.sh` and `setpriv` become what they start: the child is the server.
     fn command(&self) -> Command {
-        let mut words = self.wrapper.clone();
+        let mut words = self.how.wrapper.clone();
         match self.implementation {
             Implementation::Java => words.extend(self.java("3.9.5")),
             Implementation::Java38 => words.extend(self.java("3.8.0")),
@@ -202,11 +204,11 @@ impl Member {
         option("--host", &host);
         option("--port", &port);
         option("--myid", &id);
-        option("--heap", "128m");
+        option("--heap", &format!("{}m", self.how.java_heap_mib));
         option("--log", "info");
         // A start is what takes time here, not the load.
         option("--jvm", "-XX:TieredStopAtLevel=1");
-        for (key, value) in &self.lines {
+        for (key, value) in &self.how.lines {
             option("--cfg", &format!("{key}={value}"));
         }
         words
@@ -224,8 +226,8 @@ impl Member {
             ("ringkeeper.shards", "1".to_owned()),
         ];
         let mut text: String = own.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        for (number, (key, value)) in self.lines.iter().enumerate() {
-            let is_last = !self.lines.iter().skip(number + 1).any(|(later, _)| later == key);
+        for (number, (key, value)) in self.how.lines.iter().enumerate() {
+            let is_last = !self.how.lines.iter().skip(number + 1).any(|(later, _)| later == key);
             if is_last {
                 text.push_str(&format!("{key}={value}\n"));
             }

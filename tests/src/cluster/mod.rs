@@ -14,7 +14,7 @@ pub use wire::{Link, Packet, State, Trick, Wire, zxids};
 
 use crate::lease::{CLIENT_PORT, ELECTION_PORT, Lease, QUORUM_PORT};
 use crate::until_within;
-use member::Member;
+use member::{How, Member};
 use names::Names;
 use namespaces::Namespaces;
 use std::collections::BTreeMap;
@@ -150,6 +150,8 @@ pub struct Plan {
     pub recorded: bool,
     /// The servers end with the thread that starts them, even where nothing can be dropped any more: in this profile a panic ends a program at once.
     pub tied: bool,
+    /// What a Java server's objects may take, in MiB.
+    pub java_heap_mib: u32,
 }
 
 impl Plan {
@@ -170,7 +172,20 @@ impl Plan {
         let (observers, form, in_memory) = (0, Form::Classic, true);
         let hosts = Hosts::Addresses;
         let (apart, recorded, tied, others) = (false, false, false, BTreeMap::new());
-        Plan { implementation, others, voters, observers, form, hosts, settings, in_memory, apart, recorded, tied }
+        Plan {
+            implementation,
+            others,
+            voters,
+            observers,
+            form,
+            hosts,
+            settings,
+            in_memory,
+            apart,
+            recorded,
+            tied,
+            java_heap_mib: 128,
+        }
     }
 
     /// With this line of `zoo.cfg`.
@@ -215,6 +230,12 @@ impl Plan {
     #[must_use]
     pub fn apart(self) -> Plan {
         Plan { apart: true, ..self }
+    }
+
+    /// With Java servers that have so much memory for a tree.
+    #[must_use]
+    pub fn java_heap_mib(self, mib: u32) -> Plan {
+        Plan { java_heap_mib: mib, ..self }
     }
 
     /// With servers that end with the thread that starts them.
@@ -560,7 +581,8 @@ impl Cluster {
         }
         let (_, address) = self.place(plan.hosts, id);
         let implementation = plan.others.get(&id).copied().unwrap_or(plan.implementation.of_server(id));
-        Member::new(implementation, id, address, top.join(id.to_string()), (lines, wrapper))
+        let how = How { lines, wrapper, java_heap_mib: plan.java_heap_mib };
+        Member::new(implementation, id, address, top.join(id.to_string()), how)
     }
 
     /// Where a server is for the others, as `zoo.cfg` says it, and where for clients.

@@ -6,6 +6,7 @@
 //! - [`hostile`]: packets that come twice or not at all, servers that have lost everything or missed epochs.
 //! - [`keepers`]: clients that keep their sessions.
 //! - [`migration`]: from one implementation to the other, one server at a time.
+//! - [`million`]: a million znodes in one state, within the usual limits of time.
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
 
 mod cells;
@@ -14,6 +15,7 @@ mod digests;
 mod hostile;
 mod keepers;
 mod migration;
+mod million;
 mod packets;
 
 use ringkeeper_tests::cluster::{Cluster, four_letters};
