@@ -30,6 +30,9 @@ use zab::election::Vote;
 use zab::ensemble::Ensemble;
 use zab::{Cause, LinkId, Sync};
 
+/// Links whose other ends are remembered for the log: more than there are at a time. The oldest is forgotten first.
+const MET_MAX: usize = 1_024;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Peers {
@@ -38,6 +41,8 @@ pub struct Peers {
     election: ElectionPort,
     ensemble: Ensemble,
     sources: Sources,
+    /// Who is at the other end, of the links on which they have said so.
+    met: BTreeMap<LinkId, ServerId>,
     /// By the link of the learner that lacks something.
     syncs: BTreeMap<LinkId, SyncJob>,
     taking: Option<TakeJob>,
@@ -69,8 +74,8 @@ impl Peers {
     pub fn new(hub: Arc<Hub>, parts: PeersParts) -> Peers {
         let PeersParts { reactor, election, ensemble, log_dir, images, control } = parts;
         let sources = Sources { hub: Arc::clone(&hub), log_dir, images, control: control.clone() };
-        let (syncs, taking, former_taking) = (BTreeMap::new(), None, None);
-        Peers { hub, reactor, election, ensemble, sources, syncs, taking, former_taking, control }
+        let (met, syncs, taking, former_taking) = (BTreeMap::new(), BTreeMap::new(), None, None);
+        Peers { hub, reactor, election, ensemble, sources, met, syncs, taking, former_taking, control }
     }
 
     /// What becomes readable when there is something to read on the quorum port.
@@ -123,7 +128,12 @@ impl Peers {
 
     /// Begins to send a learner what it lacks.
     pub fn start_sync(&mut self, link: LinkId, sync: Sync) {
-        tracing::info!(link = link.0, ?sync, "a learner is brought into step");
+        tracing::info!(
+            server = self.met.get(&link).map(|server| server.0),
+            link = link.0,
+            ?sync,
+            "a learner is brought into step"
+        );
         self.syncs.insert(link, SyncJob::start(&self.sources, sync));
     }
 
@@ -178,32 +188,49 @@ impl Peers {
 
     /// Says to the operator what the core notes.
     pub fn note(&mut self, note: &Note) {
+        let met = |link: &LinkId| self.met.get(link).map(|server| server.0);
         match note {
             Note::Looks(Cause::Full) => tracing::warn!(
                 "the disk of the log is full and the others can do without this server: it leaves off leading, and has no part in an election for initLimit"
             ),
             Note::Looks(cause) => tracing::info!(?cause, "looking for a leader: clients are not served meanwhile"),
             Note::Serves(None) => tracing::info!("leading: clients are served"),
-            Note::Serves(Some(link)) => tracing::info!(link = link.0, "following: clients are served"),
-            Note::Closed(link, why) => tracing::info!(link = link.0, ?why, "closed a link of the quorum port"),
-            Note::Lost(link, why) => tracing::info!(link = link.0, ?why, "a link of the quorum port has ended"),
-            Note::Malformed(link, error) => {
-                tracing::warn!(link = link.0, %error, "what came on a link of the quorum port is not ZooKeeper's protocol: closed")
+            Note::Serves(Some(link)) => {
+                tracing::info!(server = met(link), link = link.0, "following: clients are served");
             }
-            Note::Cuts(link, to) => {
-                tracing::info!(link = link.0, %to, "a learner has more than this leader: it cuts that")
+            Note::Met { link, server, is_ours } => {
+                let implementation = if *is_ours { "RingKeeper" } else { "Java" };
+                tracing::info!(server = server.0, link = link.0, implementation, "a server on the quorum port");
+                if self.met.len() >= MET_MAX {
+                    self.met.pop_first();
+                }
+                self.met.insert(*link, *server);
             }
-            Note::FromMemory(link, after, to) => {
-                tracing::info!(link = link.0, %after, %to, "a learner gets what it lacks from memory")
+            Note::Closed(link, why) => {
+                tracing::info!(server = met(link), link = link.0, ?why, "closed a link of the quorum port");
             }
-            Note::TooManyRequests(link) => {
-                tracing::warn!(
-                    link = link.0,
-                    "a learner has forwarded more requests than may wait: its link is closed, and it comes back"
-                )
+            Note::Lost(link, why) => {
+                tracing::info!(server = met(link), link = link.0, ?why, "a link of the quorum port has ended");
             }
+            Note::Malformed(link, error) => tracing::warn!(
+                server = met(link), link = link.0, %error,
+                "what came on a link of the quorum port is not ZooKeeper's protocol: closed"
+            ),
+            Note::Cuts(link, to) => tracing::info!(
+                server = met(link), link = link.0, %to,
+                "a learner has more than this leader: it cuts that"
+            ),
+            Note::FromMemory(link, after, to) => tracing::info!(
+                server = met(link), link = link.0, %after, %to,
+                "a learner gets what it lacks from memory"
+            ),
+            Note::TooManyRequests(link) => tracing::warn!(
+                server = met(link),
+                link = link.0,
+                "a learner has forwarded more requests than may wait: its link is closed, and it comes back"
+            ),
             Note::Gap { link, after, next } => tracing::warn!(
-                link = link.0, %after, %next,
+                server = met(link), link = link.0, %after, %next,
                 "the leader has no txn between these: Java's give a zxid to no txn where they cannot read a request, and go on. Older ones may also have lost txns that they should \
                  send (ZOOKEEPER-4925): then `hash` is not the same on all servers. Told once for each link"
             ),

@@ -115,6 +115,9 @@ impl Core {
         if let FromLeader::LeaderInfo { protocol_version, .. } = said {
             self.leader_is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
             self.leader_left_out = false;
+            if let Some(server) = self.replica.peer().role().leader {
+                host.note(Note::Met { link, server, is_ours: self.leader_is_ours });
+            }
         }
         let mut marked = Vec::new();
         let txn = match said {
@@ -175,6 +178,10 @@ impl Core {
         packet: &QuorumPacket<'_>,
     ) -> Result<(), DecodeError> {
         let said = FromLearner::decode(packet)?;
+        if let FromLearner::Info { info, .. } = said {
+            let is_ours = info.protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+            host.note(Note::Met { link, server: info.server, is_ours });
+        }
         self.step(host, now, Input::FromLearner(link, said));
         // Whoever is not in step was closed just now.
         if self.links.is_closed_or_held(link) {

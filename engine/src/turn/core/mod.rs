@@ -24,7 +24,7 @@ use super::sync::SentBy;
 use super::wire::{self, TxnSource, Wire};
 use crate::replica::{Mismatch, Now, Replica, Window};
 use crate::tree::Tree;
-use proto::{DecodeError, Zxid};
+use proto::{DecodeError, ServerId, Zxid};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use zab::{Action, Cause, Gate, Input, LinkEnd, LinkId, Message};
@@ -46,6 +46,15 @@ pub enum Note {
     Looks(Cause),
     /// It serves: as leader, or as follower on this link.
     Serves(Option<LinkId>),
+    /// Who is at the other end of a link has said who it is.
+    Met {
+        /// The link.
+        link: LinkId,
+        /// Its id, as it says.
+        server: ServerId,
+        /// Is it one of ours? Java's otherwise.
+        is_ours: bool,
+    },
     /// A link was closed here.
     Closed(LinkId, LinkEnd),
     /// A link has ended.
