@@ -3,7 +3,8 @@
 //! With them nothing in a history is left open: which of the requests without a reply took place, the log tells. `rkctl log dump` reads both implementations'.
 
 use super::crowd::monotonic_us;
-use client::{ClientError, ConnectOptions, Connection, Operations};
+use super::load::ask;
+use client::{ClientError, Connection, Operations};
 use proto::ErrorCode;
 use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, TxnKind, Xid, Zxid};
 use ringkeeper_tests::cluster::Cluster;
@@ -15,20 +16,20 @@ use std::process::Command;
 /// The tree of every server. Nobody may ask for changes meanwhile; sessions that their clients have given up may still end.
 pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
     for id in cluster.ids() {
-        let mut connection = Connection::connect(cluster.address(id), &ConnectOptions::default()).expect("it serves");
         let mut before = None;
         let mut found = None;
         // Two that are the same, one after the other: so it was when the second began.
         until("a tree that stays", || {
-            connection.sync("/").expect("a quorum is there");
-            let zxid = Zxid(connection.last_zxid().0);
-            let mut nodes = Vec::new();
-            let tree = walk(&mut connection, "/", &mut nodes).map(|()| nodes);
+            let (zxid, tree) = ask(cluster, id, |connection| {
+                connection.sync("/")?;
+                let zxid = Zxid(connection.last_zxid().0);
+                let mut nodes = Vec::new();
+                Ok((zxid, walk(connection, "/", &mut nodes)?.map(|()| nodes)))
+            });
             found = tree.clone().filter(|_| tree == before).map(|nodes| (zxid, nodes));
             before = tree;
             found.is_some()
         });
-        connection.close().expect("it serves");
         let (zxid, mut nodes) = found.expect("just seen");
         nodes.sort_by(|one: &FinalNode, other| one.path.cmp(&other.path));
         history.push(monotonic_us(), Event::Final { server: ServerId(id.into()), zxid, nodes, sessions: None });
@@ -36,24 +37,27 @@ pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
 }
 
 /// None: something has gone meanwhile.
-fn walk(connection: &mut Connection, path: &str, nodes: &mut Vec<FinalNode>) -> Option<()> {
-    for name in there(connection.children(path, false))? {
+fn walk(connection: &mut Connection, path: &str, nodes: &mut Vec<FinalNode>) -> client::Result<Option<()>> {
+    let Some(names) = there(connection.children(path, false))? else { return Ok(None) };
+    for name in names {
         let child = format!("{}/{name}", path.trim_end_matches('/'));
         if child == "/zookeeper" {
             continue;
         }
-        let (data, stat) = there(connection.get(&child, false))?;
+        let Some((data, stat)) = there(connection.get(&child, false))? else { return Ok(None) };
         let data = String::from_utf8_lossy(&data).into_owned();
         nodes.push(FinalNode { path: child.clone(), data, stat: (&stat).into() });
-        walk(connection, &child, nodes)?;
+        if walk(connection, &child, nodes)?.is_none() {
+            return Ok(None);
+        }
     }
-    Some(())
+    Ok(Some(()))
 }
 
-fn there<T>(answer: client::Result<T>) -> Option<T> {
+fn there<T>(answer: client::Result<T>) -> client::Result<Option<T>> {
     match answer {
-        Err(ClientError::Server(ErrorCode::NoNode)) => None,
-        answer => Some(answer.expect("it serves")),
+        Err(ClientError::Server(ErrorCode::NoNode)) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

@@ -11,7 +11,7 @@
 use super::churn::Churn;
 use super::figure;
 use super::packets::assert_ours_are_in_order;
-use crate::load::{Load, connect, digests_agree, trees_agree};
+use crate::load::{Load, ask, connect, digests_agree, trees_agree};
 use client::{AclList, ConnectOptions, Connection, Operations};
 use proto::OpCode;
 use proto::quorum::PacketType;
@@ -157,10 +157,8 @@ fn truncated(cluster: &mut Cluster, role: &str) {
     let to = sync.zxid.zxid().expect("a TRUNC has one");
     assert!(to.counter() > 0, "a TRUNC to {to}");
     agree(cluster);
-    let mut connection = connect(cluster.address(LEARNER));
-    let names = connection.children("/", false).expect("it serves");
+    let names = ask(cluster, LEARNER, |connection| connection.children("/", false));
     assert!(!names.iter().any(|name| name.starts_with("tail-")), "what nobody else had is gone: {names:?}");
-    connection.close().expect("it serves");
 }
 
 fn diff(cluster: &mut Cluster, role: &str) {
@@ -233,11 +231,9 @@ fn brought_into_step(cluster: &Cluster, role: &str, since: u64, wanted: PacketTy
 }
 
 fn write(cluster: &Cluster, at: u8, path: &str) {
-    let mut connection = connect(cluster.address(at));
-    for _ in 0..10 {
-        connection.create(path, b"1", CreateMode::PersistentSequential).expect("it serves");
-    }
-    connection.close().expect("it serves");
+    ask(cluster, at, |connection| {
+        (0..10).try_for_each(|_| connection.create(path, b"1", CreateMode::PersistentSequential).map(drop))
+    });
 }
 
 /// A write at each server is seen at each, and all have the same tree.
