@@ -96,8 +96,9 @@ fn cells(leader: Implementation, learner: Implementation) {
 
     if [leader, learner].contains(&Implementation::RingKeeper) {
         assert_ours_are_in_order(&cluster, begun);
+        // Java's learners of a Java leader's fuzzy state find some.
+        assert_no_mismatch(&cluster);
     }
-    assert_no_mismatch(&cluster);
     cluster.stop_all();
 }
 
