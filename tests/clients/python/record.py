@@ -47,6 +47,7 @@ class Recording(ConnectionHandler):
 
     history = None
     number = 0
+    servers = ()
     connected = False
     last_xid = 0
 
@@ -71,14 +72,16 @@ class Recording(ConnectionHandler):
                 self.connected = False
                 self.tell("lost")
 
-    def _connect(self, *args):
+    def _connect(self, host, hostip, port):
         try:
-            result = super()._connect(*args)
+            result = super()._connect(host, hostip, port)
         except SessionExpiredError:
             self.tell("expired")
             raise
         self.connected = True
-        self.tell("connected", session=self.client._session_id)
+        at = f"{hostip}:{port}"
+        known = {"server": self.servers.index(at) + 1} if at in self.servers else {}
+        self.tell("connected", session=self.client._session_id, **known)
         return result
 
     def _submit(self, request, timeout, xid=None):
@@ -144,7 +147,7 @@ class Asker:
             ",".join(hosts), timeout=SESSION_TIMEOUT_S, connection_retry=again, command_retry=once
         )
         handler = Recording(self.client, self.client._conn_retry.copy(), logger=self.client.logger)
-        handler.history, handler.number = history, number
+        handler.history, handler.number, handler.servers = history, number, servers.split(",")
         self.client._connection = handler
         self.client.start_async()
         threading.Thread(target=self.live, daemon=True).start()
@@ -193,7 +196,7 @@ class Asker:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", required=True, help="host:port,...")
+    parser.add_argument("--servers", required=True, help="address:port,... of servers 1, 2, ...")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--first", type=int, default=101, help="the number of the first client in the history")
     parser.add_argument("--seed", type=int, default=1)
