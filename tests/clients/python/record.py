@@ -19,7 +19,7 @@ import kazoo.client
 from kazoo.exceptions import KazooException, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol import serialization as wire
-from kazoo.protocol.connection import ConnectionHandler
+from kazoo.protocol.connection import ConnectionDropped, ConnectionHandler
 from kazoo.retry import KazooRetry
 
 SESSION_TIMEOUT_S = 4.0
@@ -47,7 +47,7 @@ class Recording(ConnectionHandler):
 
     history = None
     number = 0
-    servers = ()
+    servers, forgetful, at = (), (), ""
     connected = False
     last_xid = 0
 
@@ -79,8 +79,8 @@ class Recording(ConnectionHandler):
             self.tell("expired")
             raise
         self.connected = True
-        at = f"{hostip}:{port}"
-        known = {"server": self.servers.index(at) + 1} if at in self.servers else {}
+        self.at = f"{hostip}:{port}"
+        known = {"server": self.servers.index(self.at) + 1} if self.at in self.servers else {}
         self.tell("connected", session=self.client._session_id, **known)
         return result
 
@@ -90,7 +90,12 @@ class Recording(ConnectionHandler):
         return super()._submit(request, timeout, xid)
 
     def _read_response(self, header, buffer, offset):
-        request = self.client._pending[0][0]
+        request, _, xid = self.client._pending[0]
+        if header.xid != xid:
+            # A reply has overtaken another, or one that never comes.
+            print(f"client {self.number} at {self.at}: a reply to {header.xid}, and {xid} is next", file=sys.stderr, flush=True)
+            if self.at in self.forgetful:
+                raise ConnectionDropped("a request was left unanswered")
         told = {} if header.err else answer(request, request.deserialize(buffer, offset) if hasattr(request, "deserialize") else None)
         self.tell("reply", xid=header.xid, zxid=header.zxid & (2**64 - 1), err=header.err, **told)
         return super()._read_response(header, buffer, offset)
@@ -136,7 +141,7 @@ def stat_of(stat):
 class Asker:
     """A client and its thread."""
 
-    def __init__(self, history, number, servers, seed):
+    def __init__(self, history, number, servers, forgetful, seed):
         self.random = random.Random(f"{seed}-{number}")
         self.number, self.written, self.may_ask, self.settled = number, 0, True, threading.Event()
         hosts = servers.split(",")
@@ -147,7 +152,8 @@ class Asker:
             ",".join(hosts), timeout=SESSION_TIMEOUT_S, connection_retry=again, command_retry=once
         )
         handler = Recording(self.client, self.client._conn_retry.copy(), logger=self.client.logger)
-        handler.history, handler.number, handler.servers = history, number, servers.split(",")
+        handler.history, handler.number = history, number
+        handler.servers, handler.forgetful = servers.split(","), forgetful.split(",")
         self.client._connection = handler
         self.client.start_async()
         threading.Thread(target=self.live, daemon=True).start()
@@ -197,6 +203,7 @@ class Asker:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", required=True, help="address:port,... of servers 1, 2, ...")
+    parser.add_argument("--forgetful", default="", help="those of them that now and then leave a request unanswered, as ZooKeeper 3.8.0 does")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--first", type=int, default=101, help="the number of the first client in the history")
     parser.add_argument("--seed", type=int, default=1)
@@ -204,7 +211,7 @@ def main():
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     history = History()
-    askers = [Asker(history, args.first + number, args.servers, args.seed) for number in range(args.clients)]
+    askers = [Asker(history, args.first + number, args.servers, args.forgetful, args.seed) for number in range(args.clients)]
     for word in sys.stdin:
         if word.strip() == "settle":
             for asker in askers:

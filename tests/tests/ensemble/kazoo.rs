@@ -1,9 +1,9 @@
 //! kazoo's clients among the others: `tests/clients/python/record.py`, a process of its own whose lines are merged by the machine's monotonic clock.
 
 use ringkeeper_sim::history::History;
+use ringkeeper_tests::cluster::{Cluster, Implementation};
 use ringkeeper_tests::top;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -25,11 +25,15 @@ pub struct Kazoo {
 
 impl Kazoo {
     /// Starts it.
-    pub fn begin(servers: &[SocketAddr], seed: u64) -> Kazoo {
+    pub fn begin(cluster: &Cluster, seed: u64) -> Kazoo {
         let dir = tempfile::Builder::new().prefix("rk-kazoo-").tempdir().expect("a temporary directory");
-        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let addresses =
+            |ids: &[u8]| ids.iter().map(|id| cluster.address(*id).to_string()).collect::<Vec<_>>().join(",");
+        let (all, mut forgetful) = (cluster.ids(), cluster.ids());
+        forgetful.retain(|id| cluster.implementation_of(*id) == Implementation::Java38);
         let mut child = Command::new(top().join("tests/clients/python/run.sh"))
-            .args(["--record", "--servers", &servers.join(","), "--clients", &CLIENTS.to_string()])
+            .args(["--record", "--servers", &addresses(&all), "--forgetful", &addresses(&forgetful)])
+            .args(["--clients", &CLIENTS.to_string()])
             .args(["--seed", &seed.to_string(), "--out"])
             .arg(dir.path().join("history"))
             .stdin(Stdio::piped())

@@ -34,7 +34,7 @@ impl Trial {
 
     /// With kazoo's clients beside ours.
     pub fn with_kazoo(mut self, seed: u64) -> Trial {
-        self.kazoo = Some(Kazoo::begin(&self.cluster.addresses(), seed));
+        self.kazoo = Some(Kazoo::begin(&self.cluster, seed));
         self
     }
 
