@@ -106,11 +106,24 @@ fn peer_options(config: &ResolvedConfig) -> PeerOptions {
         sync_limit: i64::from(quorum.sync_limit_ticks),
         dial_ms_max: dial_ms_max.max(1),
         always_snap: settings.bool("forceSnapshotSync"),
+        initial_counter: initial_counter(),
         // A learner that was quicker than this server's own election is not sent away.
         held_ms_max: default.held_ms_max.max(2 * election.finalize_wait_ms),
         election,
         ..default
     }
+}
+
+/// Where tests let the epochs of this server's offices begin (feature `fault-injection`, which no release has), so that they end soon: behind the counter that
+/// `RINGKEEPER_INITIAL_COUNTER` says. `tests/tests/ensemble/mixed/rollover.rs` uses it.
+#[cfg(feature = "fault-injection")]
+fn initial_counter() -> u32 {
+    std::env::var("RINGKEEPER_INITIAL_COUNTER").map_or(0, |asked| asked.parse().expect("a counter"))
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn initial_counter() -> u32 {
+    0
 }
 
 fn refuse_what_is_not_there(config: &ResolvedConfig) -> Result<(), NotYet> {

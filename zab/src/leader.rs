@@ -224,12 +224,6 @@ impl Leader {
         (self.is_serving() && self.proposed.counter() < COUNTER_MAX).then(|| self.proposed.next())
     }
 
-    /// As if everything before `next` had been proposed.
-    #[cfg(test)]
-    pub(crate) const fn skip_to(&mut self, next: Zxid) {
-        self.proposed = Zxid(next.0 - 1);
-    }
-
     pub(crate) fn deadline(&self, server: &Server) -> Ms {
         if self.is_serving() { self.ping_at } else { self.ping_at.min(self.since + server.options.init_ms()) }
     }
@@ -434,7 +428,7 @@ impl Leader {
             return;
         }
         self.enter(Phase::Broadcast, now);
-        self.proposed = Zxid::new(self.epoch, 0);
+        self.proposed = self.first(server);
         server.commit(server.last(), out);
         server.release(out);
         server.has_served();
@@ -442,6 +436,11 @@ impl Leader {
         out.push(Action::Lead(self.epoch));
         self.admit(now, server, out);
         self.bring_into_step(now, server, out);
+    }
+
+    /// The epoch's first position, which no txn has.
+    const fn first(&self, server: &Server) -> Zxid {
+        Zxid::new(self.epoch, server.options.initial_counter)
     }
 
     fn propose(&mut self, server: &mut Server, zxid: Zxid) {
@@ -461,7 +460,7 @@ impl Leader {
             voters.filter_map(|learner| Some((learner.server?, learner.acked))).chain(own).collect();
         let reached = server.ensemble.reached(&positions);
         // What is older is committed with the office's beginning.
-        if let Some(zxid) = reached.filter(|zxid| zxid.epoch() == self.epoch && zxid.counter() > 0) {
+        if let Some(zxid) = reached.filter(|zxid| *zxid > self.first(server)) {
             server.commit(zxid, out);
             self.admit(now, server, out);
         }

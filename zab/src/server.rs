@@ -24,6 +24,9 @@ pub struct PeerOptions {
     pub dial_ms_max: Ms,
     /// Does every learner that joins get the whole state, whatever it lacks (`forceSnapshotSync`)?
     pub always_snap: bool,
+    /// The position at which the epochs of its offices begin: 0. A test lets an epoch come to its end sooner, as with ZooKeeper's
+    /// `zookeeper.testingonly.initialZxid`. A learner of ours takes no such epoch of a leader of ours: zxids are left out in it (law 2).
+    pub initial_counter: u32,
     /// Learners that a leader serves at the most; further ones are turned away.
     pub learners_max: usize,
     /// Links that are kept while it is not known who leads; of more the oldest is closed.
@@ -46,6 +49,7 @@ impl PeerOptions {
             sync_limit: 5,
             dial_ms_max: 5_000,
             always_snap: false,
+            initial_counter: 0,
             learners_max: 1_000,
             held_max: 64,
             held_ms_max: 2_000,

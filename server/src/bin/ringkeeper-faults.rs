@@ -1,5 +1,5 @@
-//! The server with faults of the disk and gates on demand (feature `fault-injection`), under a name of its own so that it never passes for the
-//! server: for `tests/tests/durability/eio.rs` and `long.rs` alone.
+//! The server with faults of the disk, gates on demand and epochs that end soon (feature `fault-injection`), under a name of its own so that it never
+//! passes for the server: for `tests/tests/durability/eio.rs` and `long.rs`, and `tests/tests/ensemble/mixed/rollover.rs` alone.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -37,6 +37,8 @@ pub(super) struct How {
     pub wrapper: Vec<String>,
     /// Of a Java server.
     pub java_heap_mib: u32,
+    /// Behind this counter the epochs begin that it leads.
+    pub initial_counter: u32,
 }
 
 /// A server, whether it runs or not.
@@ -94,6 +96,10 @@ impl Member {
 
     pub(super) fn set(&mut self, key: &str, value: &str) {
         self.how.lines.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub(super) const fn begin_epochs_behind(&mut self, counter: u32) {
+        self.how.initial_counter = counter;
     }
 
     /// From the next start on it is there.
@@ -185,12 +191,17 @@ impl Member {
             Implementation::Java38 => words.extend(self.java("3.8.0")),
             Implementation::Mix(_) => panic!("a server is of one kind"),
             Implementation::RingKeeper => {
-                words.push(binary("ringkeeper").display().to_string());
+                // What a release does not do.
+                let program = if self.how.initial_counter > 0 { "ringkeeper-faults" } else { "ringkeeper" };
+                words.push(binary(program).display().to_string());
                 words.push(self.write_config().display().to_string());
             }
         }
         let mut command = Command::new(words.first().expect("a program is among them"));
         command.args(words.get(1..).unwrap_or_default());
+        if self.how.initial_counter > 0 {
+            command.env("RINGKEEPER_INITIAL_COUNTER", self.how.initial_counter.to_string());
+        }
         command
     }
 
@@ -208,6 +219,9 @@ impl Member {
         option("--log", "info");
         // A start is what takes time here, not the load.
         option("--jvm", "-XX:TieredStopAtLevel=1");
+        if self.how.initial_counter > 0 {
+            option("--jvm", &format!("-Dzookeeper.testingonly.initialZxid={}", self.how.initial_counter));
+        }
         for (key, value) in &self.how.lines {
             option("--cfg", &format!("{key}={value}"));
         }

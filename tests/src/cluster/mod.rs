@@ -538,6 +538,11 @@ impl Cluster {
         self.of_mut(id).set(key, value);
     }
 
+    /// From its next start on the epochs that this server leads begin behind this counter, so that they come to their end; 0: as they should.
+    pub fn begin_epochs_behind(&mut self, id: u8, counter: u32) {
+        self.of_mut(id).begin_epochs_behind(counter);
+    }
+
     /// Words that start this server's program from its next start on; they must become it.
     pub fn wrap(&mut self, id: u8, words: &[&str]) {
         self.of_mut(id).wrap(words);
@@ -581,7 +586,7 @@ impl Cluster {
         }
         let (_, address) = self.place(plan.hosts, id);
         let implementation = plan.others.get(&id).copied().unwrap_or(plan.implementation.of_server(id));
-        let how = How { lines, wrapper, java_heap_mib: plan.java_heap_mib };
+        let how = How { lines, wrapper, java_heap_mib: plan.java_heap_mib, initial_counter: 0 };
         Member::new(implementation, id, address, top.join(id.to_string()), how)
     }
 

@@ -99,7 +99,9 @@ fn only_the_build_for_tests_can_be_told_to_fail_and_its_version_says_so() {
         let version = Command::new(&path).arg("--version").output().unwrap().stdout;
         assert_eq!(String::from_utf8_lossy(&version).contains("fault-injection"), is_faulty, "{program}");
         let bytes = std::fs::read(&path).unwrap();
-        for trace in [&b"RINGKEEPER_FAULT"[..], b"RINGKEEPER_LONG_GATE", b"fault-injection"] {
+        for trace in
+            [&b"RINGKEEPER_FAULT"[..], b"RINGKEEPER_LONG_GATE", b"RINGKEEPER_INITIAL_COUNTER", b"fault-injection"]
+        {
             assert_eq!(bytes.windows(trace.len()).any(|window| window == trace), is_faulty, "{program}");
         }
     }

@@ -105,7 +105,7 @@ impl Leader {
         if self.phase != Phase::Broadcast {
             return;
         }
-        let first = Zxid::new(self.epoch, 0);
+        let first = self.first(server);
         for (link, learner) in &mut self.learners {
             // What comes before the epoch's first position is committed, and a learner may have said that position itself.
             if learner.stage == Stage::Synced && learner.sent <= server.committed.max(first) {
