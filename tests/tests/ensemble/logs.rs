@@ -61,8 +61,8 @@ fn there<T>(answer: client::Result<T>) -> client::Result<Option<T>> {
     }
 }
 
-/// The txns of every server's log. The servers must not run.
-pub fn add_txns(history: &mut History, cluster: &Cluster) {
+/// The txns of every server's log, of which the ensemble's first was `begun`. The servers must not run.
+pub fn add_txns(history: &mut History, cluster: &Cluster, begun: Zxid) {
     let mut first = Vec::new();
     for id in cluster.ids() {
         let txns = txns_of(&cluster.data_dir(id), ServerId(id.into()));
@@ -70,7 +70,7 @@ pub fn add_txns(history: &mut History, cluster: &Cluster) {
         txns.into_iter().for_each(|txn| history.push(monotonic_us(), txn));
     }
     // Whoever got a SNAP has only what came after it.
-    let from_the_beginning = |txn: &Event| matches!(txn, Event::Applied { zxid: Zxid(0x1_0000_0001), .. });
+    let from_the_beginning = |txn: &Event| matches!(txn, Event::Applied { zxid, .. } if *zxid == begun);
     assert!(first.iter().any(from_the_beginning), "no server has the log from its first txn on: {first:?}");
 }
 

@@ -8,6 +8,7 @@
 //! - [`migration`]: from one implementation to the other, one server at a time.
 //! - [`million`]: a million znodes in one state, within the usual limits of time.
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
+//! - [`rollover`]: epochs whose zxids are used up.
 
 mod cells;
 mod churn;
@@ -17,6 +18,7 @@ mod keepers;
 mod migration;
 mod million;
 mod packets;
+mod rollover;
 
 use ringkeeper_tests::cluster::{Cluster, four_letters};
 
