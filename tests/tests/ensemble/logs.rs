@@ -10,6 +10,7 @@ use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, Tx
 use ringkeeper_tests::cluster::Cluster;
 use ringkeeper_tests::{binary, until};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -72,6 +73,19 @@ pub fn add_txns(history: &mut History, cluster: &Cluster, begun: Zxid) {
     // Whoever got a SNAP has only what came after it.
     let from_the_beginning = |txn: &Event| matches!(txn, Event::Applied { zxid, .. } if *zxid == begun);
     assert!(first.iter().any(from_the_beginning), "no server has the log from its first txn on: {first:?}");
+}
+
+/// Each server of Java's with the epochs that it has led, as its own log tells.
+pub fn led_by_java(cluster: &Cluster) -> BTreeSet<(ServerId, u64)> {
+    let mut led = BTreeSet::new();
+    for id in cluster.ids().into_iter().filter(|id| cluster.implementation_of(*id).is_java()) {
+        for line in cluster.log(id).lines() {
+            let Some((_, zxid)) = line.split_once("starting up and setting last processed zxid: 0x") else { continue };
+            let zxid = u64::from_str_radix(zxid.trim(), 16).expect("a zxid");
+            led.insert((ServerId(id.into()), Zxid(zxid).epoch()));
+        }
+    }
+    led
 }
 
 fn txns_of(dir: &Path, server: ServerId) -> Vec<Event> {
