@@ -37,6 +37,9 @@ macro_rules! recipes {
 
 /// The programs that the tests start.
 const BUILD: &str = "cargo test --profile ci --workspace --lib --bins --tests --no-run --locked";
+/// The one that can be told to fail, and to end epochs soon.
+const BUILD_FAULTS: &str =
+    "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked";
 
 const SUITES: &[Suite] = &[
     Suite {
@@ -54,7 +57,7 @@ const SUITES: &[Suite] = &[
         name: "ensemble",
         about: "all faults in random orders on ensembles of 3 and 5 servers, Java's and RingKeeper's, 5 of each to a round, kazoo's clients among others",
         rounds: 4,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD, BUILD_FAULTS],
         steps: &[Line {
             words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture",
             env: &[("RK_ENSEMBLE_ROUNDS", "5"), ("RK_ENSEMBLE", "java,ringkeeper")],
@@ -65,7 +68,7 @@ const SUITES: &[Suite] = &[
         name: "mixed",
         about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on four mixes of 3 and 5 servers",
         rounds: 4,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD, BUILD_FAULTS],
         steps: &[
             line(
                 Libtest,

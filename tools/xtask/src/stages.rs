@@ -239,7 +239,7 @@ const ENSEMBLE: Stage = Stage {
 
 const MIXED: Stage = Stage {
     name: "mixed",
-    about: "Java's servers of 3.8 and 3.9 and RingKeeper's in one ensemble: each kind of synchronization between them, lost and doubled packets, the way in and back under load, and what the checkers say of it",
+    about: "Java's servers of 3.8 and 3.9 and RingKeeper's in one ensemble: each kind of synchronization between them, lost and doubled packets, the way in and back under load, epochs that end, and what the checkers say of it",
     budget_s: 300,
     steps: &[
         run(
@@ -253,7 +253,9 @@ const MIXED: Stage = Stage {
              mixed::hostile::a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind \
              mixed::hostile::zxids_that_a_java_3_8_leader_gives_to_no_txn_are_missing_to_nobody \
              mixed::migration::an_ensemble_of_java_becomes_ringkeepers_and_javas_again \
-             mixed::migration::the_page_is_what_it_says",
+             mixed::migration::the_page_is_what_it_says \
+             mixed::rollover::a_java_leader_gives_up_at_the_end_of_its_epoch_and_ringkeeper_goes_on \
+             mixed::rollover::a_ringkeeper_leader_gives_up_at_the_end_of_its_epoch_and_java_goes_on",
         ),
         run_with(
             Libtest,
