@@ -223,7 +223,10 @@ impl Member {
             option("--jvm", &format!("-Dzookeeper.testingonly.initialZxid={}", self.how.initial_counter));
         }
         for (key, value) in &self.how.lines {
-            option("--cfg", &format!("{key}={value}"));
+            // In `zoo.cfg` it would get `zookeeper.` in front, under which nobody looks for it.
+            let is_property = key.starts_with("znode.container.");
+            let (name, prefix) = if is_property { ("--jvm", "-D") } else { ("--cfg", "") };
+            option(name, &format!("{prefix}{key}={value}"));
         }
         words
     }

@@ -9,8 +9,8 @@ use super::names::Names;
 use crate::lease::{ELECTION_PORT, Lease, QUORUM_PORT};
 use proto::quorum::snap::{SnapItem, SnapReader};
 use proto::quorum::{DATA_BYTES_MAX_DEFAULT, PacketType, QuorumPacket};
-use proto::txn::TxnHeader;
-use proto::{LastZxid, Reader, Received, Zxid};
+use proto::txn::{Txn, TxnHeader};
+use proto::{LastZxid, OpCode, Reader, Received, Zxid};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -39,6 +39,8 @@ pub struct Packet {
     pub zxid: LastZxid,
     /// The txn's header, of a PROPOSAL or an INFORM.
     pub txn: Option<TxnHeader>,
+    /// The codes in the txn of a write that failed: one, or one of each operation of a multi.
+    pub errors: Vec<i32>,
     /// The state behind it, of a SNAP that was handed on whole.
     pub state: Option<State>,
 }
@@ -413,8 +415,9 @@ impl Direction {
             let number = record.count;
             record.count += 1;
             let txn = packet.data.filter(|_| matches!(kind, PacketType::Proposal | PacketType::Inform));
-            let txn = txn.and_then(|txn| TxnHeader::read(&mut Reader::new(txn)).ok());
-            let note = Packet { number, from_leader: self.from_leader, kind, zxid: packet.zxid, txn, state: None };
+            let (txn, errors) = txn.map_or((None, Vec::new()), what_failed);
+            let from_leader = self.from_leader;
+            let note = Packet { number, from_leader, kind, zxid: packet.zxid, txn, errors, state: None };
             if let Some(link) = record.links.get_mut(self.link) {
                 link.packets.push(note);
             }
@@ -429,6 +432,22 @@ impl Direction {
         }
         Some((len, copies > 0))
     }
+}
+
+/// A txn's header, and the codes that are in it.
+fn what_failed(bytes: &[u8]) -> (Option<TxnHeader>, Vec<i32>) {
+    let mut r = Reader::new(bytes);
+    let Ok(header) = TxnHeader::read(&mut r) else { return (None, Vec::new()) };
+    let code = |txn: &Txn<'_>| if let Txn::Error(code) = txn { Some(*code) } else { None };
+    let errors = match header.op {
+        OpCode::Error | OpCode::Multi => match Txn::read(header.op, &mut r) {
+            Ok(Txn::Multi(txns)) => txns.iter().filter_map(code).collect(),
+            Ok(txn) => code(&txn).into_iter().collect(),
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    (Some(header), errors)
 }
 
 /// The zxids, in order, of the packets of this kind.
