@@ -1,5 +1,6 @@
 //! Moments at which one side must not believe the other: zxids that come twice or not at all, servers that come back with nothing or from an older epoch.
 
+use super::led_by_2;
 use crate::load::{Load, connect, trees_agree};
 use client::AclList;
 use proto::quorum::PacketType;
@@ -14,20 +15,13 @@ use std::time::Duration;
 const COMES_BACK: Duration = Duration::from_secs(60);
 
 /// Servers 1 and 2 are of one kind, the second leads; 3 is of the other.
-fn led_by_2(two: Implementation, third: Implementation) -> Cluster {
-    let mut cluster = Plan::new(two, 3).with(3, third).recorded().prepare();
-    cluster.start(1);
-    cluster.start(2);
-    cluster.await_serving();
-    cluster.start(3);
-    cluster.await_serving();
-    assert_eq!(cluster.leader(), 2);
-    cluster
+fn two_and_one(two: Implementation, third: Implementation) -> Cluster {
+    led_by_2(Plan::new(two, 3).with(3, third).recorded())
 }
 
 #[test]
 fn a_packet_of_a_java_leader_that_comes_twice_or_not_at_all_costs_no_txn() {
-    let mut cluster = led_by_2(Implementation::Java, Implementation::RingKeeper);
+    let mut cluster = two_and_one(Implementation::Java, Implementation::RingKeeper);
     let load = Load::begin(&cluster.addresses(), 4);
     for trick in [
         Trick::Twice(PacketType::Proposal),
@@ -61,7 +55,7 @@ fn a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind() {
     for (two, third) in
         [(Implementation::Java, Implementation::RingKeeper), (Implementation::RingKeeper, Implementation::Java)]
     {
-        let mut cluster = led_by_2(two, third);
+        let mut cluster = two_and_one(two, third);
         let load = Load::begin(&cluster.addresses(), 4);
         load.progress(200);
         cluster.kill9(3);
@@ -81,7 +75,7 @@ fn a_server_that_has_missed_two_epochs_comes_back() {
     for (two, third) in
         [(Implementation::Java, Implementation::RingKeeper), (Implementation::RingKeeper, Implementation::Java)]
     {
-        let mut cluster = led_by_2(two, third);
+        let mut cluster = two_and_one(two, third);
         let load = Load::begin(&cluster.addresses(), 4);
         load.progress(100);
         cluster.stop(3);
@@ -124,7 +118,7 @@ fn multi_without_a_path() -> Vec<u8> {
 
 #[test]
 fn zxids_that_a_java_3_8_leader_gives_to_no_txn_are_missing_to_nobody() {
-    let mut cluster = led_by_2(Implementation::Java38, Implementation::RingKeeper);
+    let mut cluster = two_and_one(Implementation::Java38, Implementation::RingKeeper);
     // The server that has met such a request answers its own clients no more: here the leader.
     let mut clients = [(); 3].map(|()| connect(cluster.address(2)));
     let load = Load::begin(&[cluster.address(1), cluster.address(3)], 4);

@@ -9,6 +9,7 @@
 //! - [`million`]: a million znodes in one state, within the usual limits of time.
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
 //! - [`rollover`]: epochs whose zxids are used up.
+//! - [`requests`]: what clients of the one are answered under a leader of the other, and the txns that come of it.
 
 mod cells;
 mod churn;
@@ -19,11 +20,24 @@ mod migration;
 mod million;
 mod packets;
 mod rollover;
+mod requests;
 
-use ringkeeper_tests::cluster::{Cluster, four_letters};
+use ringkeeper_tests::cluster::{Cluster, Plan, four_letters};
 
 /// A figure of `mntr`.
 fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
     let text = four_letters(cluster.address(id), "mntr")?;
     text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
+}
+
+/// Servers 1 and 2 of this plan are there first, so that the second leads.
+fn led_by_2(plan: Plan) -> Cluster {
+    let mut cluster = plan.prepare();
+    let (first, later): (Vec<u8>, Vec<u8>) = cluster.ids().into_iter().partition(|id| *id <= 2);
+    for ids in [first, later] {
+        ids.into_iter().for_each(|id| cluster.start(id));
+        cluster.await_serving();
+    }
+    assert_eq!(cluster.leader(), 2);
+    cluster
 }
