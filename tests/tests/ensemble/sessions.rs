@@ -2,6 +2,7 @@
 
 use super::load::connect;
 use client::{ClientError, ConnectOptions, Connection, Operations};
+use proto::Xid;
 use proto::request::{CreateMode, Request, SetDataRequest};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use ringkeeper_tests::until;
@@ -181,8 +182,9 @@ fn moved(from: SocketAddr, to: SocketAddr, path: &str) -> (Connection, Connectio
 
 /// What is sent on the old connection gets no answer but the end of the connection.
 fn assert_closed(mut old: Connection, requests: &[Request<'_>]) {
-    for request in requests {
-        old.queue(request);
+    // Clients number a session's requests on: by session and number servers know whose txn it is.
+    for (xid, request) in (1_000..).map(Xid).zip(requests) {
+        old.queue_as(xid, request);
     }
     // It may be closed already.
     let _refused = old.flush();
