@@ -2,7 +2,7 @@
 
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
-use ringkeeper_tests::cluster::{Cluster, Implementation, Plan, four_letters};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, four_letters};
 use std::net::SocketAddr;
 
 fn on_each(is_upgrading: bool, test: fn(&mut Cluster)) {
@@ -48,22 +48,7 @@ fn they_write_but_have_no_ephemerals_and_end_where_they_began() {
     on_each(false, |cluster| {
         let (leader, follower) = (cluster.leader(), cluster.follower());
         for (home, away) in [(follower, leader), (leader, follower)] {
-            let (home_at, away_at) = (cluster.address(home), cluster.address(away));
-            let mut client = session(home_at);
-            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0));
-            let path = format!("/{home}");
-            client.create(&path, b"", CreateMode::Persistent).expect("it writes");
-            let refused = client.create("/e", b"", CreateMode::Ephemeral).expect_err("no ephemeral is its");
-            assert!(refused.to_string().contains("EphemeralOnLocalSession"), "{refused}");
-            client.set(&path, b"x", -1).expect("it writes on");
-            let global = if home == leader { "Global Session (0):" } else { "Global Sessions(0):" };
-            assert_eq!(kinds(home_at), ["Local Session (1):", global]);
-            assert!(renewed(&client, away_at).is_none(), "elsewhere it has expired");
-            client.ping().expect("here it has not");
-            let back = renewed(&client, home_at).expect("its server knows it");
-            client.wait_closed().expect("the former connection is closed");
-            back.close().expect("it ends");
-            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 0));
+            ends_where_it_began(cluster, home, away);
         }
     });
 }
@@ -72,20 +57,52 @@ fn they_write_but_have_no_ephemerals_and_end_where_they_began() {
 fn they_become_the_ensembles_before_their_first_ephemeral() {
     on_each(true, |cluster| {
         let (leader, follower) = (cluster.leader(), cluster.follower());
-        for (count, (home, away)) in [(follower, leader), (leader, follower)].into_iter().enumerate() {
-            let (home_at, away_at) = (cluster.address(home), cluster.address(away));
-            let mut client = session(home_at);
-            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0), "{count}");
-            let path = format!("/e-{home}");
-            client.create(&path, b"", CreateMode::Ephemeral).expect("it becomes the ensemble's");
-            assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 1));
-            let mut moved = renewed(&client, away_at).expect("all servers know it");
-            assert!(moved.exists(&path, false).expect("it serves").is_some());
-            moved.close().expect("it ends");
-            let mut reader = session(home_at);
-            reader.sync(&path).expect("a quorum is there");
-            assert!(reader.exists(&path, false).expect("it serves").is_none(), "its ephemeral goes with it");
-            reader.close().expect("it ends");
+        for (home, away) in [(follower, leader), (leader, follower)] {
+            becomes_the_ensembles(cluster, home, away);
         }
     });
+}
+
+/// A session at `home`, which does not make it the ensemble's.
+///
+/// # Panics
+/// If it has an ephemeral, or is known at `away`.
+pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
+    let (home_at, away_at) = (cluster.address(home), cluster.address(away));
+    let mut client = session(home_at);
+    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0));
+    let path = format!("/{home}-without-{away}");
+    client.create(&path, b"", CreateMode::Persistent).expect("it writes");
+    let refused = client.create("/e", b"", CreateMode::Ephemeral).expect_err("no ephemeral is its");
+    assert!(refused.to_string().contains("EphemeralOnLocalSession"), "{refused}");
+    client.set(&path, b"x", -1).expect("it writes on");
+    let leads = cluster.mode(home) == Some(Mode::Leader);
+    let global = if leads { "Global Session (0):" } else { "Global Sessions(0):" };
+    assert_eq!(kinds(home_at), ["Local Session (1):", global]);
+    assert!(renewed(&client, away_at).is_none(), "elsewhere it has expired");
+    client.ping().expect("here it has not");
+    let back = renewed(&client, home_at).expect("its server knows it");
+    client.wait_closed().expect("the former connection is closed");
+    back.close().expect("it ends");
+    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 0));
+}
+
+/// A session at `home`, which makes it the ensemble's before its first ephemeral.
+///
+/// # Panics
+/// If it does not, or `away` does not know it then.
+pub fn becomes_the_ensembles(cluster: &Cluster, home: u8, away: u8) {
+    let (home_at, away_at) = (cluster.address(home), cluster.address(away));
+    let mut client = session(home_at);
+    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0), "{home}");
+    let path = format!("/e-{home}");
+    client.create(&path, b"", CreateMode::Ephemeral).expect("it becomes the ensemble's");
+    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 1));
+    let mut moved = renewed(&client, away_at).expect("all servers know it");
+    assert!(moved.exists(&path, false).expect("it serves").is_some());
+    moved.close().expect("it ends");
+    let mut reader = session(home_at);
+    reader.sync(&path).expect("a quorum is there");
+    assert!(reader.exists(&path, false).expect("it serves").is_none(), "its ephemeral goes with it");
+    reader.close().expect("it ends");
 }

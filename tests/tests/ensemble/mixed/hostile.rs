@@ -16,7 +16,7 @@ const COMES_BACK: Duration = Duration::from_secs(60);
 
 /// Servers 1 and 2 are of one kind, the second leads; 3 is of the other.
 fn two_and_one(two: Implementation, third: Implementation) -> Cluster {
-    led_by_2(Plan::new(two, 3).with(3, third).recorded())
+    led_by_2(Plan::new(two, 3).with(3, third).recorded().prepare())
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
 //! - [`rollover`]: epochs whose zxids are used up.
 //! - [`requests`]: what clients of the one are answered under a leader of the other, and the txns that come of it.
+//! - [`sessions`]: sessions that go from one to the other, expire under either, or are known to their server alone.
 
 mod cells;
 mod churn;
@@ -21,8 +22,9 @@ mod million;
 mod packets;
 mod rollover;
 mod requests;
+mod sessions;
 
-use ringkeeper_tests::cluster::{Cluster, Plan, four_letters};
+use ringkeeper_tests::cluster::{Cluster, four_letters};
 
 /// A figure of `mntr`.
 fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
@@ -30,9 +32,8 @@ fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
 }
 
-/// Servers 1 and 2 of this plan are there first, so that the second leads.
-fn led_by_2(plan: Plan) -> Cluster {
-    let mut cluster = plan.prepare();
+/// Starts servers 1 and 2 before the others, so that the second leads.
+fn led_by_2(mut cluster: Cluster) -> Cluster {
     let (first, later): (Vec<u8>, Vec<u8>) = cluster.ids().into_iter().partition(|id| *id <= 2);
     for ids in [first, later] {
         ids.into_iter().for_each(|id| cluster.start(id));

@@ -1,8 +1,10 @@
-//! What RingKeeper's servers owe the Java servers that they speak with: one PROPOSAL, one ACK and one COMMIT for each zxid, in order, without gaps.
+//! What RingKeeper's servers owe the Java servers that they speak with: one PROPOSAL, one ACK and one COMMIT for each zxid, in order, without gaps;
+//! and what was said of one session.
 
-use proto::Zxid;
 use proto::quorum::PacketType;
-use ringkeeper_tests::cluster::{Cluster, Implementation, Link, zxids};
+use proto::{OpCode, SessionId, Xid, Zxid};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Link, Packet, zxids};
+use ringkeeper_tests::until;
 
 /// Looks at every link since, each with a server of ours at one end at least.
 ///
@@ -30,6 +32,33 @@ pub fn assert_ours_are_in_order_behind(cluster: &Cluster, since: u64, initial_co
         }
     }
     assert!(looked_at > 0, "none of ours has said anything");
+}
+
+/// What a follower was told of a session's requests.
+pub type Told = Vec<(Xid, Zxid, OpCode, Vec<i32>)>;
+
+/// All PROPOSALs of this session to a follower, in order, once it was told to commit this one. Each has one COMMIT.
+///
+/// # Panics
+/// If it has none, or more.
+pub fn told(cluster: &Cluster, learner: u8, session: SessionId, last: Zxid) -> Told {
+    let link = || {
+        let links = cluster.wire().synced(learner, 0);
+        links.into_iter().next_back().expect("it is in step")
+    };
+    until("it is committed", || link().of(PacketType::Commit).any(|packet| packet.zxid.zxid() == Some(last)));
+    let link = link();
+    let of_session = |packet: &&Packet| packet.txn.is_some_and(|txn| txn.session == session);
+    let told: Told = link
+        .of(PacketType::Proposal)
+        .filter(of_session)
+        .filter_map(|packet| packet.txn.map(|txn| (txn.xid, txn.zxid, txn.op, packet.errors.clone())))
+        .collect();
+    let committed: Vec<Zxid> = link.of(PacketType::Commit).filter_map(|packet| packet.zxid.zxid()).collect();
+    for (xid, zxid, ..) in &told {
+        assert_eq!(committed.iter().filter(|known| *known == zxid).count(), 1, "{learner}: COMMITs of {xid:?} {zxid}");
+    }
+    told
 }
 
 fn leader_is_in_order(link: &Link, initial_counter: u32) {

@@ -6,11 +6,12 @@
 //!
 //! - what no client may ask for (a check alone, numbers that are no operation): UnimplementedRequest, and the connection is closed. 3.8's follower hands a check on, and it gets one;
 //! - a record that cannot be read, where a RingKeeper server is asked: MarshallingError. A Java follower hands it on unread, and it gets one. A multi's is the leader's to read, and gets one;
-//! - a frame above `jute.maxbuffer`: the connection is closed;
-//! - an ephemeral of a local session ([`super::sessions`]).
+//! - a frame above `jute.maxbuffer`: the connection is closed.
+//!
+//! [`super::sessions`] has what is refused for other settings: ephemerals of local sessions, TTL znodes without `extendedTypesEnabled`.
 
 use super::led_by_2;
-use super::packets::assert_ours_are_in_order;
+use super::packets::{assert_ours_are_in_order, told};
 use crate::load::{connect, trees_agree};
 use client::{AclList, ClientError, Connection, MultiResult, Operations};
 use proto::quorum::PacketType;
@@ -74,7 +75,8 @@ fn clients_of_java_alone() {
 fn requests(leader: Implementation, other: Implementation) {
     let interval = CONTAINER_CHECK_MS.to_string();
     let plan = Plan::new(leader, 3).with(OTHER, other).recorded();
-    let mut cluster = led_by_2(plan.set("enforceQuota", "true").set("znode.container.checkIntervalMs", &interval));
+    let plan = plan.set("enforceQuota", "true").set("znode.container.checkIntervalMs", &interval);
+    let mut cluster = led_by_2(plan.prepare());
     let begun = cluster.wire().now();
     let owner = prepare(&cluster);
     for id in [OTHER, SAME] {
@@ -209,30 +211,6 @@ impl Lists {
 
 fn create_of<'a>(op: OpCode, path: &'a str, acl: AclVec<'a>, flags: i32, ttl_ms: Option<i64>) -> Request<'a> {
     Request::Create(op, CreateRequest { path, data: Some(b"x"), acl, flags, ttl_ms })
-}
-
-/// What a follower was told of a session's requests.
-type Told = Vec<(Xid, Zxid, OpCode, Vec<i32>)>;
-
-/// All PROPOSALs of this session, in order, once a learner was told to commit the last of these.
-fn told(cluster: &Cluster, learner: u8, session: SessionId, last: Zxid) -> Told {
-    let link = || {
-        let links = cluster.wire().synced(learner, 0);
-        links.into_iter().next_back().expect("it is in step")
-    };
-    until("it is committed", || link().of(PacketType::Commit).any(|packet| packet.zxid.zxid() == Some(last)));
-    let link = link();
-    let of_session = |packet: &&Packet| packet.txn.is_some_and(|txn| txn.session == session);
-    let told: Told = link
-        .of(PacketType::Proposal)
-        .filter(of_session)
-        .filter_map(|packet| packet.txn.map(|txn| (txn.xid, txn.zxid, txn.op, packet.errors.clone())))
-        .collect();
-    let committed: Vec<Zxid> = link.of(PacketType::Commit).filter_map(|packet| packet.zxid.zxid()).collect();
-    for (xid, zxid, ..) in &told {
-        assert_eq!(committed.iter().filter(|known| *known == zxid).count(), 1, "{learner}: COMMITs of {xid:?} {zxid}");
-    }
-    told
 }
 
 /// All of them in one batch, each with a write behind it that is not refused.
