@@ -11,6 +11,7 @@
 //! - [`rollover`]: epochs whose zxids are used up.
 //! - [`requests`]: what clients of the one are answered under a leader of the other, and the txns that come of it.
 //! - [`sessions`]: sessions that go from one to the other, expire under either, or are known to their server alone.
+//! - [`views`]: what a client of the one sees of the other's writes: by sync, by watches, in quotas; and the configuration.
 
 mod cells;
 mod churn;
@@ -23,6 +24,7 @@ mod packets;
 mod rollover;
 mod requests;
 mod sessions;
+mod views;
 
 use ringkeeper_tests::cluster::{Cluster, four_letters};
 
