@@ -31,6 +31,8 @@ pub struct ConnectOptions {
     pub read_only: Option<bool>,
     /// How long a single read or write may take.
     pub deadline: Duration,
+    /// How often it pings while it waits for a reply, as clients do that keep a session; `None`: never. The answers are not seen.
+    pub ping_every: Option<Duration>,
     /// Longest frame that is accepted.
     pub frame_bytes_max: usize,
 }
@@ -43,6 +45,7 @@ impl Default for ConnectOptions {
             last_zxid_seen: Zxid::ZERO,
             read_only: Some(false),
             deadline: Duration::from_secs(10),
+            ping_every: None,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
         }
     }
@@ -84,6 +87,9 @@ pub struct Connection {
     events: VecDeque<Event>,
     next_xid: i32,
     deadline: Duration,
+    ping_every: Option<Duration>,
+    /// Pings of its own that are not answered yet.
+    own_pings: usize,
     session: Option<ConnectResponse>,
     last_zxid: Zxid,
 }
@@ -104,6 +110,8 @@ impl Connection {
             events: VecDeque::new(),
             next_xid: 1,
             deadline: options.deadline,
+            ping_every: options.ping_every,
+            own_pings: 0,
             session: None,
             last_zxid: options.last_zxid_seen,
         })
@@ -405,17 +413,41 @@ impl Connection {
     }
 
     fn recv_new(&mut self, patience: Duration) -> Result<Option<Incoming>> {
-        let Some(frame) = self.recv_frame_within(patience)? else { return Ok(None) };
-        let split = Split::read(&frame)?;
-        if split.is_event() {
-            return Ok(Some(Incoming::Event(split.event()?)));
+        let begun = Instant::now();
+        loop {
+            let left = patience.saturating_sub(begun.elapsed());
+            let pings = self.ping_every.filter(|every| *every < left && !self.pending.is_empty());
+            let Some(frame) = self.recv_frame_within(pings.unwrap_or(left))? else {
+                if pings.is_none() {
+                    return Ok(None);
+                }
+                self.ping_meanwhile();
+                continue;
+            };
+            let split = Split::read(&frame)?;
+            if split.is_event() {
+                return Ok(Some(Incoming::Event(split.event()?)));
+            }
+            if split.header.xid == Xid::PING && self.own_pings > 0 {
+                self.own_pings -= 1;
+                continue;
+            }
+            let op = self.check_order(split.header.xid)?;
+            // An auth's reply carries zxid 0, and an error of an old server may carry -1.
+            if split.header.zxid.to_wire() > self.last_zxid.to_wire() {
+                self.last_zxid = split.header.zxid;
+            }
+            return Ok(Some(Incoming::Reply(split.reply(op))));
         }
-        let op = self.check_order(split.header.xid)?;
-        // An auth's reply carries zxid 0, and an error of an old server may carry -1.
-        if split.header.zxid.to_wire() > self.last_zxid.to_wire() {
-            self.last_zxid = split.header.zxid;
+    }
+
+    /// What is queued stays so. Where the server has closed the connection, reading tells.
+    fn ping_meanwhile(&mut self) {
+        let mut out = Vec::new();
+        encode_request(&mut out, Xid::PING, &Request::Ping);
+        if self.write_all(&out).is_ok() {
+            self.own_pings += 1;
         }
-        Ok(Some(Incoming::Reply(split.reply(op))))
     }
 
     /// Which operation does the reply with this xid answer?

@@ -142,6 +142,34 @@ fn a_silent_server_costs_the_deadline_and_no_bytes() {
 }
 
 #[test]
+fn who_waits_for_a_reply_pings_if_he_is_to_and_does_not_see_the_answers() {
+    let (addr, server) = serve_one(|peer| {
+        peer.shake_hands(TIMEOUT_MS);
+        let asked = peer.read_request();
+        // Nothing is answered before two pings have come.
+        for _ in 0..2 {
+            assert_eq!(peer.read_frame()[..4], Xid::PING.0.to_be_bytes());
+        }
+        peer.reply(Xid::PING, Zxid(1), 0, &Reply::Empty);
+        peer.reply(asked.xid, Zxid(1), 0, &Reply::Path("/a"));
+        peer.reply(Xid::PING, Zxid(1), 0, &Reply::Empty);
+        while peer.stream.peek(&mut [0]).unwrap_or(0) > 0 {
+            assert_eq!(peer.read_frame()[..4], Xid::PING.0.to_be_bytes());
+            peer.reply(Xid::PING, Zxid(2), 0, &Reply::Empty);
+        }
+    });
+    let options = ConnectOptions { ping_every: Some(Duration::from_millis(20)), ..ConnectOptions::default() };
+    let mut connection = Connection::connect(addr, &options).unwrap();
+    assert_eq!(connection.sync("/a").unwrap(), "/a");
+    connection.ping().unwrap();
+    assert_eq!(connection.last_zxid(), Zxid(2), "its own are not seen, its caller's is");
+    // Nobody pings where nothing is waited for.
+    assert!(connection.recv_within(Duration::from_millis(100)).unwrap().is_none());
+    drop(connection);
+    server.join().unwrap();
+}
+
+#[test]
 fn events_between_replies_are_kept_in_order() {
     let (addr, server) = serve_one(|peer| {
         peer.shake_hands(TIMEOUT_MS);
