@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How often a server of 3.8.0 may leave one unanswered.
 const UNANSWERED_MAX: usize = 3;
+/// How often a client pings while it waits: on a busy machine an answer of 3.8.0 lies in its `CommitProcessor` now and then until the next request comes, in its own ensembles, too.
+pub const PING_EVERY: Option<Duration> = Some(Duration::from_millis(250));
 const WRITE_BYTES: usize = 1_000;
 /// Every so many zxids a server notes its tree's digest (`hash`).
 const DIGEST_EVERY: i32 = 128;
@@ -200,7 +202,7 @@ pub fn ask<T>(cluster: &Cluster, id: u8, mut what: impl FnMut(&mut Connection) -
 
 /// A session of the usual length at a server that serves. It may say so a moment before it takes connections.
 pub fn connect(server: SocketAddr) -> Connection {
-    let options = ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() };
+    let options = ConnectOptions { deadline: DEADLINE, ping_every: PING_EVERY, ..ConnectOptions::default() };
     let mut connection = None;
     until(&format!("a session at {server}"), || {
         connection = Connection::connect(server, &options).ok();
@@ -237,7 +239,7 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
         if ends.load(Ordering::Relaxed) {
             return;
         }
-        let options = ConnectOptions { deadline: DEADLINE, ..ConnectOptions::default() };
+        let options = ConnectOptions { deadline: DEADLINE, ping_every: PING_EVERY, ..ConnectOptions::default() };
         let Ok(mut connection) = Connection::connect(*server, &options) else {
             std::thread::sleep(Duration::from_millis(20));
             continue;

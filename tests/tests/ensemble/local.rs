@@ -1,5 +1,6 @@
 //! Sessions that only their server knows (`localSessionsEnabled`): what clients, `dump` and `mntr` see of them.
 
+use super::load::PING_EVERY;
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, four_letters};
@@ -15,7 +16,8 @@ fn on_each(is_upgrading: bool, test: fn(&mut Cluster)) {
 }
 
 fn session(server: SocketAddr) -> Connection {
-    Connection::connect(server, &ConnectOptions::default()).expect("it serves")
+    let options = ConnectOptions { ping_every: PING_EVERY, ..ConnectOptions::default() };
+    Connection::connect(server, &options).expect("it serves")
 }
 
 /// The session of this connection at another server: is it known there?

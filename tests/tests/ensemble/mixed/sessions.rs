@@ -5,7 +5,7 @@
 
 use super::led_by_2;
 use super::packets::{assert_ours_are_in_order, told};
-use crate::load::{connect, trees_agree};
+use crate::load::{PING_EVERY, connect, trees_agree};
 use crate::local;
 use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::quorum::PacketType;
@@ -97,7 +97,7 @@ fn sessions(leader: Implementation, other: Implementation) {
 /// A session with an ephemeral.
 fn owner(server: SocketAddr, path: &str, timeout: Duration) -> Connection {
     let timeout_ms = i32::try_from(timeout.as_millis()).expect("short");
-    let options = ConnectOptions { timeout_ms, ..ConnectOptions::default() };
+    let options = ConnectOptions { timeout_ms, ping_every: PING_EVERY, ..ConnectOptions::default() };
     let mut connection = Connection::connect(server, &options).expect("it serves");
     connection.create(path, b"", CreateMode::Ephemeral).expect("it serves");
     connection
@@ -107,7 +107,8 @@ fn owner(server: SocketAddr, path: &str, timeout: Duration) -> Connection {
 fn renewed(connection: &Connection, server: SocketAddr) -> Connection {
     let session = connection.session().expect("it is connected");
     let (timeout_ms, last_zxid_seen) = (session.timeout_ms, connection.last_zxid());
-    let options = ConnectOptions { timeout_ms, last_zxid_seen, ..ConnectOptions::renewing(session) };
+    let options =
+        ConnectOptions { timeout_ms, last_zxid_seen, ping_every: PING_EVERY, ..ConnectOptions::renewing(session) };
     let mut renewed = None;
     until("a server that has seen as much", || {
         renewed = Connection::connect(server, &options).ok();
