@@ -75,7 +75,7 @@ const SUITES: &[Suite] = &[
                 "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture mixed::",
             ),
             Line {
-                words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture matrix:: faults:: sessions:: local:: partitions:: groups::",
+                words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture --skip mixed:: matrix:: faults:: sessions:: local:: partitions:: groups::",
                 env: &[
                     ("RK_ENSEMBLE_ROUNDS", "2"),
                     (

@@ -239,7 +239,7 @@ const ENSEMBLE: Stage = Stage {
 
 const MIXED: Stage = Stage {
     name: "mixed",
-    about: "Java's servers of 3.8 and 3.9 and RingKeeper's in one ensemble: each kind of synchronization between them, lost and doubled packets, the way in and back under load, epochs that end, and what the checkers say of it",
+    about: "Java's servers of 3.8 and 3.9 and RingKeeper's in one ensemble: each kind of synchronization between them, lost and doubled packets, requests, sessions, watches and quotas through either, the way in and back under load, epochs that end, and what the checkers say of it",
     budget_s: 300,
     steps: &[
         run(
@@ -255,7 +255,15 @@ const MIXED: Stage = Stage {
              mixed::migration::an_ensemble_of_java_becomes_ringkeepers_and_javas_again \
              mixed::migration::the_page_is_what_it_says \
              mixed::rollover::a_java_leader_gives_up_at_the_end_of_its_epoch_and_ringkeeper_goes_on \
-             mixed::rollover::a_ringkeeper_leader_gives_up_at_the_end_of_its_epoch_and_java_goes_on",
+             mixed::rollover::a_ringkeeper_leader_gives_up_at_the_end_of_its_epoch_and_java_goes_on \
+             mixed::requests::clients_of_java_under_ringkeeper \
+             mixed::requests::clients_of_ringkeeper_under_java \
+             mixed::sessions::between_java_and_a_ringkeeper_leader \
+             mixed::sessions::between_ringkeeper_and_a_java_leader \
+             mixed::sessions::local_ones_of_java_under_ringkeeper \
+             mixed::sessions::local_ones_of_ringkeeper_under_java \
+             mixed::views::of_java_under_ringkeeper \
+             mixed::views::of_ringkeeper_under_java",
         ),
         run_with(
             Libtest,
