@@ -181,8 +181,8 @@ pub fn trees_agree(cluster: &Cluster) {
     }
 }
 
-/// Does this in a session at a server. One of 3.8.0 leaves a request unanswered for ever now and then, in ensembles of its own, too (docs/reports/2026-11-22-mixed.md):
-/// only there it is done once more.
+/// Does this in a session at a server. One of 3.8.0 leaves an answer lying now and then until another request comes, in ensembles of its own, too
+/// (docs/reports/2026-11-22-mixed.md): only there it is done once more.
 ///
 /// # Panics
 /// If it fails.

@@ -66,7 +66,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "mixed",
-        about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on four mixes of 3 and 5 servers",
+        about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on three mixes of 3 and 5 servers",
         rounds: 4,
         prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD, BUILD_FAULTS],
         steps: &[
@@ -80,7 +80,8 @@ const SUITES: &[Suite] = &[
                     ("RK_ENSEMBLE_ROUNDS", "2"),
                     (
                         "RK_ENSEMBLE",
-                        "java+ringkeeper,java+java+ringkeeper,ringkeeper+ringkeeper+java-3.8,java-3.8+ringkeeper+java",
+                        // Behind a leader of 3.9.5 a server of 3.8.0 answers out of order when its leader changes, without RingKeeper, too: no history with both can be judged.
+                        "java+ringkeeper,java+java+ringkeeper,ringkeeper+ringkeeper+java-3.8",
                     ),
                 ],
                 reading: Libtest,

@@ -21,8 +21,8 @@ mod keepers;
 mod migration;
 mod million;
 mod packets;
-mod rollover;
 mod requests;
+mod rollover;
 mod sessions;
 mod views;
 
