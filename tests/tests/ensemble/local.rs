@@ -4,6 +4,7 @@ use super::load::PING_EVERY;
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, four_letters};
+use ringkeeper_tests::until;
 use std::net::SocketAddr;
 
 fn on_each(is_upgrading: bool, test: fn(&mut Cluster)) {
@@ -33,6 +34,13 @@ fn figure(server: SocketAddr, key: &str) -> u64 {
     let text = four_letters(server, "mntr").expect("it answers");
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t"))).expect("it has the key");
     line.parse().expect("a number")
+}
+
+/// `mntr` shows so many sessions of its own, and of the ensemble's: a moment after the client has its answer.
+fn until_counted(server: SocketAddr, local: u64, global: u64) {
+    until(&format!("{local} local and {global} global sessions"), || {
+        (figure(server, "local_sessions"), figure(server, "global_sessions")) == (local, global)
+    });
 }
 
 /// The lines of `dump` that say how many sessions of which kind there are, without at how many times they expire: Java counts those that have passed, too.
@@ -72,7 +80,7 @@ fn they_become_the_ensembles_before_their_first_ephemeral() {
 pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
     let (home_at, away_at) = (cluster.address(home), cluster.address(away));
     let mut client = session(home_at);
-    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0));
+    until_counted(home_at, 1, 0);
     let path = format!("/{home}-without-{away}");
     client.create(&path, b"", CreateMode::Persistent).expect("it writes");
     let refused = client.create("/e", b"", CreateMode::Ephemeral).expect_err("no ephemeral is its");
@@ -86,7 +94,7 @@ pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
     let back = renewed(&client, home_at).expect("its server knows it");
     client.wait_closed().expect("the former connection is closed");
     back.close().expect("it ends");
-    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 0));
+    until_counted(home_at, 0, 0);
 }
 
 /// A session at `home`, which makes it the ensemble's before its first ephemeral.
@@ -96,10 +104,10 @@ pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
 pub fn becomes_the_ensembles(cluster: &Cluster, home: u8, away: u8) {
     let (home_at, away_at) = (cluster.address(home), cluster.address(away));
     let mut client = session(home_at);
-    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (1, 0), "{home}");
+    until_counted(home_at, 1, 0);
     let path = format!("/e-{home}");
     client.create(&path, b"", CreateMode::Ephemeral).expect("it becomes the ensemble's");
-    assert_eq!((figure(home_at, "local_sessions"), figure(home_at, "global_sessions")), (0, 1));
+    until_counted(home_at, 0, 1);
     let mut moved = renewed(&client, away_at).expect("all servers know it");
     assert!(moved.exists(&path, false).expect("it serves").is_some());
     moved.close().expect("it ends");
