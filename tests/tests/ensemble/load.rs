@@ -200,12 +200,16 @@ pub fn ask<T>(cluster: &Cluster, id: u8, mut what: impl FnMut(&mut Connection) -
     }
 }
 
+/// For clients that wait for long, and keep a server of 3.8.0 awake.
+fn patient() -> ConnectOptions {
+    ConnectOptions { deadline: DEADLINE, ping_every: PING_EVERY, ..ConnectOptions::default() }
+}
+
 /// A session of the usual length at a server that serves. It may say so a moment before it takes connections.
 pub fn connect(server: SocketAddr) -> Connection {
-    let options = ConnectOptions { deadline: DEADLINE, ping_every: PING_EVERY, ..ConnectOptions::default() };
     let mut connection = None;
     until(&format!("a session at {server}"), || {
-        connection = Connection::connect(server, &options).ok();
+        connection = Connection::connect(server, &patient()).ok();
         connection.is_some()
     });
     connection.expect("just made")
@@ -239,8 +243,7 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
         if ends.load(Ordering::Relaxed) {
             return;
         }
-        let options = ConnectOptions { deadline: DEADLINE, ping_every: PING_EVERY, ..ConnectOptions::default() };
-        let Ok(mut connection) = Connection::connect(*server, &options) else {
+        let Ok(mut connection) = Connection::connect(*server, &patient()) else {
             std::thread::sleep(Duration::from_millis(20));
             continue;
         };

@@ -162,10 +162,8 @@ impl Core {
     /// (ZOOKEEPER-4925), which nothing here can tell.
     fn look_for_gap<H: Host>(&mut self, host: &mut H, link: LinkId, after: Zxid) {
         let history = self.replica.peer().history();
-        let next = history.last();
-        let left_out =
-            next > after && (if next.epoch() == after.epoch() { next != after.next() } else { next.counter() > 1 });
-        if left_out && !std::mem::replace(&mut self.leader_left_out, true) {
+        if history.gap() > after && !std::mem::replace(&mut self.leader_left_out, true) {
+            let next = history.last();
             host.note(Note::Gap { link, after, next });
         }
     }

@@ -28,6 +28,14 @@ mod views;
 
 use ringkeeper_tests::cluster::{Cluster, four_letters};
 
+/// Of an ensemble of both kinds that is [`led_by_2`]: of the other kind than its leader.
+const OTHER: u8 = 3;
+const LEADER: u8 = 2;
+/// Of its kind.
+const SAME: u8 = 1;
+/// From servers of one kind to servers of the other.
+const ACROSS: [(u8, u8); 4] = [(OTHER, SAME), (SAME, OTHER), (OTHER, LEADER), (LEADER, OTHER)];
+
 /// A figure of `mntr`.
 fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
     let text = four_letters(cluster.address(id), "mntr")?;
@@ -41,6 +49,6 @@ fn led_by_2(mut cluster: Cluster) -> Cluster {
         ids.into_iter().for_each(|id| cluster.start(id));
         cluster.await_serving();
     }
-    assert_eq!(cluster.leader(), 2);
+    assert_eq!(cluster.leader(), LEADER);
     cluster
 }

@@ -10,8 +10,8 @@
 //!
 //! [`super::sessions`] has what is refused for other settings: ephemerals of local sessions, TTL znodes without `extendedTypesEnabled`.
 
-use super::led_by_2;
 use super::packets::{assert_ours_are_in_order, told};
+use super::{LEADER, OTHER, SAME, led_by_2};
 use crate::load::{connect, trees_agree};
 use client::{AclList, ClientError, Connection, MultiResult, Operations};
 use proto::quorum::PacketType;
@@ -24,12 +24,6 @@ use proto::watch::EventType;
 use proto::{Acl, AclVec, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Packet, Plan};
 use ringkeeper_tests::until;
-
-/// Of the other kind.
-const OTHER: u8 = 3;
-const LEADER: u8 = 2;
-/// The leader's kind.
-const SAME: u8 = 1;
 
 /// How often containers and TTL znodes are looked for.
 const CONTAINER_CHECK_MS: i64 = 300;

@@ -3,8 +3,8 @@
 //! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other. `crate::local` and `crate::sessions` run on mixes, too (`RK_ENSEMBLE`), but who leads there, and whom the
 //! client is at, is by chance.
 
-use super::led_by_2;
 use super::packets::{assert_ours_are_in_order, told};
+use super::{ACROSS, LEADER, OTHER, SAME, led_by_2};
 use crate::load::{PING_EVERY, connect, trees_agree};
 use crate::local;
 use client::{ClientError, ConnectOptions, Connection, Operations};
@@ -18,15 +18,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Of the other kind.
-const OTHER: u8 = 3;
-const LEADER: u8 = 2;
-/// The leader's kind.
-const SAME: u8 = 1;
 /// Of the other kind, and observes; it does not make local sessions the ensemble's.
 const OBSERVER: u8 = 4;
-/// From servers of one kind to servers of the other.
-const ACROSS: [(u8, u8); 4] = [(OTHER, SAME), (SAME, OTHER), (OTHER, LEADER), (LEADER, OTHER)];
 
 /// Of sessions that are to expire.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 //!
 //! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other.
 
-use super::led_by_2;
 use super::packets::assert_ours_are_in_order;
+use super::{ACROSS, LEADER, OTHER, SAME, led_by_2};
 use crate::load::{connect, trees_agree};
 use client::{ClientError, Connection, Event, Operations};
 use proto::ErrorCode;
@@ -11,14 +11,6 @@ use proto::reply::Reply;
 use proto::request::{CreateMode, ReadRequest, Request, SetDataRequest};
 use proto::watch::{EventType, NO_ZXID};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
-
-/// Of the other kind.
-const OTHER: u8 = 3;
-const LEADER: u8 = 2;
-/// The leader's kind.
-const SAME: u8 = 1;
-/// From servers of one kind to servers of the other.
-const ACROSS: [(u8, u8); 4] = [(OTHER, SAME), (SAME, OTHER), (OTHER, LEADER), (LEADER, OTHER)];
 
 /// Writes each of which is read elsewhere at once.
 const SYNCED_WRITES: usize = 100;
