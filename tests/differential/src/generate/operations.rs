@@ -314,6 +314,12 @@ pub(super) fn answered_at_once(r: &mut Random) -> Op {
     }
 }
 
+/// Whether it is an `auth` that every server takes.
+pub(super) fn is_taken_auth(op: &Op) -> bool {
+    let is_digest = |scheme: &Field| *scheme == Field::Data(Some("digest".to_owned()));
+    op.code() == Some(OpCode::Auth) && matches!(&op.body[..], [_, scheme, Field::Data(Some(_))] if is_digest(scheme))
+}
+
 fn auth(token: &str, scheme: &str) -> Op {
     let body = vec![Field::Int(0), Field::Data(Some(scheme.to_owned())), Field::Data(Some(token.to_owned()))];
     Op::new(OpCode::Auth, body)
