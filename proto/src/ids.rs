@@ -35,6 +35,16 @@ impl Zxid {
         Zxid(self.0 + 1)
     }
 
+    /// Can a txn with the zxid `next` come behind this one where none is missing? Its counter is the next one, or the first of a newer epoch (law 2).
+    #[must_use]
+    pub const fn is_followed_by(self, next: Zxid) -> bool {
+        if next.epoch().0 == self.epoch().0 {
+            next.0.wrapping_sub(self.0) == 1
+        } else {
+            next.0 > self.0 && next.counter() == 1
+        }
+    }
+
     /// As Java's signed long, as it stands on the wire.
     #[must_use]
     pub const fn to_wire(self) -> i64 {

@@ -104,15 +104,10 @@ impl History {
         self.floor
     }
 
-    /// Can a txn with this zxid be the next where none is missing? Its counter is the next one, or the first of a newer epoch.
+    /// Can a txn with this zxid be the next where none is missing? See [`Zxid::is_followed_by`].
     #[must_use]
     pub fn is_next(&self, zxid: Zxid) -> bool {
-        let last = self.last();
-        if zxid.epoch() == last.epoch() {
-            last.counter().checked_add(1) == Some(zxid.counter())
-        } else {
-            zxid.epoch() > last.epoch() && zxid.counter() == 1
-        }
+        self.last().is_followed_by(zxid)
     }
 
     /// Can a txn with this zxid be the next of a leader that gives some zxids to no txn? A later one.
@@ -262,6 +257,9 @@ mod tests {
                 && !history.is_next(z(5, 2))
                 && !history.is_next(z(5, 0))
         );
+        let (epochs_last, last) = (z(4, u32::MAX), z(u32::MAX, u32::MAX));
+        assert!(epochs_last.is_followed_by(z(5, 1)) && !epochs_last.is_followed_by(z(5, 0)));
+        assert!(!last.is_followed_by(Zxid::ZERO) && !last.is_followed_by(last));
         assert!(history.is_later(z(4, 2)) && history.is_later(z(4, 3)) && history.is_later(z(5, 2)));
         assert!(!history.is_later(z(4, 1)) && !history.is_later(z(2, 4)) && !history.is_later(z(5, 0)));
     }

@@ -12,7 +12,7 @@ use crate::event::{Action, Cause, Epochs, Input, LinkEnd, LinkId, Message, Ms};
 use crate::server::{EPOCH_END, Server};
 use link::{Link, Stage};
 use proto::election::ServerState;
-use proto::quorum::{FromLearner, LearnerInfo, RINGKEEPER_PROTOCOL_VERSION};
+use proto::quorum::{FromLearner, LearnerInfo, is_ringkeeper};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(crate) struct Hello {
 
 impl Hello {
     pub(crate) const fn new(observer: bool, accepted: Epoch, info: &LearnerInfo<'_>) -> Hello {
-        let is_ours = info.protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+        let is_ours = is_ringkeeper(info.protocol_version);
         Hello { server: info.server, is_observer: observer, is_ours, accepted }
     }
 }

@@ -10,7 +10,7 @@ use crate::event::{Action, Cause, Epochs, Gate, Input, LinkEnd, LinkId, Message,
 use crate::leader::Leaves;
 use crate::server::{EPOCH_END, Server};
 use proto::election::ServerState;
-use proto::quorum::{FromLeader, RINGKEEPER_PROTOCOL_VERSION};
+use proto::quorum::{FromLeader, is_ringkeeper};
 use proto::{Epoch, LastZxid, ServerId, Zxid};
 use std::collections::VecDeque;
 
@@ -256,7 +256,7 @@ impl Learner {
         match (self.stage, *said) {
             (_, FromLeader::Revalidate { .. } | FromLeader::Sync) => Ok(()),
             (Stage::Informed, FromLeader::LeaderInfo { epoch, protocol_version, .. }) => {
-                self.is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+                self.is_ours = is_ringkeeper(protocol_version);
                 self.leader_info(server, link, epoch, out)
             }
             (Stage::Promised, FromLeader::Diff(_)) => self.complete(server),

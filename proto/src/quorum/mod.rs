@@ -53,3 +53,9 @@ pub const PROTOCOL_VERSION: i32 = 0x10000;
 
 /// Zab 1.0, and the server is RingKeeper's. Java tells no versions from [`PROTOCOL_VERSION`] on apart.
 pub const RINGKEEPER_PROTOCOL_VERSION: i32 = 0x10001;
+
+/// Whether a server that says this protocol version is RingKeeper's.
+#[must_use]
+pub const fn is_ringkeeper(protocol_version: i32) -> bool {
+    protocol_version >= RINGKEEPER_PROTOCOL_VERSION
+}

@@ -10,7 +10,7 @@ use crate::apply;
 use crate::replica::Now;
 use proto::DecodeError;
 use proto::Zxid;
-use proto::quorum::{FromLeader, FromLearner, QuorumPacket, RINGKEEPER_PROTOCOL_VERSION};
+use proto::quorum::{FromLeader, FromLearner, QuorumPacket, is_ringkeeper};
 use proto::txn::TxnRecord;
 use zab::{Input, LinkId};
 
@@ -113,7 +113,7 @@ impl Core {
     ) -> Result<(), DecodeError> {
         let said = FromLeader::decode(packet)?;
         if let FromLeader::LeaderInfo { protocol_version, .. } = said {
-            self.leader_is_ours = protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+            self.leader_is_ours = is_ringkeeper(protocol_version);
             self.leader_left_out = false;
             if let Some(server) = self.replica.peer().role().leader {
                 host.note(Note::Met { link, server, is_ours: self.leader_is_ours });
@@ -177,7 +177,7 @@ impl Core {
     ) -> Result<(), DecodeError> {
         let said = FromLearner::decode(packet)?;
         if let FromLearner::Info { info, .. } = said {
-            let is_ours = info.protocol_version >= RINGKEEPER_PROTOCOL_VERSION;
+            let is_ours = is_ringkeeper(info.protocol_version);
             host.note(Note::Met { link, server: info.server, is_ours });
         }
         self.step(host, now, Input::FromLearner(link, said));

@@ -80,7 +80,7 @@ impl<R: Records> LogSource<R> {
             if zxid <= after {
                 continue;
             }
-            if zxid.epoch() == self.epoch && !follows(after, zxid) {
+            if zxid.epoch() == self.epoch && !after.is_followed_by(zxid) {
                 return Err(LogSourceError::Gap { after, next: zxid });
             }
             if zxid > to {
@@ -91,9 +91,4 @@ impl<R: Records> LogSource<R> {
         }
         Ok(SourceState::Done { to: self.to })
     }
-}
-
-/// Law 2: within an epoch of ours there are no gaps, and it begins with 1.
-fn follows(after: Zxid, next: Zxid) -> bool {
-    if next.epoch() == after.epoch() { next == after.next() } else { next.counter() == 1 }
 }
