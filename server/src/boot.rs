@@ -115,18 +115,26 @@ impl BootError {
     }
 }
 
+/// What a start refuses for its configuration alone, before it looks at the machine or the data.
+///
+/// # Errors
+/// [`BootError::NotYet`] and [`BootError::NoClientPort`].
+pub fn check(config: &ResolvedConfig) -> Result<(Option<MemberSettings>, Listen), BootError> {
+    let member = MemberSettings::new(config)?;
+    Ok((member, config.clients.listen.ok_or(BootError::NoClientPort)?))
+}
+
 impl Server {
     /// Brings a server up. Where a port of a member must be waited for, `is_asked_to_end` ends that.
     ///
     /// # Errors
     /// [`BootError`]: what stood in the way.
     pub fn start(config: ResolvedConfig, is_asked_to_end: &Arc<AtomicBool>) -> Result<Server, BootError> {
-        let member = MemberSettings::new(&config)?;
+        let (member, listen) = check(&config)?;
         let member = member.map(|member| {
             let max = member.election.bind_attempts_max;
             (member, BindAttempts { max, is_asked_to_end: Arc::clone(is_asked_to_end) })
         });
-        let listen = config.clients.listen.ok_or(BootError::NoClientPort)?;
         let cpus = CpuBudget::probe();
         let shard_count = cpus.shards(config.ring.shards);
         let connections_max = config.clients.connections_max.map(NonZeroU32::get);

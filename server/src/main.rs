@@ -7,7 +7,7 @@ use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
 use ringkeeper_server::docker::Docker;
 use ringkeeper_server::hub::Failure;
 use ringkeeper_server::rt::heap;
-use ringkeeper_server::{config, logging, unservable};
+use ringkeeper_server::{boot, config, logging, unservable};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -41,6 +41,10 @@ pub(crate) fn main() -> ExitCode {
         } else {
             tracing::warn!("{warning}");
         }
+    }
+    if let Err(error) = boot::check(&loaded.config) {
+        eprintln!("ringkeeper: {error}");
+        return ExitCode::from(EXIT_USAGE);
     }
     if cli.check_config {
         println!("ringkeeper: the configuration is usable");

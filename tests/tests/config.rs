@@ -73,6 +73,31 @@ fn check_config_checks_and_touches_nothing() {
 }
 
 #[test]
+fn what_an_ensemble_does_not_have_yet_is_refused_by_the_check_as_by_the_start() {
+    let mut builder = Server::builder().set("initLimit", "10").set("syncLimit", "5");
+    for id in 1..=3 {
+        builder = builder.set(&format!("server.{id}"), "127.0.0.1:1:2");
+    }
+    let keys = [("sslQuorum", "true"), ("quorum.auth.enableSasl", "true"), ("observerMasterPort", "2191")]
+        .into_iter()
+        .chain([("oraclePath", "/x"), ("readonlymode.enabled", "true"), ("leaderServes", "no")]);
+    for (key, value) in keys.clone() {
+        builder = builder.set(key, value);
+    }
+    let file = builder.write_config();
+    std::fs::create_dir(builder.data_dir()).unwrap();
+    std::fs::write(builder.data_dir().join("myid"), "1").unwrap();
+    for words in [&["--check-config"][..], &[]] {
+        let mut words = words.to_vec();
+        words.push(file.to_str().unwrap());
+        let (code, out, err) = ringkeeper(&words);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        keys.clone().for_each(|(key, _)| assert_says(&err, &[&format!(" {key}: comes later for ensembles")]));
+    }
+    assert_eq!(std::fs::read_dir(builder.data_dir()).unwrap().count(), 1, "a refused start has written");
+}
+
+#[test]
 fn a_wrong_value_is_named_with_file_line_and_what_is_allowed() {
     for words in [&["--check-config"][..], &[]] {
         // Its keys stand in the order of these calls, one a line, behind the harness's own.
@@ -244,13 +269,17 @@ fn a_containers_bad_value_is_named_by_its_variable_and_nothing_is_written() {
     assert_says(&err, &["environment ZOO_INIT_LIMIT: initLimit: `soon`", "environment ZOO_MY_ID: myid: `first`"]);
     let servers = "server.1=zoo1:2888:3888;2181 server.2=zoo2:2888:3888;2181";
     let builder = Server::builder().container(&[("ZOO_SERVERS", servers), ("ZOO_CFG_EXTRA", "sslQuorum=true")]);
-    assert_says(&refused(&builder), &["sslQuorum"]);
+    let (code, _, err) = run(&builder.command());
+    assert_eq!(code, Some(2), "{err}");
+    assert_says(&err, &["sslQuorum"]);
     let is_empty = |dir: &Path| std::fs::read_dir(dir).unwrap().next().is_none();
     assert!(is_empty(&builder.conf_dir()), "an ensemble's file was left");
-    // What is refused only after the configuration was found good: a wrong `myid` left behind would hold against the right variable.
+    // What is refused only once all keys were found good: a wrong `myid` left behind would hold against the right variable.
     let server = "server.2=localhost:2888:3888;2181";
     let builder = Server::builder().container(&[("ZOO_MY_ID", "1"), ("ZOO_SERVERS", server), ("ZOO_CFG_EXTRA", "")]);
-    assert_says(&refused(&builder), &["names no clientPort"]);
+    let (code, _, err) = run(&builder.command());
+    assert_eq!(code, Some(2), "{err}");
+    assert_says(&err, &["names no clientPort"]);
     assert!(is_empty(&builder.conf_dir()) && !builder.data_dir().join("myid").exists(), "a refused start has written");
     let builder = Server::builder().container(&[]);
     let (code, _, err) = run(builder.command().arg("--check-config"));

@@ -1,7 +1,8 @@
 //! Writers that count: for ensembles whose logs do not go back to their first txn, so that the checkers of histories cannot judge them.
 //!
-//! Each writer has a znode of its own and sets it again and again, without a version; after a lost connection it goes to the next server. What was acknowledged
-//! is at least there at the end, on every server, and all servers say the same. A write without an answer may have taken place.
+//! Each writer has a znode of its own and sets it again and again, each time with the version that it knows; after a lost connection it goes to the next server. So no
+//! write hides the loss of another: what is set has exactly the version behind the last that was acknowledged, or behind one without an answer, which may have taken
+//! place. At the end every server has it, and all servers say the same.
 
 use super::logs;
 use client::{ClientError, ConnectOptions, Connection, Operations};
@@ -30,7 +31,7 @@ const DIGEST_EVERY: i32 = 128;
 /// See the module.
 #[derive(Debug)]
 pub struct Load {
-    writers: Vec<(Arc<Seen>, JoinHandle<()>)>,
+    writers: Vec<(Arc<Seen>, JoinHandle<Known>)>,
     gaps: Arc<Mutex<Gaps>>,
     ends: Arc<AtomicBool>,
 }
@@ -46,6 +47,39 @@ struct Gaps {
 struct Seen {
     acknowledged: AtomicU64,
     slowest_us: AtomicU64,
+}
+
+/// What a writer knows of its znode.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The version that the last acknowledged write has made.
+    version: Option<i32>,
+    /// Has one behind it no answer? It has taken place, or it will, or never.
+    has_unanswered: bool,
+}
+
+impl Known {
+    /// A write was acknowledged with this version.
+    fn acknowledged(&mut self, path: &str, version: i32) {
+        if let Some(known) = self.version {
+            assert_eq!(version, known + 1, "{path}: {self:?}");
+        }
+        *self = Known { version: Some(version), has_unanswered: false };
+    }
+
+    /// The version was another when it was this writer's turn: the one without an answer has taken place, no more and no less.
+    fn other(&mut self, path: &str, version: i32) {
+        assert!(self.has_unanswered, "{path} has version {version}: {self:?}");
+        self.acknowledged(path, version);
+    }
+
+    /// At the end.
+    fn check(self, path: &str, id: u8, version: Option<i32>) {
+        let Some(known) = self.version else { return };
+        let version = version.unwrap_or(-1);
+        let most = known + i32::from(self.has_unanswered);
+        assert!((known..=most).contains(&version), "{path} has version {version} on server {id}: {self:?}");
+    }
 }
 
 /// What was measured since the last look.
@@ -107,20 +141,19 @@ impl Load {
     /// Ends the writers. Every server has all that was acknowledged, and the same tree as all others.
     pub fn finish(mut self, cluster: &mut Cluster) {
         self.ends.store(true, Ordering::Relaxed);
-        let mut least = BTreeMap::new();
+        let mut known = Vec::new();
         for (number, (seen, thread)) in std::mem::take(&mut self.writers).into_iter().enumerate() {
-            thread.join().expect("a writer does not panic");
-            least.insert(path(number), seen.acknowledged.load(Ordering::Relaxed));
+            known.push((path(number), thread.join().expect("no acknowledged write is lost")));
+            assert!(seen.acknowledged.load(Ordering::Relaxed) > 0, "writer {number} has written nothing");
         }
         cluster.await_serving();
         for id in cluster.ids() {
             let mut connection = connect(cluster.address(id));
             connection.sync("/").expect("a quorum is there");
-            for (path, least) in &least {
+            for (path, known) in &known {
                 let stat =
                     connection.exists(path, false).unwrap_or_else(|error| panic!("{path} on server {id}: {error}"));
-                let found = stat.map_or(0, |stat| u64::try_from(stat.version).expect("versions begin with 0"));
-                assert!(found >= *least, "server {id} has {found} of {path}, {least} was acknowledged");
+                known.check(path, id, stat.map(|stat| stat.version));
             }
             connection.close().expect("it serves");
         }
@@ -235,13 +268,14 @@ fn path(number: usize) -> String {
     format!("/writer-{number}")
 }
 
-/// Goes on until it is told to end. Each write counts in the znode's version; one without an answer may, too.
-fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gaps>), ends: &AtomicBool) {
+/// Goes on until it is told to end, and tells what it knows then.
+fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gaps>), ends: &AtomicBool) -> Known {
     let path = path(number);
+    let mut known = Known::default();
     let data = [b'x'; WRITE_BYTES];
     for server in servers.iter().cycle() {
         if ends.load(Ordering::Relaxed) {
-            return;
+            break;
         }
         let Ok(mut connection) = Connection::connect(*server, &patient()) else {
             std::thread::sleep(Duration::from_millis(20));
@@ -253,11 +287,20 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
         }
         while !ends.load(Ordering::Relaxed) {
             let begun = Instant::now();
-            let done = connection.set(&path, &data, -1);
+            let done = connection.set(&path, &data, known.version.unwrap_or(-1));
             let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             seen.slowest_us.fetch_max(took, Ordering::Relaxed);
-            if done.is_err() {
-                break;
+            match done {
+                Ok(stat) => known.acknowledged(&path, stat.version),
+                // In its place in the order, so that a read behind it is at least as new, at whichever server.
+                Err(ClientError::Server(ErrorCode::BadVersion)) => match connection.exists(&path, false) {
+                    Ok(stat) => known.other(&path, stat.map_or(-1, |stat| stat.version)),
+                    Err(_) => break,
+                },
+                Err(_) => {
+                    known.has_unanswered = true;
+                    break;
+                }
             }
             seen.acknowledged.fetch_add(1, Ordering::Relaxed);
             let mut gaps = gaps.lock().expect("a writer does not panic");
@@ -265,4 +308,5 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
             gaps.last = Instant::now();
         }
     }
+    known
 }

@@ -14,12 +14,21 @@ pub fn assert_ours_are_in_order(cluster: &Cluster, since: u64) {
     assert_ours_are_in_order_behind(cluster, since, 0);
 }
 
-/// Looks at every link since, of an ensemble some of whose servers lead epochs that begin behind this counter ([`Cluster::begin_epochs_behind`]); each with a server of ours at one end at least.
+/// Looks at every link since, once on each that is up the last PROPOSAL has what ours owe it, of an ensemble some of whose servers lead epochs that begin behind this counter ([`Cluster::begin_epochs_behind`]); each with a server of ours at one end at least.
 ///
 /// # Panics
 /// If one of ours has broken the rules, or nothing of ours was recorded.
 pub fn assert_ours_are_in_order_behind(cluster: &Cluster, since: u64, initial_counter: u32) {
     let ours = |id| cluster.implementation_of(id) == Implementation::RingKeeper;
+    let owed = || {
+        let links = cluster.wire().links(since);
+        let owed = |link: &Link| {
+            ours(link.leader) && !is_answered(link, PacketType::Commit)
+                || ours(link.learner) && !is_answered(link, PacketType::Ack)
+        };
+        links.into_iter().filter(|link| !link.is_over && owed(link)).count()
+    };
+    until("each PROPOSAL has its ACK and its COMMIT", || owed() == 0);
     let mut looked_at = 0;
     for link in cluster.wire().links(since) {
         if ours(link.leader) {
@@ -61,6 +70,18 @@ pub fn told(cluster: &Cluster, learner: u8, session: SessionId, last: Zxid) -> T
     told
 }
 
+/// The PROPOSALs behind NEWLEADER. Those before it are a part of the history that the learner takes over.
+fn proposed_in_office(link: &Link) -> Vec<Zxid> {
+    let office = link.of(PacketType::NewLeader).next().map_or(u64::MAX, |packet| packet.number);
+    let behind = link.of(PacketType::Proposal).filter(|packet| packet.number > office);
+    behind.filter_map(|packet| packet.zxid.zxid()).collect()
+}
+
+/// Has the last PROPOSAL of an office, if there is one, its packet of this kind?
+fn is_answered(link: &Link, kind: PacketType) -> bool {
+    proposed_in_office(link).last().is_none_or(|last| zxids(link, kind).last() == Some(last))
+}
+
 fn leader_is_in_order(link: &Link, initial_counter: u32) {
     let name = format!("leader {} to {}", link.leader, link.learner);
     let proposed = zxids(link, PacketType::Proposal);
@@ -83,6 +104,11 @@ fn learner_is_in_order(link: &Link, initial_counter: u32) {
     for zxid in &acked {
         assert!(proposed.contains(zxid), "{name}: ACK of {zxid}, which was not proposed");
     }
+    // What was proposed before NEWLEADER, and is not committed there, may have an ACK of its own.
+    let in_office = proposed_in_office(link);
+    let first = in_office.first().copied().unwrap_or(Zxid(u64::MAX));
+    let acked: Vec<Zxid> = acked.into_iter().filter(|zxid| *zxid >= first).collect();
+    assert_eq!(in_office.get(..acked.len()), Some(&acked[..]), "{name}: each PROPOSAL has its ACK");
 }
 
 /// Each is the next after the one before, or the first of a later epoch.
