@@ -22,21 +22,23 @@ impl Leader {
         let waiting: Vec<_> = waiting.collect();
         for (link, last, is_ours, is_observer) in waiting {
             let plan = if server.options.always_snap { Plan::Snap } else { server.history.plan(last) };
-            let gap = server.history.gap();
+            let (floor, gap) = (server.history.floor(), server.history.gap());
+            let begins = match plan {
+                Plan::Diff { after } | Plan::Trunc { to: after } => after,
+                Plan::Snap => floor,
+            };
+            // A learner of 3.9.5 takes no PROPOSAL and COMMIT behind a gap, after a state neither; whether it is one nothing tells. Before the office is established there may be
+            // no state that reaches beyond it: a voter may be needed for that to come.
+            if !is_ours && begins < gap {
+                if gap <= server.committed {
+                    self.begin_sync(now, link, Sync::Snap { zxid: gap.max(floor) }, out);
+                    continue;
+                }
+                if is_observer && self.phase != Phase::Broadcast {
+                    continue;
+                }
+            }
             let after = match plan {
-                // A learner of 3.9.5 takes no PROPOSAL and COMMIT behind a gap; whether it is one nothing tells. Before the office is established there may be no state that reaches
-                // beyond it: a voter may be needed for that to come.
-                Plan::Diff { after } | Plan::Trunc { to: after }
-                    if !is_ours && after < gap && gap <= server.committed =>
-                {
-                    self.begin_sync(now, link, Sync::Snap { zxid: gap.max(server.history.floor()) }, out);
-                    continue;
-                }
-                Plan::Diff { after } | Plan::Trunc { to: after }
-                    if !is_ours && after < gap && is_observer && self.phase != Phase::Broadcast =>
-                {
-                    continue;
-                }
                 Plan::Diff { after } => {
                     out.push(Action::Send(link, Message::Diff(self.sync_end(server))));
                     after
@@ -48,7 +50,7 @@ impl Leader {
                 Plan::Snap => {
                     // The log has to go on where the state ends. Nothing newer is asked for: it would have to be made first, for longer than the learner waits where the tree
                     // is large, and by then what is committed would be newer still.
-                    self.begin_sync(now, link, Sync::Snap { zxid: server.history.floor() }, out);
+                    self.begin_sync(now, link, Sync::Snap { zxid: floor }, out);
                     continue;
                 }
             };
