@@ -156,7 +156,16 @@ pub enum Action {
     /// The bytes that follow on the link are a state; [`Input::SnapTaken`] answers, and until then nothing more of this link is stepped. The
     /// state begins a log of its own: what is appended from then on follows it. What was is in force until [`Action::Adopt`]. However long it takes, nothing
     /// is timed here: the caller sees whether anything comes, and ends the link ([`Input::Lost`]) if for initLimit nothing does.
-    TakeSnap(LinkId),
+    TakeSnap {
+        /// The link.
+        link: LinkId,
+        /// The state's zxid, as the leader says it.
+        zxid: Zxid,
+        /// The leader's epoch. An observer may have promised a newer one.
+        epoch: Epoch,
+        /// Is the leader RingKeeper's? The states of Java's are fuzzy.
+        is_ours: bool,
+    },
     /// The state that was taken, and the log after it, come into force by the same replace of the control file as the epochs of the
     /// [`Action::WriteEpochs`] that follows. What was is kept: the leader is not established yet, and the next one may want a cut below the state. It is
     /// also what is shown, until an [`Action::Commit`] reaches into the state, maybe under another leader.

@@ -183,6 +183,10 @@ impl Learner {
         self.epoch
     }
 
+    pub(crate) const fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
     pub(crate) fn is_serving(&self) -> bool {
         self.stage == Stage::UpToDate
     }
@@ -354,7 +358,7 @@ impl Learner {
             return Err(Cause::Protocol("a SNAP of an epoch that cannot be"));
         }
         server.keep_former();
-        out.push(Action::TakeSnap(link));
+        out.push(Action::TakeSnap { link, zxid, epoch: self.epoch, is_ours: self.is_ours });
         self.stage = Stage::Taking;
         Ok(())
     }
@@ -384,7 +388,7 @@ impl Learner {
         Ok(())
     }
 
-    /// A Java leader's state is of a later zxid than the txns that it goes on with: those are in it.
+    /// A Java leader's state is of a later zxid than the txns that it goes on with: those are in it. A host may have swallowed them already; ours has.
     fn is_in_base(&self, zxid: Zxid) -> bool {
         self.stage == Stage::Completing && self.base.is_some_and(|base| zxid <= base)
     }

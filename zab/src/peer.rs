@@ -191,6 +191,12 @@ impl Peer {
         }
     }
 
+    /// Does it learn from a server that has said it is RingKeeper's?
+    #[must_use]
+    pub const fn leader_is_ours(&self) -> bool {
+        matches!(&self.role, Role::Learning(learner) if learner.is_ours())
+    }
+
     /// The time that a learner has to get in step, in ms: of what is not timed here the caller sees to it that something moves in it.
     #[must_use]
     pub fn init_ms(&self) -> Ms {

@@ -160,7 +160,8 @@ impl Replica {
         }
     }
 
-    /// A learner whose oldest sync can be answered: it has been told that all before it is committed, or has gone.
+    /// A learner whose oldest sync can be answered: it has been told that all before it is committed, or has gone. What is told just now is not asked for: those stand
+    /// between its COMMITs ([`Replica::between_syncs`]).
     pub fn next_sync(&mut self) -> Option<LinkId> {
         let peer = &self.peer;
         let is_told = |(behind, link): &(Zxid, LinkId)| peer.told(*link).is_none_or(|told| told >= *behind);

@@ -113,10 +113,9 @@ impl Core {
     ) -> Result<(), DecodeError> {
         let said = FromLeader::decode(packet)?;
         if let FromLeader::LeaderInfo { protocol_version, .. } = said {
-            self.leader_is_ours = is_ringkeeper(protocol_version);
             self.leader_left_out = false;
             if let Some(server) = self.replica.peer().role().leader {
-                host.note(Note::Met { link, server, is_ours: self.leader_is_ours });
+                host.note(Note::Met { link, server, is_ours: is_ringkeeper(protocol_version) });
             }
         }
         let mut marked = Vec::new();
@@ -129,7 +128,8 @@ impl Core {
                 if record.header.zxid != zxid || !apply::is_sound(&record.txn) {
                     return Err(DecodeError::UnexpectedNull);
                 }
-                if self.leader_is_ours {
+                // Java's digests are predicted, and not always right.
+                if self.replica.peer().leader_is_ours() {
                     Some(txn)
                 } else {
                     marked.extend_from_slice(txn);
@@ -139,8 +139,8 @@ impl Core {
             }
             _ => None,
         };
-        if let FromLeader::Snap(zxid) = said {
-            self.taking = Some(Taking { link, zxid, moved_ms: now.mono_ms, state: None });
+        if let FromLeader::Snap(_) = said {
+            self.taking = Some(Taking { link, moved_ms: now.mono_ms, state: None });
         }
         let before = self.replica.peer().history().last();
         self.replica.step(now, Input::FromLeader(link, said));

@@ -104,9 +104,7 @@ pub struct Core {
     adopts: bool,
     /// The link on which this server learns.
     leader_link: Option<LinkId>,
-    /// Does a server of ours lead there? Java's digests are predicted, and not always right.
-    leader_is_ours: bool,
-    /// Has it left zxids out?
+    /// Has the leader there left zxids out?
     leader_left_out: bool,
     taking: Option<Taking>,
     /// The log was told to begin with a state that is not in force.
@@ -155,8 +153,6 @@ struct Syncing {
 #[derive(Debug)]
 struct Taking {
     link: LinkId,
-    /// As the SNAP packet says; the state may be of a later one.
-    zxid: Zxid,
     /// When something of it last came, or was being worked off, ms.
     moved_ms: i64,
     /// It is here; the log begins with it.
@@ -193,7 +189,6 @@ impl Core {
             turns: 0,
             adopts: false,
             leader_link: None,
-            leader_is_ours: false,
             leader_left_out: false,
             taking: None,
             has_begun: false,
@@ -323,12 +318,9 @@ impl Core {
                         self.next_tree.as_ref().map_or(self.replica.window().applied(), |tree| tree.last_zxid());
                     self.queue(LogItem::Cut { to, rebuild: shown > to && !host.plants(Planted::TreeNotCut) });
                 }
-                Action::TakeSnap(link) => {
+                Action::TakeSnap { link, zxid, epoch, is_ours } => {
                     self.links.hold(link, true);
-                    let zxid = self.taking.as_ref().map_or(Zxid::ZERO, |taking| taking.zxid);
-                    // It was promised to this leader, and none to anybody since.
-                    let epoch = self.replica.peer().epochs().accepted;
-                    let sent_by = if self.leader_is_ours { SentBy::Ours(epoch) } else { SentBy::Java(epoch) };
+                    let sent_by = if is_ours { SentBy::Ours(epoch) } else { SentBy::Java(epoch) };
                     host.start_taking(zxid, sent_by);
                 }
                 Action::Adopt => self.adopts = true,

@@ -52,7 +52,7 @@ impl Default for TakeLimits {
 const STREAM_BYTES_MAX_DEFAULT: u64 = 1 << 40;
 /// Java proposes about `globalOutstandingLimit`, 1,000, at one time.
 const PROPOSALS_MAX_DEFAULT: usize = 100_000;
-/// As many as a leader of ours keeps for a link that takes nothing.
+/// As many as a leader of ours keeps for a link that takes nothing; of a Java leader's 1,000 a quarter may be as large as `jute.maxbuffer`.
 const PROPOSAL_BYTES_MAX_DEFAULT: usize = 256 << 20;
 
 /// Whose state it is, as the protocol version in LEADERINFO says, and the epoch in which he leads.

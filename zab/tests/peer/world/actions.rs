@@ -38,7 +38,7 @@ impl World {
                     node.disk.queue.push_back(Op::Epochs { epochs, adopt, then });
                 }
                 Action::Cut(to) => self.node_mut(id).disk.queue.push_back(Op::Cut(to)),
-                Action::TakeSnap(link) => self.node_mut(id).taking = Some((link, Zxid::ZERO, Vec::new())),
+                Action::TakeSnap { link, .. } => self.node_mut(id).taking = Some((link, Zxid::ZERO, Vec::new())),
                 Action::Adopt => self.node_mut(id).adopts = true,
                 Action::Discard => {
                     let node = self.node_mut(id);

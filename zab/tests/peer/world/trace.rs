@@ -33,7 +33,10 @@ impl World {
                 format!("writes epochs {}/{}{then}", epochs.accepted.0, epochs.current.0)
             }
             Action::Cut(to) => format!("cuts the log to {}", at(*to)),
-            Action::TakeSnap(link) => format!("takes the state on {}", link.0),
+            Action::TakeSnap { link, epoch, is_ours, .. } => {
+                let whose = if *is_ours { "" } else { "Java's " };
+                format!("takes the state of {whose}epoch {} on {}", epoch.0, link.0)
+            }
             Action::Adopt => "adopts the state".to_owned(),
             Action::Discard => "discards the state".to_owned(),
             Action::Release => "releases what was before".to_owned(),
