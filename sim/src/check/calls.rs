@@ -76,7 +76,7 @@ impl<'h> Calls<'h> {
                     sessions.insert(*client, *session);
                     unanswered.retain(|(of, _), _| of != client);
                 }
-                Event::Lost { client } | Event::Expired { client } => {
+                Event::Lost { client } | Event::Expired { client, .. } => {
                     sessions.remove(client);
                     unanswered.retain(|(of, _), _| of != client);
                 }

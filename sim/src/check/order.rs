@@ -16,7 +16,7 @@ pub fn replies_come_in_order(history: &History) -> Checked {
     for (at, event) in history.events() {
         match event {
             Event::Ask { client, xid, .. } => waiting.entry(*client).or_default().push_back((at, *xid)),
-            Event::Connected { client, .. } | Event::Lost { client } | Event::Expired { client } => {
+            Event::Connected { client, .. } | Event::Lost { client } | Event::Expired { client, .. } => {
                 waiting.remove(client);
             }
             Event::Reply { client, xid, .. } => match waiting.get_mut(client).and_then(VecDeque::pop_front) {

@@ -189,7 +189,7 @@ pub fn ends(history: &History) -> Checked {
                 sessions.insert(*client, *session);
                 sure.extend(begun.get(session));
             }
-            Event::Expired { client } => {
+            Event::Expired { client, .. } => {
                 let Some(session) = sessions.remove(client) else { continue };
                 // One that its server alone knew ends unheard, and one that was about to be the ensemble's may.
                 let may_end = has_locals && !sure.contains(&session);

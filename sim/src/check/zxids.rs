@@ -81,7 +81,7 @@ pub fn headers_wait_for_events(history: &History) -> Checked {
     let mut events: BTreeMap<ClientId, (Zxid, At)> = BTreeMap::new();
     for (at, event) in history.events() {
         match event {
-            Event::Connected { client, .. } | Event::Lost { client } | Event::Expired { client } => {
+            Event::Connected { client, .. } | Event::Lost { client } | Event::Expired { client, .. } => {
                 headers.remove(client);
                 events.remove(client);
             }

@@ -378,7 +378,7 @@ impl Client {
     fn greeted(&mut self, ctx: &mut Ctx<'_>, frame: &[u8]) {
         let Ok(answer) = ConnectResponse::decode(frame) else { return ctx.wrong("a handshake's answer that is none") };
         if answer.session_id.0 == 0 {
-            ctx.tell(Event::Expired { client: self.id });
+            ctx.tell(Event::Expired { client: self.id, server: Some(self.server) });
             self.forget();
             return self.lose(ctx);
         }

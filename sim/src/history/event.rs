@@ -399,6 +399,9 @@ pub enum Event {
     Expired {
         /// Which client.
         client: ClientId,
+        /// Which server, where the library tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<ServerId>,
     },
 
     // ---- what servers are seen to do; none of it is needed, all of it is checked
@@ -483,7 +486,7 @@ impl Event {
             | Event::Reply { client, .. }
             | Event::Watch { client, .. }
             | Event::Lost { client }
-            | Event::Expired { client } => Some(*client),
+            | Event::Expired { client, .. } => Some(*client),
             _ => None,
         }
     }

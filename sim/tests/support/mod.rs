@@ -75,7 +75,7 @@ impl Script {
     }
 
     pub(crate) fn expired(self, client: u32) -> Script {
-        self.event(Event::Expired { client: ClientId(client) })
+        self.event(Event::Expired { client: ClientId(client), server: None })
     }
 
     pub(crate) fn leads(self, server: u64, epoch: u64) -> Script {

@@ -163,7 +163,7 @@ impl Reference {
         if let Some(session) = self.clients[&id].session.filter(|session| self.ended.contains(session)) {
             assert!(self.ended.contains(&session));
             *self.clients.get_mut(&id).unwrap() = Client { next_xid: self.clients[&id].next_xid, ..Client::default() };
-            return self.tell(Event::Expired { client: id });
+            return self.tell(Event::Expired { client: id, server: None });
         }
         let is_new = self.clients[&id].session.is_none();
         if is_new {
@@ -344,7 +344,7 @@ impl Reference {
                 conn.to_client.push_back((Event::Reply { client: *id, xid, zxid, err, answer }, Some(op)));
             } else if kind == TxnKind::End && client.session == Some(session) {
                 conn.to_server.clear();
-                conn.to_client.push_back((Event::Expired { client: *id }, None));
+                conn.to_client.push_back((Event::Expired { client: *id, server: None }, None));
             }
         }
         self.answer_syncs(number);
