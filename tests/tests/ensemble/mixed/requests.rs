@@ -25,8 +25,8 @@ use proto::{Acl, AclVec, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Packet, Plan};
 use ringkeeper_tests::until;
 
-/// How often containers and TTL znodes are looked for.
-const CONTAINER_CHECK_MS: i64 = 300;
+/// How often containers and TTL znodes are looked for. A removal takes less: one that is not over by the next look is asked for again, in vain.
+const CONTAINER_CHECK_MS: i64 = 1_000;
 /// Longer than any test.
 const LONG_TTL_MS: i64 = 3_600_000;
 /// More than `jute.maxbuffer`.
@@ -443,15 +443,19 @@ fn containers_and_ttls_go(cluster: &Cluster) {
     let create = |client: &mut Connection, path: &str, mode, ttl_ms| {
         client.create2(path, b"", mode, ttl_ms).expect("it is created").0
     };
-    let mut gone = Vec::new();
+    let (open, mut gone) = (AclList::open(), Vec::new());
     for (id, client) in [(OTHER, &mut here), (SAME, &mut there)] {
         create(client, &format!("/c-{id}"), CreateMode::Container, 0);
         create(client, &format!("/c-{id}/child"), CreateMode::Persistent, 0);
         create(client, &format!("/unused-{id}"), CreateMode::Container, 0);
         create(client, &format!("/long-{id}"), CreateMode::PersistentWithTtl, LONG_TTL_MS);
-        // It has a child, and goes when that has gone.
-        create(client, &format!("/parent-{id}"), CreateMode::PersistentWithTtl, 1);
-        create(client, &format!("/parent-{id}/child"), CreateMode::Persistent, 0);
+        // It has a child from the start, and goes when that has gone.
+        let (parent, child) = (format!("/parent-{id}"), format!("/parent-{id}/child"));
+        let (acl, mode) = (open.as_vec(), CreateMode::PersistentWithTtl as i32);
+        let of_parent = CreateRequest { path: &parent, data: None, acl, flags: mode, ttl_ms: Some(1) };
+        let of_child = CreateRequest { path: &child, data: None, acl, flags: 0, ttl_ms: None };
+        let both = vec![MultiOp::Create(OpCode::CreateTtl, of_parent), MultiOp::Create(OpCode::Create, of_child)];
+        client.multi(both).expect("they are created");
         gone.push(create(client, &format!("/t-{id}"), CreateMode::PersistentWithTtl, 1));
         gone.push(create(client, &format!("/s-{id}-"), CreateMode::PersistentSequentialWithTtl, CONTAINER_CHECK_MS));
     }
