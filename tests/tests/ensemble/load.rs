@@ -9,7 +9,7 @@ use client::{ClientError, ConnectOptions, Connection, Operations};
 use proto::ErrorCode;
 use proto::request::CreateMode;
 use ringkeeper_sim::history::{Event, History};
-use ringkeeper_tests::cluster::{Cluster, Implementation, four_letters};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, four_letters};
 use ringkeeper_tests::{until, until_within};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -246,6 +246,57 @@ pub fn connect(server: SocketAddr) -> Connection {
         connection.is_some()
     });
     connection.expect("just made")
+}
+
+/// A session of this length with an ephemeral.
+pub fn owner(server: SocketAddr, path: &str, timeout: Duration) -> Connection {
+    let timeout_ms = i32::try_from(timeout.as_millis()).expect("short");
+    let options = ConnectOptions { timeout_ms, ping_every: PING_EVERY, ..ConnectOptions::default() };
+    let mut connection = Connection::connect(server, &options).expect("it serves");
+    connection.create(path, b"", CreateMode::Ephemeral).expect("it serves");
+    connection
+}
+
+/// The session of this connection at a server, once that has seen as much as its client.
+pub fn renewed(connection: &Connection, server: SocketAddr) -> Connection {
+    let session = connection.session().expect("it is connected");
+    let (timeout_ms, last_zxid_seen) = (session.timeout_ms, connection.last_zxid());
+    let options =
+        ConnectOptions { timeout_ms, last_zxid_seen, ping_every: PING_EVERY, ..ConnectOptions::renewing(session) };
+    let mut renewed = None;
+    until("a server that has seen as much", || {
+        renewed = Connection::connect(server, &options).ok();
+        renewed.is_some()
+    });
+    let renewed = renewed.expect("just seen");
+    assert_eq!(renewed.session_id(), connection.session_id());
+    renewed
+}
+
+/// From now on this client sees what any client was told before this to be done. A sync is enough but for clients of a Java leader, to which it is a read: it is answered before
+/// that leader has applied what its followers may have applied (docs/reports/2026-11-22-mixed.md). A write is answered in its turn there, one that is refused too.
+pub fn catch_up(cluster: &Cluster, connection: &mut Connection) {
+    let server = connection.stream().peer_addr().expect("it is connected");
+    let is_its = |id: &u8| cluster.address(*id) == server;
+    let id = cluster.ids().into_iter().find(is_its).expect("a server of this ensemble");
+    if cluster.implementation_of(id).is_java() && cluster.mode(id) == Some(Mode::Leader) {
+        let refused = connection.delete("/is-never-there", -1);
+        assert!(matches!(refused, Err(ClientError::Server(ErrorCode::NoNode))), "{refused:?}");
+    } else {
+        connection.sync("/").expect("a quorum is there");
+    }
+}
+
+/// Is this znode there, after all that any client was told before this to be done?
+pub fn is_there(cluster: &Cluster, connection: &mut Connection, path: &str) -> bool {
+    catch_up(cluster, connection);
+    connection.exists(path, false).expect("it serves").is_some()
+}
+
+/// A figure of a server's `mntr`.
+pub fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
+    let text = four_letters(cluster.address(id), "mntr")?;
+    text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
 }
 
 /// Writes at least so many MiB at this server, into one znode.

@@ -1,6 +1,6 @@
 //! Sessions that only their server knows (`localSessionsEnabled`): what clients, `dump` and `mntr` see of them.
 
-use super::load::PING_EVERY;
+use super::load::{PING_EVERY, figure, is_there};
 use client::{ConnectOptions, Connection, Operations};
 use proto::request::CreateMode;
 use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, Plan, four_letters};
@@ -29,17 +29,11 @@ fn renewed(connection: &Connection, server: SocketAddr) -> Option<Connection> {
     (response.session_id.0 != 0).then_some(open)
 }
 
-/// A figure of `mntr`.
-fn figure(server: SocketAddr, key: &str) -> u64 {
-    let text = four_letters(server, "mntr").expect("it answers");
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t"))).expect("it has the key");
-    line.parse().expect("a number")
-}
-
 /// `mntr` shows so many sessions of its own, and of the ensemble's: a moment after the client has its answer.
-fn until_counted(server: SocketAddr, local: u64, global: u64) {
+fn until_counted(cluster: &Cluster, id: u8, local: u64, global: u64) {
     until(&format!("{local} local and {global} global sessions"), || {
-        (figure(server, "local_sessions"), figure(server, "global_sessions")) == (local, global)
+        let counted = ["local_sessions", "global_sessions"].map(|key| figure(cluster, id, key));
+        counted == [Some(local), Some(global)]
     });
 }
 
@@ -80,7 +74,7 @@ fn they_become_the_ensembles_before_their_first_ephemeral() {
 pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
     let (home_at, away_at) = (cluster.address(home), cluster.address(away));
     let mut client = session(home_at);
-    until_counted(home_at, 1, 0);
+    until_counted(cluster, home, 1, 0);
     let path = format!("/{home}-without-{away}");
     client.create(&path, b"", CreateMode::Persistent).expect("it writes");
     let refused = client.create("/e", b"", CreateMode::Ephemeral).expect_err("no ephemeral is its");
@@ -94,7 +88,7 @@ pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
     let back = renewed(&client, home_at).expect("its server knows it");
     client.wait_closed().expect("the former connection is closed");
     back.close().expect("it ends");
-    until_counted(home_at, 0, 0);
+    until_counted(cluster, home, 0, 0);
 }
 
 /// A session at `home`, which makes it the ensemble's before its first ephemeral.
@@ -104,15 +98,14 @@ pub fn ends_where_it_began(cluster: &Cluster, home: u8, away: u8) {
 pub fn becomes_the_ensembles(cluster: &Cluster, home: u8, away: u8) {
     let (home_at, away_at) = (cluster.address(home), cluster.address(away));
     let mut client = session(home_at);
-    until_counted(home_at, 1, 0);
+    until_counted(cluster, home, 1, 0);
     let path = format!("/e-{home}");
     client.create(&path, b"", CreateMode::Ephemeral).expect("it becomes the ensemble's");
-    until_counted(home_at, 0, 1);
+    until_counted(cluster, home, 0, 1);
     let mut moved = renewed(&client, away_at).expect("all servers know it");
     assert!(moved.exists(&path, false).expect("it serves").is_some());
     moved.close().expect("it ends");
     let mut reader = session(home_at);
-    reader.sync(&path).expect("a quorum is there");
-    assert!(reader.exists(&path, false).expect("it serves").is_none(), "its ephemeral goes with it");
+    assert!(!is_there(cluster, &mut reader, &path), "its ephemeral goes with it");
     reader.close().expect("it ends");
 }

@@ -1,7 +1,7 @@
 //! Who expires, and who does not: the leader decides it, for sessions that it does not see itself, by what the followers say.
 
-use super::load::connect;
-use client::{ClientError, ConnectOptions, Connection, Operations};
+use super::load::{connect, is_there, owner, renewed};
+use client::{ClientError, Connection, Operations};
 use proto::Xid;
 use proto::request::{CreateMode, Request, SetDataRequest};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
@@ -16,20 +16,6 @@ const TICK: Duration = Duration::from_millis(500);
 const LONG_TIMEOUT: Duration = Duration::from_secs(4);
 /// What a busy machine adds to a bound.
 const SLACK: Duration = Duration::from_secs(3);
-
-/// A session with an ephemeral znode.
-fn owner(server: SocketAddr, path: &str, timeout: Duration) -> Connection {
-    let timeout_ms = i32::try_from(timeout.as_millis()).expect("short");
-    let options = ConnectOptions { timeout_ms, ..ConnectOptions::default() };
-    let mut connection = Connection::connect(server, &options).expect("it serves");
-    connection.create(path, b"", CreateMode::Ephemeral).expect("it serves");
-    connection
-}
-
-fn is_there(connection: &mut Connection, path: &str) -> bool {
-    connection.sync(path).expect("a quorum is there");
-    connection.exists(path, false).expect("it serves").is_some()
-}
 
 fn on_each(test: fn(&mut Cluster)) {
     for implementation in Implementation::wanted() {
@@ -66,7 +52,7 @@ fn nobody_expires_while_the_leader_stands_still_for_less_than_it_may() {
     });
     assert_eq!(cluster.leads(), Some(leader), "nobody has been elected meanwhile");
     for (path, _) in &owners {
-        assert!(is_there(&mut reader, path), "{path} has expired for its leader's stall");
+        assert!(is_there(&cluster, &mut reader, path), "{path} has expired for its leader's stall");
     }
     cluster.stop_all();
 }
@@ -99,7 +85,7 @@ fn sessions_that_only_ping_a_follower_live() {
         });
         let mut reader = connect(cluster.address(leader));
         for (path, _) in &owners {
-            assert!(is_there(&mut reader, path), "{path} has expired");
+            assert!(is_there(cluster, &mut reader, path), "{path} has expired");
         }
     });
 }
@@ -113,7 +99,7 @@ fn an_ephemeral_of_a_killed_client_of_a_follower_goes_within_its_timeout_and_two
         owner.ping().expect("it lives");
         let heard = Instant::now();
         drop(owner);
-        until("it goes", || !is_there(&mut reader, "/killed"));
+        until("it goes", || !is_there(cluster, &mut reader, "/killed"));
         let after = heard.elapsed();
         println!("gone {after:?} after its last word, with a timeout of {TIMEOUT:?}");
         assert!(after >= TIMEOUT - TICK, "{after:?}");
@@ -126,7 +112,7 @@ fn a_session_moves_from_server_to_server_while_it_writes() {
     on_each(|cluster| {
         let servers = cluster.addresses();
         let mut connection = connect(servers[0]);
-        let session = *connection.session().expect("it is connected");
+        let session = connection.session_id();
         connection.create("/moves", b"", CreateMode::Ephemeral).expect("it serves");
         let mut sets = 0;
         // What it has asked for at the last server, without waiting for an answer, may have taken place or not.
@@ -145,20 +131,12 @@ fn a_session_moves_from_server_to_server_while_it_writes() {
             connection.queue(&Request::SetData(set));
             connection.flush().expect("it is connected");
             open = 1;
-            let options =
-                ConnectOptions { last_zxid_seen: connection.last_zxid(), ..ConnectOptions::renewing(&session) };
             // The old connection stays open beside the new one: it is the session that moves.
             let next = (turn % servers.len() + turn / servers.len()) % servers.len();
-            let mut moved = None;
-            until("a server that has seen as much", || {
-                moved = Connection::connect(servers[next], &options).ok();
-                moved.is_some()
-            });
-            connection = moved.expect("just seen");
-            assert_eq!(connection.session_id(), session.session_id);
+            connection = renewed(&connection, servers[next]);
         }
         let stat = connection.exists("/moves", false).expect("it serves").expect("its session lives");
-        assert_eq!(stat.ephemeral_owner, session.session_id);
+        assert_eq!(stat.ephemeral_owner, session);
         assert!((sets..=sets + 1).contains(&stat.version), "{stat:?} after {sets} sets");
         super::load::trees_agree(cluster);
     });
@@ -168,15 +146,7 @@ fn a_session_moves_from_server_to_server_while_it_writes() {
 fn moved(from: SocketAddr, to: SocketAddr, path: &str) -> (Connection, Connection) {
     let mut old = connect(from);
     old.create(path, b"", CreateMode::Persistent).expect("it serves");
-    let session = *old.session().expect("it is connected");
-    let options = ConnectOptions { last_zxid_seen: old.last_zxid(), ..ConnectOptions::renewing(&session) };
-    let mut new = None;
-    until("a server that has seen as much", || {
-        new = Connection::connect(to, &options).ok();
-        new.is_some()
-    });
-    let new = new.expect("just seen");
-    assert_eq!(new.session_id(), old.session_id());
+    let new = renewed(&old, to);
     (old, new)
 }
 
@@ -213,7 +183,7 @@ fn what_a_session_that_has_moved_writes_on_its_old_connection_is_never_applied()
             // What the old one sent has gone before this, wherever it went.
             let stat = new.set(path, b"new", -1).expect("it is the session's connection");
             assert_eq!(stat.version, 1, "{path}: only that of the new connection");
-            assert!(is_there(&mut new, path));
+            assert!(is_there(cluster, &mut new, path));
             let (data, stat) = new.get(path, false).expect("it serves");
             assert_eq!((&*data, stat.version), (&b"new"[..], 1), "{path}");
             new.close().expect("it is the session's connection");
@@ -230,7 +200,7 @@ fn a_session_that_has_moved_is_not_ended_on_its_old_connection() {
         let mine = format!("{path}/mine");
         new.create(&mine, b"", CreateMode::Ephemeral).expect("it is the session's connection");
         assert_closed(old, &[Request::CloseSession]);
-        assert!(is_there(&mut new, &mine), "{mine} has gone with its session");
+        assert!(is_there(&cluster, &mut new, &mine), "{mine} has gone with its session");
         new.close().expect("it is the session's connection");
     });
 }

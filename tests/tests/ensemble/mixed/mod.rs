@@ -26,7 +26,9 @@ mod rollover;
 mod sessions;
 mod views;
 
-use ringkeeper_tests::cluster::{Cluster, four_letters};
+use crate::load::figure;
+use proto::quorum::PacketType;
+use ringkeeper_tests::cluster::Cluster;
 
 /// Of an ensemble of both kinds that is [`led_by_2`]: of the other kind than its leader.
 const OTHER: u8 = 3;
@@ -36,10 +38,11 @@ const SAME: u8 = 1;
 /// From servers of one kind to servers of the other.
 const ACROSS: [(u8, u8); 4] = [(OTHER, SAME), (SAME, OTHER), (OTHER, LEADER), (LEADER, OTHER)];
 
-/// A figure of `mntr`.
-fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
-    let text = four_letters(cluster.address(id), "mntr")?;
-    text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
+/// How many packets of the first kind a server has sent to its leader, and how many of the second it was sent. None where it leads.
+fn said(cluster: &Cluster, id: u8, [asks, answers]: [PacketType; 2]) -> [usize; 2] {
+    let Some(link) = cluster.wire().synced(id, 0).pop() else { return [0; 2] };
+    [(asks, false), (answers, true)]
+        .map(|(kind, from_leader)| link.of(kind).filter(|packet| packet.from_leader == from_leader).count())
 }
 
 /// Starts servers 1 and 2 before the others, so that the second leads.

@@ -3,10 +3,11 @@
 //! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other.
 
 use super::packets::assert_ours_are_in_order;
-use super::{ACROSS, LEADER, OTHER, SAME, led_by_2};
-use crate::load::{connect, trees_agree};
+use super::{ACROSS, LEADER, OTHER, SAME, led_by_2, said};
+use crate::load::{catch_up, connect, trees_agree};
 use client::{ClientError, Connection, Event, Operations};
 use proto::ErrorCode;
+use proto::quorum::PacketType;
 use proto::reply::Reply;
 use proto::request::{CreateMode, ReadRequest, Request, SetDataRequest};
 use proto::watch::{EventType, NO_ZXID};
@@ -40,7 +41,7 @@ fn views(leader: Implementation, other: Implementation) {
     let mut cluster = led_by_2(plan.prepare());
     let begun = cluster.wire().now();
     for (writer, reader) in ACROSS {
-        // Java's leader applies what it has committed a moment after its followers may have, and its own clients' sync does not wait for that: so in its own ensembles.
+        // There a sync is only a read ([`catch_up`]).
         if !(reader == LEADER && leader.is_java()) {
             what_was_written_is_read_after_a_sync(&cluster, writer, reader);
         }
@@ -57,6 +58,9 @@ fn what_was_written_is_read_after_a_sync(cluster: &Cluster, writer: u8, reader: 
     let path = format!("/synced-{writer}-{reader}");
     let (mut writes, mut reads) = (connect(cluster.address(writer)), connect(cluster.address(reader)));
     writes.create(&path, b"", CreateMode::Persistent).expect("it serves");
+    // Nobody else asks its server.
+    let syncs = || said(cluster, reader, [PacketType::Request, PacketType::Sync]);
+    let before = syncs();
     for number in 0..SYNCED_WRITES {
         let data = number.to_string();
         let stat = writes.set(&path, data.as_bytes(), -1).expect("it serves");
@@ -69,6 +73,9 @@ fn what_was_written_is_read_after_a_sync(cluster: &Cluster, writer: u8, reader: 
         let Reply::DataStat(read, seen) = reply.record().expect("it is there") else { panic!("{reply:?}") };
         assert_eq!((read, seen), (Some(data.as_bytes()), stat), "written at {writer}, read at {reader}");
     }
+    // Its leader is asked each time, unless it leads itself: mostly the server would have had the write without.
+    let asked = if reader == LEADER { 0 } else { SYNCED_WRITES };
+    assert_eq!(syncs(), before.map(|count| count + asked), "{path}");
     writes.close().expect("it ends");
     reads.close().expect("it ends");
 }
@@ -82,7 +89,7 @@ fn each_watch_fires_once_and_in_order(cluster: &Cluster, writer: u8, watcher: u8
     writes.create(&top, b"", CreateMode::Persistent).expect("it serves");
     let watch = |set: &dyn Fn(&mut Connection)| {
         let mut connection = connect(cluster.address(watcher));
-        connection.sync(&top).expect("a quorum is there");
+        catch_up(cluster, &mut connection);
         set(&mut connection);
         connection
     };
@@ -139,7 +146,7 @@ fn each_watch_fires_once_and_in_order(cluster: &Cluster, writer: u8, watcher: u8
     let has_zxids = cluster.implementation_of(watcher) != Implementation::Java38;
     for (mut connection, mut wanted) in wanted {
         // Events of what was written before come before its answer.
-        connection.sync("/").expect("a quorum is there");
+        catch_up(cluster, &mut connection);
         let events: Vec<Event> = connection.take_events();
         let had: Vec<_> =
             events.iter().map(|event| (event.kind().expect("known"), event.path.as_str(), event.zxid)).collect();
@@ -163,15 +170,16 @@ fn quotas_count_and_bound(cluster: &Cluster, one: u8, other: u8) {
     for (path, data) in [(&top, "12"), (&quota, ""), (&limits, soft), (&stats, "count=1,bytes=2")] {
         here.create(path, data.as_bytes(), CreateMode::Persistent).expect("it serves");
     }
-    there.sync(&top).expect("a quorum is there");
+    // A Java leader holds a write against what it has applied.
+    let mut leaders = connect(cluster.address(LEADER));
     // Soft ones bound nobody.
     let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| format!("{top}/{name}"));
     there.create(&a, b"12345", CreateMode::Persistent).expect("a soft limit is exceeded");
     here.create(&b, b"12345", CreateMode::Persistent).expect("a soft limit is exceeded");
-    counts(&mut [&mut here, &mut there], &stats, "count=3,bytes=12");
+    counts(cluster, &mut [&mut here, &mut there, &mut leaders], &stats, "count=3,bytes=12");
     here.set(&limits, hard.as_bytes(), -1).expect("it serves");
     there.create(&c, b"12345", CreateMode::Persistent).expect("the limits are reached");
-    counts(&mut [&mut here, &mut there], &stats, "count=4,bytes=17");
+    counts(cluster, &mut [&mut here, &mut there, &mut leaders], &stats, "count=4,bytes=17");
     for client in [&mut here, &mut there] {
         let refused = client.create(&d, b"", CreateMode::Persistent);
         assert!(matches!(refused, Err(ClientError::Server(ErrorCode::QuotaExceeded))), "count: {refused:?}");
@@ -180,17 +188,21 @@ fn quotas_count_and_bound(cluster: &Cluster, one: u8, other: u8) {
     }
     // What goes makes room, at the other, too.
     there.delete(&b, -1).expect("it serves");
-    here.set(&a, b"12345678", -1).expect("there is room");
+    counts(cluster, &mut [&mut leaders], &stats, "count=3,bytes=12");
+    here.set(&a, b"123456789", -1).expect("there is room");
+    here.create(&d, b"", CreateMode::Persistent).expect("there is room");
     let to_null = Request::SetData(SetDataRequest { path: &c, data: None, version: -1 });
     there.roundtrip(&to_null).expect("it serves").ok().expect("it is set");
-    counts(&mut [&mut here, &mut there], &stats, "count=3,bytes=10");
-    here.close().expect("it ends");
-    there.close().expect("it ends");
+    let mut all = [here, there, leaders];
+    counts(cluster, &mut all.each_mut(), &stats, "count=4,bytes=11");
+    for client in all {
+        client.close().expect("it ends");
+    }
 }
 
-fn counts(clients: &mut [&mut Connection], stats: &str, wanted: &str) {
+fn counts(cluster: &Cluster, clients: &mut [&mut Connection], stats: &str, wanted: &str) {
     for client in clients {
-        client.sync(stats).expect("a quorum is there");
+        catch_up(cluster, client);
         let (data, _) = client.get(stats, false).expect("it is there");
         assert_eq!(String::from_utf8_lossy(&data), wanted, "{stats}");
     }
