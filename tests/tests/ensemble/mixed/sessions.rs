@@ -1,20 +1,20 @@
 //! Sessions in both directions: created at a server of the one kind and renewed at one of the other, expired by a leader of either, and such as only their server knows.
 //!
-//! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other. `crate::local` and `crate::sessions` run on mixes, too (`RK_ENSEMBLE`), but who leads there, and whom the
+//! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other, but in the pure ensembles that all of it is compared with (`*_alone`). `crate::local` and `crate::sessions` run on mixes, too (`RK_ENSEMBLE`), but who leads there, and whom the
 //! client is at, is by chance.
 
 use super::packets::{assert_ours_are_in_order, told};
-use super::{ACROSS, LEADER, OTHER, SAME, led_by_2};
-use crate::load::{PING_EVERY, connect, trees_agree};
+use super::{ACROSS, LEADER, OTHER, SAME, led_by_2, said};
+use crate::load::{catch_up, connect, is_there, owner, renewed, trees_agree};
 use crate::local;
-use client::{ClientError, ConnectOptions, Connection, Operations};
+use client::{ClientError, ConnectOptions, Connection, Event, Operations};
+use proto::connect::ConnectResponse;
 use proto::quorum::PacketType;
 use proto::request::{CreateMode, Request, SetDataRequest};
 use proto::watch::EventType;
 use proto::{ErrorCode, OpCode, SessionId, Xid};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use ringkeeper_tests::until;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const OBSERVER: u8 = 4;
 
 /// Of sessions that are to expire.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
 /// Of sessions that must not, on a busy machine either.
 const LONG_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,6 +30,8 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(3);
 const SLACK: Duration = Duration::from_secs(3);
 /// Clients number a session's requests on from connection to connection: by session and number servers know whose txn it is.
 const OLD_XID: Xid = Xid(1_000);
+/// Where the znodes of those that are to expire are.
+const TOP: &str = "/expiry";
 /// How often a client says that it lives.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -73,6 +75,18 @@ fn local_ones_of_java_3_8_under_ringkeeper() {
     local_sessions(Implementation::RingKeeper, Implementation::Java38);
 }
 
+#[test]
+fn between_ringkeepers_alone() {
+    sessions(Implementation::RingKeeper, Implementation::RingKeeper);
+}
+
+#[test]
+fn between_javas_alone() {
+    for java in [Implementation::Java, Implementation::Java38] {
+        sessions(java, java);
+    }
+}
+
 fn sessions(leader: Implementation, other: Implementation) {
     let mut cluster = led_by_2(Plan::new(leader, 3).with(OTHER, other).recorded().prepare());
     let begun = cluster.wire().now();
@@ -83,33 +97,10 @@ fn sessions(leader: Implementation, other: Implementation) {
     silent_ones_expire(&cluster);
     the_next_leader_has_them(&mut cluster);
     trees_agree(&cluster);
-    assert_ours_are_in_order(&cluster, begun);
+    if [leader, other].contains(&Implementation::RingKeeper) {
+        assert_ours_are_in_order(&cluster, begun);
+    }
     cluster.stop_all();
-}
-
-/// A session with an ephemeral.
-fn owner(server: SocketAddr, path: &str, timeout: Duration) -> Connection {
-    let timeout_ms = i32::try_from(timeout.as_millis()).expect("short");
-    let options = ConnectOptions { timeout_ms, ping_every: PING_EVERY, ..ConnectOptions::default() };
-    let mut connection = Connection::connect(server, &options).expect("it serves");
-    connection.create(path, b"", CreateMode::Ephemeral).expect("it serves");
-    connection
-}
-
-/// The session of this connection at a server, once that has seen as much as its client.
-fn renewed(connection: &Connection, server: SocketAddr) -> Connection {
-    let session = connection.session().expect("it is connected");
-    let (timeout_ms, last_zxid_seen) = (session.timeout_ms, connection.last_zxid());
-    let options =
-        ConnectOptions { timeout_ms, last_zxid_seen, ping_every: PING_EVERY, ..ConnectOptions::renewing(session) };
-    let mut renewed = None;
-    until("a server that has seen as much", || {
-        renewed = Connection::connect(server, &options).ok();
-        renewed.is_some()
-    });
-    let renewed = renewed.expect("just seen");
-    assert_eq!(renewed.session_id(), connection.session_id());
-    renewed
 }
 
 /// Is a session with this password known there?
@@ -119,41 +110,40 @@ fn is_known(server: SocketAddr, session: SessionId, password: [u8; 16]) -> bool 
     connection.handshake(&options).expect("it is answered").session_id != SessionId(0)
 }
 
-fn is_there(connection: &mut Connection, path: &str) -> bool {
-    connection.sync(path).expect("a quorum is there");
-    connection.exists(path, false).expect("it serves").is_some()
-}
-
-/// How often this server has asked its leader for a session, and was answered.
-fn revalidations(cluster: &Cluster, id: u8) -> [usize; 2] {
-    let Some(link) = cluster.wire().synced(id, 0).pop() else { return [0; 2] };
-    [false, true].map(|answers| link.of(PacketType::Revalidate).filter(|packet| packet.from_leader == answers).count())
-}
-
 fn a_session_moves(cluster: &Cluster, from: u8, to: u8) {
     let path = format!("/from-{from}-to-{to}");
+    let is_closed_at_once = from == LEADER && !cluster.implementation_of(LEADER).is_java();
     let mut old = owner(cluster.address(from), &path, LONG_TIMEOUT);
     let session = *old.session().expect("it is connected");
-    let before = revalidations(cluster, to);
+    let before = said(cluster, to, [PacketType::Revalidate; 2]);
     let mut new = renewed(&old, cluster.address(to));
     // Its leader is asked once, unless it leads itself.
     let asked = usize::from(to != LEADER);
-    assert_eq!(revalidations(cluster, to), before.map(|count| count + asked), "{path}");
+    assert_eq!(said(cluster, to, [PacketType::Revalidate; 2]), before.map(|count| count + asked), "{path}");
     assert_eq!(new.session().expect("it is connected").timeout_ms, session.timeout_ms);
     let stat = new.set(&path, b"new", -1).expect("it writes");
     assert_eq!((stat.ephemeral_owner, stat.version), (session.session_id, 1), "{path}");
     // The session has another connection now: what comes on this one is not answered, and not done.
     old.queue_as(OLD_XID, &Request::SetData(SetDataRequest { path: &path, data: Some(b"old"), version: -1 }));
-    // It may be closed already.
-    let _refused = old.flush();
+    let sent = old.flush();
+    assert!(sent.is_ok() || is_closed_at_once, "{path}: {sent:?}");
     let answer = old.recv();
     assert!(matches!(answer, Err(ClientError::Closed { .. } | ClientError::Io { .. })), "{path}: {answer:?}");
-    assert!(is_there(&mut new, &path));
+    assert!(is_there(cluster, &mut new, &path));
     let (data, stat) = new.get(&path, false).expect("it serves");
     assert_eq!((&*data, stat.version), (&b"new"[..], 1), "{path}");
+    // The leader refuses it in a txn, but for one of ours that was asked itself: it has closed the old connection when the session went.
+    let mut refused = told(cluster, SAME, session.session_id, new.last_zxid());
+    refused.retain(|(xid, ..)| *xid == OLD_XID);
+    let refused: Vec<_> = refused.into_iter().map(|(_, _, op, errors)| (op, errors)).collect();
+    let moved = (OpCode::Error, vec![ErrorCode::SessionMoved.to_wire()]);
+    assert_eq!(refused, if is_closed_at_once { vec![] } else { vec![moved] }, "{path}");
     new.close().expect("it ends");
     for id in cluster.ids() {
-        assert!(!is_there(&mut connect(cluster.address(id)), &path), "{path} goes with its session, at {id} too");
+        assert!(
+            !is_there(cluster, &mut connect(cluster.address(id)), &path),
+            "{path} goes with its session, at {id} too"
+        );
         assert!(!is_known(cluster.address(id), session.session_id, session.password), "{path}, at {id}");
     }
 }
@@ -165,66 +155,104 @@ fn a_wrong_password_is_of_no_use(cluster: &Cluster, home: u8, away: u8) {
     let session = *owner.session().expect("it is connected");
     let mut wrong = session.password;
     wrong[0] ^= 1;
-    let before = revalidations(cluster, away);
+    let before = said(cluster, away, [PacketType::Revalidate; 2]);
     assert!(!is_known(away_at, session.session_id, wrong), "{path}");
     assert!(!is_known(away_at, SessionId(session.session_id.0 + 1), session.password), "{path}: there is none such");
-    assert_eq!(revalidations(cluster, away), before, "{path}: nobody is asked for a wrong password");
+    assert_eq!(
+        said(cluster, away, [PacketType::Revalidate; 2]),
+        before,
+        "{path}: nobody is asked for a wrong password"
+    );
     owner.ping().expect("its connection is none of theirs");
-    assert!(is_there(&mut owner, &path));
+    assert!(is_there(cluster, &mut owner, &path));
     // Where it is connected that costs its client the connection, and not the session.
     assert!(!is_known(home_at, session.session_id, wrong), "{path}");
     owner.wait_closed().expect("it is closed");
     let mut back = renewed(&owner, away_at);
-    assert!(is_there(&mut back, &path));
+    assert!(is_there(cluster, &mut back, &path));
     back.close().expect("it ends");
 }
 
+/// Of sessions that are to expire.
+struct Silent {
+    path: String,
+    /// Before its first word.
+    begun: Instant,
+    session: ConnectResponse,
+    connection: Option<Connection>,
+}
+
+/// What a watcher saw, in order.
+#[derive(Default)]
+struct Seen {
+    created: Vec<String>,
+    deleted: Vec<String>,
+}
+
+impl Seen {
+    /// Nobody goes before his timeout is over, who may have begun at his first word, nor much later than if it began when the last of them had said his last.
+    fn note(&mut self, event: Event, silent: &[Silent], all_are_silent: Instant) {
+        match event.kind() {
+            Some(EventType::NodeCreated) => self.created.push(event.path),
+            Some(EventType::NodeDeleted) => {
+                let one = silent.iter().find(|one| one.path == event.path).expect("who says that he lives does");
+                let (of_it, of_all) = (one.begun.elapsed(), all_are_silent.elapsed());
+                assert!(of_it >= TIMEOUT, "{} after {of_it:?}", event.path);
+                assert!(of_all <= TIMEOUT + 2 * TICK + SLACK, "{} after {of_all:?}", event.path);
+                self.deleted.push(event.path);
+            }
+            _ => panic!("{event:?}"),
+        }
+    }
+}
+
 fn silent_ones_expire(cluster: &Cluster) {
-    let mut silent = Vec::new();
-    let mut keepers = Vec::new();
+    let mut watchers: Vec<Connection> = cluster.ids().iter().map(|id| connect(cluster.address(*id))).collect();
+    watchers[0].create(TOP, b"", CreateMode::Persistent).expect("it serves");
+    for watcher in &mut watchers {
+        catch_up(cluster, watcher);
+        watcher.add_watch(TOP, true).expect("it serves");
+    }
+    let (mut silent, mut keepers, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     for id in cluster.ids() {
         for name in ["silent", "gone"] {
-            let path = format!("/{name}-{id}");
+            let (path, begun) = (format!("{TOP}/{name}-{id}"), Instant::now());
             let connection = owner(cluster.address(id), &path, TIMEOUT);
-            silent.push((path, *connection.session().expect("it is connected"), Some(connection)));
+            let session = *connection.session().expect("it is connected");
+            paths.push(path.clone());
+            silent.push(Silent { path, begun, session, connection: Some(connection) });
         }
-        let path = format!("/keeper-{id}");
+    }
+    for id in cluster.ids() {
+        let path = format!("{TOP}/keeper-{id}");
+        paths.push(path.clone());
         keepers.push((owner(cluster.address(id), &path, LONG_TIMEOUT), path));
     }
-    let since = Instant::now();
-    let mut watchers: Vec<Connection> = cluster.ids().iter().map(|id| connect(cluster.address(*id))).collect();
-    for watcher in &mut watchers {
-        watcher.sync("/").expect("a quorum is there");
-        for (path, ..) in &silent {
-            assert!(watcher.exists(path, true).expect("it serves").is_some(), "{path}");
-        }
-    }
     // One connection of each server ends, the other is only silent.
-    silent.iter_mut().filter(|(path, ..)| path.starts_with("/gone")).for_each(|(.., connection)| *connection = None);
-    let mut seen = vec![Vec::new(); watchers.len()];
+    silent.iter_mut().filter(|one| one.path.contains("/gone-")).for_each(|one| one.connection = None);
+    let since = Instant::now();
+    let mut seen: Vec<Seen> = watchers.iter().map(|_| Seen::default()).collect();
     until("all are gone, and the keepers would be", || {
         keepers.iter_mut().for_each(|(keeper, _)| keeper.ping().expect("it lives"));
         for (watcher, seen) in watchers.iter_mut().zip(&mut seen) {
             watcher.ping().expect("it lives");
             for event in watcher.take_events() {
-                assert_eq!(event.kind(), Some(EventType::NodeDeleted), "{event:?}");
-                let after = since.elapsed();
-                assert!(after >= TIMEOUT - TICK, "{} after {after:?}", event.path);
-                assert!(after <= TIMEOUT + 2 * TICK + SLACK, "{} after {after:?}", event.path);
-                seen.push(event.path);
+                seen.note(event, &silent, since);
             }
         }
         std::thread::sleep(PACE);
-        seen.iter().all(|seen| seen.len() >= silent.len()) && since.elapsed() > LONG_TIMEOUT + 2 * TICK
+        seen.iter().all(|seen| seen.deleted.len() >= silent.len()) && since.elapsed() > LONG_TIMEOUT + 2 * TICK
     });
-    let wanted: BTreeSet<&str> = silent.iter().map(|(path, ..)| path.as_str()).collect();
-    for (watcher, seen) in watchers.iter_mut().zip(&seen) {
-        assert_eq!(seen.iter().map(String::as_str).collect::<BTreeSet<_>>(), wanted);
-        assert_eq!(seen.len(), wanted.len(), "each once: {seen:?}");
-        assert!(keepers.iter().all(|(_, path)| is_there(watcher, path)), "who says that he lives does");
+    let mut wanted: Vec<&str> = silent.iter().map(|one| one.path.as_str()).collect();
+    wanted.sort_unstable();
+    for (watcher, seen) in watchers.iter_mut().zip(&mut seen) {
+        assert_eq!(seen.created, paths);
+        seen.deleted.sort_unstable();
+        assert_eq!(seen.deleted, wanted, "each once");
+        assert!(keepers.iter().all(|(_, path)| is_there(cluster, watcher, path)), "who says that he lives does");
     }
-    let last = watchers.iter_mut().map(|watcher| watcher.set("/", b"", -1).expect("it serves").mzxid).max();
-    for (path, session, connection) in silent {
+    let last = watchers.iter_mut().map(|watcher| watcher.set(TOP, b"", -1).expect("it serves").mzxid).max();
+    for Silent { path, session, connection, .. } in silent {
         for learner in [SAME, OTHER] {
             let told = told(cluster, learner, session.session_id, last.expect("there are some"));
             let ends = told.iter().filter(|(_, _, op, _)| *op == OpCode::CloseSession).count();
@@ -242,11 +270,18 @@ fn silent_ones_expire(cluster: &Cluster) {
 
 /// The other kind leads: sessions of either kind of server, which the former leader knew, go on or expire.
 fn the_next_leader_has_them(cluster: &mut Cluster) {
-    let (mut silent, mut kept) = (Vec::new(), Vec::new());
-    for id in cluster.ids() {
-        kept.push((owner(cluster.address(id), &format!("/kept-{id}"), 2 * LONG_TIMEOUT), format!("/kept-{id}")));
-        let path = format!("/late-{id}");
-        silent.push((owner(cluster.address(id), &path, TIMEOUT).session_id(), path));
+    let owners = |name: &str, timeout| -> Vec<(Connection, String)> {
+        let owner = |id: u8| {
+            let path = format!("/{name}-{id}");
+            (owner(cluster.address(id), &path, timeout), path)
+        };
+        cluster.ids().into_iter().map(owner).collect()
+    };
+    let mut kept = owners("kept", 2 * LONG_TIMEOUT);
+    let late = owners("late", LONG_TIMEOUT);
+    // Both have all that the former leader said: it is not said once more.
+    for (client, _) in &mut kept {
+        client.sync("/").expect("a quorum is there");
     }
     cluster.kill9(LEADER);
     until("the other kind leads", || cluster.leads() == Some(OTHER));
@@ -258,25 +293,29 @@ fn the_next_leader_has_them(cluster: &mut Cluster) {
         moved.set(path, b"kept", -1).expect("its session goes on");
         readers.push(moved);
     }
-    for (_, path) in &silent {
-        until("it expires", || readers.iter_mut().all(|reader| !is_there(reader, path)));
+    for (_, path) in &late {
+        // All are asked each time: who is not is silent meanwhile.
+        until("it expires", || readers.iter_mut().map(|reader| is_there(cluster, reader, path)).max() == Some(false));
     }
     let last = readers.iter().map(Connection::last_zxid).max().expect("there are some");
     let link = cluster.wire().synced(SAME, 0).pop().expect("it is in step");
     assert_eq!(link.leader, OTHER);
-    for (session, path) in &silent {
-        let told = told(cluster, SAME, *session, last);
-        let ops: Vec<OpCode> = told.iter().map(|(_, _, op, _)| *op).collect();
-        assert_eq!(ops, [OpCode::CloseSession], "{path} was ended by the new leader");
+    for (former, path) in &late {
+        let told = told(cluster, SAME, former.session_id(), last);
+        let ends = told.iter().filter(|(_, _, op, _)| *op == OpCode::CloseSession).count();
+        let is_last = told.last().is_some_and(|(_, _, op, _)| *op == OpCode::CloseSession);
+        assert!(ends == 1 && is_last, "{path} was ended by the new leader: {told:?}");
     }
     cluster.start(LEADER);
-    cluster.await_serving();
+    until("the former leader serves", || {
+        readers.iter_mut().for_each(|kept| kept.ping().expect("it lives"));
+        cluster.mode(LEADER).is_some()
+    });
     let mut reader = connect(cluster.address(LEADER));
-    for ((_, path), mut moved) in kept.iter().zip(readers) {
-        moved.ping().expect("it lives");
-        assert!(is_there(&mut reader, path));
+    for ((_, path), moved) in kept.iter().zip(readers) {
+        assert!(is_there(cluster, &mut reader, path));
         moved.close().expect("it ends");
-        assert!(!is_there(&mut reader, path));
+        assert!(!is_there(cluster, &mut reader, path));
     }
     reader.close().expect("it ends");
 }
