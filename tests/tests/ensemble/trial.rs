@@ -103,14 +103,13 @@ fn without_ends_that_never_were(history: &mut History, is_java: impl Fn(ServerId
     for line in history.lines_mut() {
         match line.event {
             Event::Connected { client, session, .. } => drop(sessions.insert(client, session)),
+            // kazoo does not tell who said so.
             Event::Expired { client, server }
-                if sessions.get(&client).is_some_and(|session| !ended.contains(session)) =>
+                if sessions.get(&client).is_some_and(|session| !ended.contains(session))
+                    && server.is_none_or(&is_java) =>
             {
-                // kazoo does not tell who said so.
-                if server.is_none_or(&is_java) {
-                    println!("{client:?} was told by {server:?} of an end that was none");
-                    line.event = Event::Lost { client };
-                }
+                println!("{client:?} was told by {server:?} of an end that was none");
+                line.event = Event::Lost { client };
             }
             _ => {}
         }
