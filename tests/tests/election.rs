@@ -3,10 +3,11 @@
 //! There is no RingKeeper process here, since a server of an ensemble is more than its election: the test drives the election over the port. That Java has elected
 //! us shows by its connecting to our quorum port as a follower; that it has elected itself by its listening there.
 
-use proto::election::ServerState;
+use proto::election::{InitialVersion, ServerState};
 use proto::{Epoch, LastZxid, ServerId};
 use ringkeeper_server::election::{ElectionEvent, ElectionPort, ElectionPortOptions};
 use std::fs::File;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -67,15 +68,55 @@ fn with_the_greatest_id_we_are_elected_by_two_versions_of_java() {
     ours.until_followers(&listener, &[&first, &second]);
 }
 
-/// Three servers: a directory, and an address in 127/8 for each.
+/// `multiAddress.enabled` on both sides, and two addresses of each server: the first words on a connection have the newer form, which names both, whoever has called.
+#[test]
+fn servers_of_several_addresses_tell_them_each_other_and_elect() {
+    let place = Place::with_two_addresses();
+    let election = SocketAddr::from((place.ip(1), place.election_port));
+    let listener = TcpListener::bind(election).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    // Java has the greater id: it hangs up on us, and calls back.
+    let java = place.java(2, "3.9.5");
+    let began = Instant::now();
+    let mut called = loop {
+        match listener.accept() {
+            Ok((called, _)) => break called,
+            Err(_) => assert!(began.elapsed() < PATIENCE, "Java does not call"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    called.set_nonblocking(false).unwrap();
+    let mut first = [0; 8];
+    called.read_exact(&mut first).unwrap();
+    assert_eq!(i64::from_be_bytes(first), -65535, "the newer form");
+    drop((listener, called));
+    let mut ours = Ours::vote(&place, 1, 0);
+    assert_eq!(ours.elect(&[&java]), ServerId(2));
+    drop((ours, java));
+    // We have the greatest id: Java of both versions calls, and we call back.
+    let place = Place::with_two_addresses();
+    let listener = TcpListener::bind(place.quorum(3)).unwrap();
+    let mut ours = Ours::vote(&place, 3, 0);
+    let java = [place.java(1, "3.9.5"), place.java(2, "3.8.0")];
+    assert_eq!(ours.elect(&[&java[0], &java[1]]), ServerId(3));
+    ours.in_office(ServerState::Leading, 3);
+    ours.until_followers(&listener, &[&java[0], &java[1]]);
+}
+
+/// Three servers: a directory, and an address in 127/8 for each, or two.
 struct Place {
     dir: TempDir,
+    has_two: bool,
     ips: [Ipv4Addr; 3],
     quorum_port: u16,
     election_port: u16,
 }
 
 impl Place {
+    fn with_two_addresses() -> Place {
+        Place { has_two: true, ..Place::new() }
+    }
+
     fn new() -> Place {
         let free: Vec<SocketAddr> = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
             .take(2)
@@ -84,7 +125,7 @@ impl Place {
         let dir = tempfile::Builder::new().prefix("rk-elect-").tempdir().unwrap();
         // The port is what parts one test from another; the addresses only its servers.
         let ips = [2, 3, 4].map(|last| Ipv4Addr::new(127, 66, 0, last));
-        Place { dir, ips, quorum_port: free[0].port(), election_port: free[1].port() }
+        Place { dir, has_two: false, ips, quorum_port: free[0].port(), election_port: free[1].port() }
     }
 
     fn ip(&self, id: i64) -> Ipv4Addr {
@@ -96,7 +137,12 @@ impl Place {
     }
 
     fn lines(&self) -> impl Iterator<Item = String> {
-        let line = |id| format!("server.{id}={}:{}:{}:participant", self.ip(id), self.quorum_port, self.election_port);
+        let at = |ip: Ipv4Addr| format!("{ip}:{}:{}", self.quorum_port, self.election_port);
+        let line = move |id| {
+            let [a, b, _, last] = self.ip(id).octets();
+            let second = if self.has_two { format!("|{}", at(Ipv4Addr::new(a, b, 1, last))) } else { String::new() };
+            format!("server.{id}={}{second}:participant", at(self.ip(id)))
+        };
         (1..=3).map(line)
     }
 
@@ -110,6 +156,10 @@ impl Place {
         command.args(["--version", version, "--port", &port.to_string(), "--host", &self.ip(id).to_string()]);
         command.args(["--myid", &id.to_string(), "--log", "info", "--data"]).arg(data_dir);
         command.args(["--cfg", "initLimit=30", "--cfg", "syncLimit=10", "--jvm", "-XX:TieredStopAtLevel=1"]);
+        if self.has_two {
+            // In `zoo.cfg` alone it would not count for the `server.` lines.
+            command.args(["--jvm", "-Dzookeeper.multiAddress.enabled=true"]);
+        }
         for line in self.lines() {
             command.args(["--cfg", &line]);
         }
@@ -158,7 +208,11 @@ impl Ours {
             // A test that has ended listens no more.
             let _heard = ring.send(());
         };
-        let port = ElectionPort::start(ElectionPortOptions::new(me), &ensemble, rings).unwrap();
+        let mut options = ElectionPortOptions::new(me);
+        if place.has_two {
+            options.initial_version = InitialVersion::V2;
+        }
+        let port = ElectionPort::start(options, &ensemble, rings).unwrap();
         let election = Election::new(me, ElectionOptions::default());
         let mut ours = Ours { me, ensemble, election, port, rung, began: Instant::now(), leading_said: false };
         ours.look(last);
