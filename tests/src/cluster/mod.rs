@@ -329,6 +329,12 @@ impl Cluster {
         self.wire.as_ref().expect("an ensemble that is recorded")
     }
 
+    /// Is it [`Plan::recorded`]?
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.wire.is_some()
+    }
+
     /// The servers' ids, from 1.
     #[must_use]
     pub fn ids(&self) -> Vec<u8> {

@@ -88,7 +88,8 @@ pub fn led_by_java(cluster: &Cluster) -> BTreeSet<(ServerId, u64)> {
     led
 }
 
-fn txns_of(dir: &Path, server: ServerId) -> Vec<Event> {
+/// The txns of a server's log, as far as it reads back from its newest state. It may be writing it.
+pub fn txns_of(dir: &Path, server: ServerId) -> Vec<Event> {
     let output = Command::new(binary("rkctl")).args(["log", "dump", "--json"]).arg(dir).output().expect("rkctl runs");
     assert!(output.status.success(), "{}: {}", dir.display(), String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");

@@ -3,6 +3,7 @@
 //! Written to all the while, so that a Java leader's state is fuzzy. The packets prove the kind of synchronization, and that parents come first; what a server of ours
 //! takes for it beside the tree is bounded.
 
+use super::assert_no_mismatch;
 use super::churn::Churn;
 use crate::load::{Load, connect, digests_agree};
 use crate::memory::Watch;
@@ -98,6 +99,7 @@ fn comes_within_init_limit(two: Implementation, third: Implementation) {
     load.progress(200);
     load.finish(&mut cluster);
     digests_agree(&cluster);
+    assert_no_mismatch(&cluster);
     cluster.stop_all();
 }
 
