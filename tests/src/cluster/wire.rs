@@ -10,7 +10,7 @@ use crate::lease::{ELECTION_PORT, Lease, QUORUM_PORT};
 use proto::quorum::snap::{SnapItem, SnapReader};
 use proto::quorum::{DATA_BYTES_MAX_DEFAULT, PacketType, QuorumPacket};
 use proto::txn::{Txn, TxnHeader};
-use proto::{LastZxid, OpCode, Reader, Received, Zxid};
+use proto::{LastZxid, OpCode, Reader, Received, Writer, Zxid};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -88,14 +88,19 @@ impl Link {
     }
 }
 
-/// What is to be done once to what a leader sends to a learner.
+/// What is to be done once to what one server sends to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trick {
     /// The next packet of this kind comes twice.
     Twice(PacketType),
     /// The next packet of this kind does not come.
     LeftOut(PacketType),
+    /// Before the next packet of this kind comes one like it, whose zxid is [`EARLY_BY`] further on.
+    Early(PacketType),
 }
+
+/// So far is nobody who leads a test's ensemble.
+const EARLY_BY: i64 = 1_000_000;
 
 #[derive(Debug, Default)]
 struct Record {
@@ -106,7 +111,7 @@ struct Record {
     count: u64,
     /// Between these nothing of the quorum port is handed on.
     held: BTreeSet<(u8, u8)>,
-    /// By leader and learner.
+    /// By who sends, and to whom.
     tricks: BTreeMap<(u8, u8), Trick>,
     is_over: bool,
 }
@@ -212,15 +217,15 @@ impl Wire {
         }
     }
 
-    /// Plays a trick on what the leader sends to the learner next.
-    pub fn play(&self, leader: u8, learner: u8, trick: Trick) {
-        locked(&self.record).tricks.insert((leader, learner), trick);
+    /// Plays a trick on what the one sends to the other next.
+    pub fn play(&self, from: u8, to: u8, trick: Trick) {
+        locked(&self.record).tricks.insert((from, to), trick);
     }
 
     /// Was it played?
     #[must_use]
-    pub fn is_played(&self, leader: u8, learner: u8) -> bool {
-        !locked(&self.record).tricks.contains_key(&(leader, learner))
+    pub fn is_played(&self, from: u8, to: u8) -> bool {
+        !locked(&self.record).tricks.contains_key(&(from, to))
     }
 }
 
@@ -395,42 +400,44 @@ impl Direction {
         Some((len, true))
     }
 
-    /// How long the next packet is, and whether it goes on; a second copy of it goes to `out` here.
+    /// How long the next packet is, and whether it goes on; what comes before it goes to `out` here: a second copy, or one that is early.
     fn packet(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<(usize, bool)> {
         let received = QuorumPacket::receive(bytes, DATA_BYTES_MAX_DEFAULT).expect("servers send packets");
         let Received::Whole(packet, len) = received else { return None };
         let kind = PacketType::from_wire(packet.ty).expect("servers send known packets");
         let mut record = locked(&self.record);
         let (learner, leader) = self.pair;
-        let trick = record.tricks.get(&(leader, learner)).copied().filter(|_| self.from_leader);
-        let copies = match trick {
-            Some(Trick::Twice(of)) if of == kind => 2,
-            Some(Trick::LeftOut(of)) if of == kind => 0,
-            _ => 1,
+        let direction = if self.from_leader { (leader, learner) } else { (learner, leader) };
+        let own = packet.zxid;
+        let sent = match record.tricks.get(&direction) {
+            Some(Trick::Twice(of)) if *of == kind => vec![own, own],
+            Some(Trick::LeftOut(of)) if *of == kind => vec![],
+            Some(Trick::Early(of)) if *of == kind => vec![LastZxid(own.0 + EARLY_BY), own],
+            _ => vec![own],
         };
-        if copies != 1 {
-            record.tricks.remove(&(leader, learner));
+        if sent.len() != 1 {
+            record.tricks.remove(&direction);
         }
-        for _ in 0..copies {
+        for zxid in &sent {
             let number = record.count;
             record.count += 1;
             let txn = packet.data.filter(|_| matches!(kind, PacketType::Proposal | PacketType::Inform));
             let (txn, errors) = txn.map_or((None, Vec::new()), what_failed);
             let from_leader = self.from_leader;
-            let note = Packet { number, from_leader, kind, zxid: packet.zxid, txn, errors, state: None };
+            let note = Packet { number, from_leader, kind, zxid: *zxid, txn, errors, state: None };
             if let Some(link) = record.links.get_mut(self.link) {
                 link.packets.push(note);
             }
         }
         drop(record);
-        if copies == 2 {
-            out.extend_from_slice(bytes.get(..len).unwrap_or_default());
+        if let [first, _] = sent.as_slice() {
+            QuorumPacket { zxid: *first, ..packet }.write(&mut Writer::new(out));
         }
-        if kind == PacketType::Snap && copies > 0 {
+        if kind == PacketType::Snap && !sent.is_empty() {
             let reader = SnapReader::new(DATA_BYTES_MAX_DEFAULT);
             self.snap = Some(Snap { reader, zxid: packet.zxid, state: State::default(), paths: HashSet::new() });
         }
-        Some((len, copies > 0))
+        Some((len, !sent.is_empty()))
     }
 }
 
