@@ -5,6 +5,7 @@
 //! - [`digests`]: what Java's leader predicts wrongly.
 //! - [`hostile`]: packets that come twice or not at all, servers that have lost everything or missed epochs.
 //! - [`keepers`]: clients that keep their sessions.
+//! - [`leaders`]: leaders of each kind are killed in turns.
 //! - [`migration`]: from one implementation to the other, one server at a time.
 //! - [`million`]: a million znodes in one state, within the usual limits of time.
 //! - [`packets`]: what RingKeeper's servers may send to Java's, in all that was recorded.
@@ -19,6 +20,7 @@ mod churn;
 mod digests;
 mod hostile;
 mod keepers;
+mod leaders;
 mod migration;
 mod million;
 mod packets;
