@@ -48,7 +48,7 @@ mount -t tmpfs none /var/lib
 mount -t tmpfs none /run
 ip link set lo up
 cd /tmp/repository
-trap '[ $? = 0 ] || tail -n 20 /tmp/rk/log* /tmp/zk*/log >&2 || true' EXIT
+trap '[ $? = 0 ] || tail -n 20 /tmp/rk/log* /tmp/zk/log* /tmp/zk*/log >&2 || true' EXIT
 until_so() { for _ in $(seq 1200); do if "$@" > /dev/null 2>&1; then return 0; fi; sleep 0.05; done; echo "in vain: $*" >&2; return 1; }
 modes() { who | sed 's/.*Mode: //' | sort | xargs; }
 are() { [ "$(modes)" = "$1" ]; }

@@ -51,6 +51,11 @@ impl Keepers {
         Keepers { shared, clients }
     }
 
+    /// How often one has gone to another server so far.
+    pub fn moved(&self) -> u64 {
+        self.shared.moved.load(Ordering::Relaxed)
+    }
+
     /// Ends them, with their sessions.
     pub fn finish(self) -> Kept {
         self.shared.ends.store(true, Ordering::Relaxed);
