@@ -249,6 +249,7 @@ const MIXED: Stage = Stage {
              mixed::cells::ringkeeper_learns_from_java \
              mixed::digests::a_digest_that_a_java_leader_predicts_wrongly_is_counted_and_nothing_else \
              mixed::hostile::a_packet_of_a_java_leader_that_comes_twice_or_not_at_all_costs_no_txn \
+             mixed::hostile::an_ack_of_a_java_learner_that_comes_twice_early_or_not_at_all_commits_nothing \
              mixed::hostile::a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind \
              mixed::hostile::zxids_that_a_java_3_8_leader_gives_to_no_txn_are_missing_to_nobody \
              mixed::migration::an_ensemble_of_java_becomes_ringkeepers_and_javas_again \
