@@ -6,7 +6,7 @@ use super::keepers::Keepers;
 use super::{assert_no_mismatch, figure};
 use crate::load::{Load, digests_agree, trees_agree};
 use crate::page;
-use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Plan, four_letters};
 use ringkeeper_tests::{binary, until};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,6 +80,7 @@ fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log
     ids.sort_by_key(|id| *id == leader);
     for id in ids {
         let before = cluster.data_dir(id);
+        let had = zxid_of(cluster, id);
         cluster.stop(id);
         cluster.replace(id, next);
         let after = cluster.data_dir(id);
@@ -108,12 +109,40 @@ fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log
         }
         cluster.start(id);
         cluster.await_serving();
+        // Of itself, whatever the leader gave it since: a server that forgets might vote.
+        let took = if next.is_java() { exported(&after) } else { imported(&cluster.log(id)) };
+        assert!(took >= had, "{id} was at {had:x}, and began as {}'s with {took:x}", next.name());
         load.progress(WRITES);
         let leader = cluster.leader();
         until("two are in step", || figure(cluster, leader, "synced_followers") == Some(2));
         println!("{id} is {}'s, {leader} leads", next.name());
     }
     load.longest_gap()
+}
+
+/// What a server has applied, as it says.
+fn zxid_of(cluster: &Cluster, id: u8) -> u64 {
+    let text = four_letters(cluster.address(id), "srvr").expect("it serves");
+    let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x")).expect("a zxid");
+    hex(zxid)
+}
+
+/// Up to where a server of ours has imported, as its log says.
+fn imported(log: &str) -> u64 {
+    let line = log.lines().rfind(|line| line.contains(" imported ")).expect("it has imported");
+    let (_, zxid) = line.split_once("zxid=0x").expect("a zxid");
+    hex(zxid.split(' ').next().unwrap_or(zxid))
+}
+
+/// Up to where the oldest snapshot of a Java server reaches: the one that was written for it.
+fn exported(data_dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(data_dir.join("version-2")).expect("what was exported");
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| Some(hex(name.strip_prefix("snapshot.")?))).min().expect("a snapshot")
+}
+
+fn hex(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).expect("a zxid")
 }
 
 /// Beside a data directory, for its log.
@@ -148,10 +177,11 @@ fn the_page_is_what_it_says() {
 shell() {{ /usr/share/zookeeper/bin/zkCli.sh -server 127.0.0.1:218$1 "${{@:2}}" > shell 2>&1 || true; }}
 there() {{ for i in 1 2 3; do shell $i get /from-before; grep -x "$1" shell || {{ cat shell >&2; return 1; }}; done; }}
 javas() {{ for i in 1 2 3; do word $i srvr; done | grep -c '^Zookeeper version: 3\.8\.0[-,]' || true; }}
+javas_are() {{ until_so are 'follower follower leader'; [ "$(javas)" = $1 ]; echo "$1 of Java's"; }}
 {start}
 {who}
 until_so are 'follower follower leader'
-echo "$(javas) of Java's"
+javas_are 3
 shell 1 create /from-before by-java
 {begin}
 for i in $followers; do
@@ -164,7 +194,7 @@ done
 {leader}
 until_so in_step
 grep -l 'clients are served' log* | wc -l
-echo "$(javas) of Java's"
+javas_are 0
 there by-java
 shell 2 set /from-before by-ringkeeper
 for i in 1 2 3; do
@@ -174,7 +204,7 @@ BLOCK
 )"
   until_so in_step
 done
-echo "$(javas) of Java's"
+javas_are 3
 there by-ringkeeper
 {end}
 "#
