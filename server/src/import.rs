@@ -159,6 +159,9 @@ fn tell(files: &Version2, imported: &Imported, replayed: &Replayed, took: Durati
         let (after, before) = (gap.after, gap.before);
         tracing::warn!(gaps = imported.gaps, %after, %before, "zxids are missing in the log, here for the first time");
     }
+    if imported.repeated > 0 {
+        tracing::warn!(txns = imported.repeated, "txns stand in the log twice, the same to the byte, and count once");
+    }
     let DigestReport { compared, unequal, first_unequal, .. } = replayed.digests;
     if let Some(first) = first_unequal {
         tracing::warn!(

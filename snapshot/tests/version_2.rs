@@ -373,9 +373,55 @@ fn the_logs_of_a_directory_are_read_as_one() {
     assert_eq!(zxids_after(0).unwrap().len(), 27);
     std::fs::write(&second, b"").unwrap();
     assert!(zxids_after(0).unwrap_err().is_damage());
-    // A file that begins again with what another has.
-    std::fs::write(&second, &whole).unwrap();
-    put(25, &payloads[9..]);
-    let error = zxids_after(0).unwrap_err();
-    assert!(matches!(error, Error::Damaged { what: Fault::Order { .. }, .. }), "{error}");
+}
+
+/// As a server of 3.8.0 leaves them that was brought into step with txns that it had: in the middle of a file, at its end, in another one, and more than once.
+#[test]
+fn records_that_stand_in_the_logs_twice_count_once() {
+    let (records, _) = read_log(&fixture("3.9.5", "log.1")).unwrap();
+    let payloads: Vec<&[u8]> = records.iter().map(|(_, payload)| payload.as_slice()).collect();
+    let read = |logs: &[&[&[u8]]], after: u64| -> Result<(Vec<u64>, u64), Error> {
+        let dir = in_memory();
+        let files = Version2::new(dir.path(), dir.path());
+        std::fs::create_dir(files.snap_dir()).unwrap();
+        let mut first = 1;
+        for log in logs {
+            // A file has the name of its first txn that is not in one before.
+            let mut writer = LogWriter::create(&files.log(Zxid(first)).path).unwrap();
+            log.iter().for_each(|payload| writer.append(payload).unwrap());
+            writer.finish(100).unwrap();
+            first += 9;
+        }
+        let (mut txns, mut zxids) = (files.txns_after(Zxid(after))?, Vec::new());
+        while let Some(txn) = txns.next_txn()? {
+            zxids.push(txn.header.zxid.0);
+        }
+        assert_eq!(txns.gaps().0, 0);
+        Ok((zxids, txns.repeated()))
+    };
+    let twice =
+        |at: std::ops::Range<usize>, end: usize| [&payloads[..at.end], &payloads[at], &payloads[end..]].concat();
+    for (log, repeated) in [
+        (twice(0..20, 20), 20),
+        (twice(5..20, 20), 15),
+        (twice(19..20, 20), 1),
+        (twice(26..27, 27), 1),
+        (twice(0..27, 27), 27),
+        ([&payloads[..9], &payloads[3..12], &payloads[3..9], &payloads[5..]].concat(), 6 + 6 + 7),
+    ] {
+        assert_eq!(read(&[&log], 0).unwrap(), ((1..=27).collect(), repeated));
+    }
+    // A snapshot has the first of them.
+    assert_eq!(read(&[&twice(0..20, 20)], 8).unwrap(), ((9..=27).collect(), 20));
+    assert_eq!(read(&[&payloads[..9], &payloads[4..]], 0).unwrap(), ((1..=27).collect(), 5));
+    // What is not the same is damage: another txn of that number, or one that was not there.
+    let mut other = payloads[6].to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    for odd in [
+        [&payloads[..9], &[&other], &payloads[9..]].concat(),
+        [&payloads[..5], &payloads[7..9], &payloads[5..]].concat(),
+    ] {
+        let error = read(&[&odd], 0).unwrap_err();
+        assert!(matches!(error, Error::Damaged { what: Fault::Order { .. }, .. }), "{error}");
+    }
 }

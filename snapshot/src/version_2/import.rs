@@ -82,6 +82,8 @@ pub struct Imported {
     pub gaps: u64,
     /// The first such place.
     pub first_gap: Option<Gap>,
+    /// Records that stood there before, the same to the byte, and were left out.
+    pub repeated: u64,
     /// `acceptedEpoch`, or what follows from the txns.
     pub accepted_epoch: Epoch,
     /// `currentEpoch`, or what follows from the txns.
@@ -141,6 +143,7 @@ pub fn import<V: Visitor>(
     let last_zxid = txns.last_zxid();
     let (accepted_epoch, current_epoch) = files.resolve_epochs(last_zxid)?;
     let (gaps, first_gap) = txns.gaps();
+    let repeated = txns.repeated();
     Ok(Imported {
         snapshot,
         skipped,
@@ -150,6 +153,7 @@ pub fn import<V: Visitor>(
         torn: txns.torn().to_vec(),
         gaps,
         first_gap,
+        repeated,
         accepted_epoch,
         current_epoch,
     })

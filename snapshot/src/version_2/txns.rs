@@ -14,9 +14,15 @@ use super::{Error, Fault, LogEnd, LogFile, LogReader, Result};
 /// See the module.
 #[derive(Debug)]
 pub struct Txns {
+    all: Vec<LogFile>,
     files: VecDeque<LogFile>,
     reader: Option<LogReader>,
     last: Zxid,
+    /// The record of that txn.
+    last_payload: Vec<u8>,
+    /// While records come that stand there once before.
+    again: Option<Again>,
+    repeated: u64,
     begun: bool,
     files_read: usize,
     torn: Vec<(PathBuf, u64)>,
@@ -38,12 +44,25 @@ impl Txns {
     pub(super) fn new(files: Vec<LogFile>, after: Zxid) -> Txns {
         // The last of those that begin before may reach beyond.
         let older = files.iter().filter(|file| file.first_zxid <= after).count().saturating_sub(1);
-        let files = files.into_iter().skip(older).collect();
-        let (torn, first_gap) = (Vec::new(), None);
-        Txns { files, reader: None, last: after, begun: false, files_read: 0, torn, gaps: 0, first_gap }
+        let all: Vec<LogFile> = files.into_iter().skip(older).collect();
+        Txns {
+            files: all.iter().cloned().collect(),
+            all,
+            reader: None,
+            last: after,
+            last_payload: Vec::new(),
+            again: None,
+            repeated: 0,
+            begun: false,
+            files_read: 0,
+            torn: Vec::new(),
+            gaps: 0,
+            first_gap: None,
+        }
     }
 
-    /// The next txn; `None` at the end. Java 3.9 gives some failed requests the zxid of the txn before them, so the same zxid may come twice.
+    /// The next txn; `None` at the end. Java 3.9 gives some failed requests the zxid of the txn before them, so the same zxid may come twice. A server of 3.8.0 that is brought
+    /// into step with txns that it has may log them once more: what stands there before, the same to the byte, is left out.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Damaged`]; nothing further must be read.
@@ -58,11 +77,20 @@ impl Txns {
             if !self.begun && zxid <= self.last {
                 continue;
             }
-            if zxid < self.last {
-                let what = Fault::Order { found: zxid, last: self.last };
-                return Err(Error::damaged(reader.file(), offset, what));
+            if self.begun && zxid <= self.last {
+                if is_repeated(&self.all, &mut self.again, &self.last_payload, reader, self.last)? {
+                    self.repeated += 1;
+                    continue;
+                }
+                if zxid < self.last {
+                    let what = Fault::Order { found: zxid, last: self.last };
+                    return Err(Error::damaged(reader.file(), offset, what));
+                }
             }
             self.begun = true;
+            self.again = self.again.take().filter(|_| zxid == self.last);
+            self.last_payload.clear();
+            self.last_payload.extend_from_slice(reader.record().payload);
             if is_gap(self.last, zxid) {
                 self.gaps += 1;
                 self.first_gap.get_or_insert(Gap { after: self.last, before: zxid });
@@ -94,6 +122,12 @@ impl Txns {
         &self.torn
     }
 
+    /// How many records stood there before, and were left out.
+    #[must_use]
+    pub const fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
     /// How often zxids are missing, and the first place.
     #[must_use]
     pub const fn gaps(&self) -> (u64, Option<Gap>) {
@@ -122,6 +156,67 @@ impl Txns {
         }
         self.files_read += 1;
         Ok(())
+    }
+}
+
+/// Does the record at which `reader` is stand there before, the same to the byte?
+fn is_repeated(
+    all: &[LogFile],
+    again: &mut Option<Again>,
+    last_payload: &[u8],
+    reader: &LogReader,
+    last: Zxid,
+) -> Result<bool> {
+    let is_last = reader.record().zxid() == last;
+    if is_last && (again.is_none() || reader.record().payload == last_payload) {
+        return Ok(reader.record().payload == last_payload);
+    }
+    let has = match again {
+        Some(again) => again.has(reader)?,
+        None => false,
+    };
+    if has || is_last {
+        return Ok(has);
+    }
+    // It goes back: for the first time, or further than the last time.
+    again.insert(Again { files: all.iter().cloned().collect(), reader: None, is_new: false }).has(reader)
+}
+
+/// Reads the files from their beginning, beside the one who has come further and meets the same again.
+#[derive(Debug)]
+struct Again {
+    files: VecDeque<LogFile>,
+    reader: Option<LogReader>,
+    /// Was its record compared with nothing yet that it equals?
+    is_new: bool,
+}
+
+impl Again {
+    /// Goes on to the record that is the same as the one at which `other` is, if there is one before that.
+    fn has(&mut self, other: &LogReader) -> Result<bool> {
+        let wanted = other.record();
+        loop {
+            let Some(reader) = &mut self.reader else {
+                let Some(file) = self.files.pop_front() else { return Ok(false) };
+                self.reader = Some(LogReader::open(&file.path)?);
+                self.is_new = false;
+                continue;
+            };
+            if !self.is_new && !reader.advance()? {
+                self.reader = None;
+                continue;
+            }
+            let record = reader.record();
+            self.is_new = true;
+            let is_there = reader.file() == other.file() && record.offset >= wanted.offset;
+            if is_there || record.zxid() > wanted.zxid() {
+                return Ok(false);
+            }
+            self.is_new = false;
+            if record.payload == wanted.payload {
+                return Ok(true);
+            }
+        }
     }
 }
 

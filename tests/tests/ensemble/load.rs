@@ -358,6 +358,10 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
             gaps.longest = gaps.longest.max(gaps.last.elapsed());
             gaps.last = Instant::now();
         }
+        if ends.load(Ordering::Relaxed) {
+            // Who waits until no session is left waits for this one, too. Its server may be gone.
+            let _closed = connection.close();
+        }
     }
     known
 }

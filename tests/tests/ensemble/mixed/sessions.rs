@@ -4,7 +4,7 @@
 //! client is at, is by chance.
 
 use super::packets::{assert_ours_are_in_order, told};
-use super::{ACROSS, LEADER, OTHER, SAME, led_by_2, said};
+use super::{ACROSS, LEADER, OTHER, SAME, assert_no_mismatch, led_by_2, said};
 use crate::load::{catch_up, connect, is_there, owner, renewed, trees_agree};
 use crate::local;
 use client::{ClientError, ConnectOptions, Connection, Event, Operations};
@@ -99,6 +99,7 @@ fn sessions(leader: Implementation, other: Implementation) {
     trees_agree(&cluster);
     if [leader, other].contains(&Implementation::RingKeeper) {
         assert_ours_are_in_order(&cluster, begun);
+        assert_no_mismatch(&cluster);
     }
     cluster.stop_all();
 }
@@ -339,6 +340,7 @@ fn local_sessions(leader: Implementation, other: Implementation) {
     }
     trees_agree(&cluster);
     assert_ours_are_in_order(&cluster, begun);
+    assert_no_mismatch(&cluster);
     cluster.stop_all();
 }
 

@@ -3,7 +3,7 @@
 //! Servers 1 and 2 are the leader's kind, and 2 leads; 3 is of the other.
 
 use super::packets::assert_ours_are_in_order;
-use super::{ACROSS, LEADER, OTHER, SAME, led_by_2, said};
+use super::{ACROSS, LEADER, OTHER, SAME, assert_no_mismatch, led_by_2, said};
 use crate::load::{catch_up, connect, trees_agree};
 use client::{ClientError, Connection, Event, Operations};
 use proto::ErrorCode;
@@ -51,6 +51,7 @@ fn views(leader: Implementation, other: Implementation) {
     the_configuration_is_the_same(&cluster);
     trees_agree(&cluster);
     assert_ours_are_in_order(&cluster, begun);
+    assert_no_mismatch(&cluster);
     cluster.stop_all();
 }
 
