@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -12,15 +13,29 @@ use super::Error;
 
 /// Sees that nobody listens on `addr`. `SO_REUSEPORT` is there for the shards of one server, and would let another server of the same
 /// user take a share of this one's clients without a word; a socket without it is refused by whoever listens. Of two servers that
-/// start within the same moment both may still come up.
+/// start within the same moment both may still come up. A server that was killed may have listened there a moment ago: the kernel
+/// takes its ring apart beside whatever comes next, so this waits up to a second for the address.
 ///
 /// # Errors
 /// [`Error::AddressInUse`], [`Error::Listen`].
 pub fn ensure_unused(addr: SocketAddr) -> Result<(), Error> {
-    let socket = open(addr)?;
-    // The socket is closed again at once: it has never listened, so nobody has connected to it.
-    socket.bind(&addr.into()).map_err(failure(addr, "bind"))
+    let begun = Instant::now();
+    loop {
+        let socket = open(addr)?;
+        // The socket is closed again at once: it has never listened, so nobody has connected to it.
+        match socket.bind(&addr.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < RELEASE_TIME => {
+                std::thread::sleep(RELEASE_LOOK);
+            }
+            done => return done.map_err(failure(addr, "bind")),
+        }
+    }
 }
+
+/// How long an address may still be another process's.
+pub(super) const RELEASE_TIME: Duration = Duration::from_secs(1);
+/// How often it is looked whether it is.
+const RELEASE_LOOK: Duration = Duration::from_millis(20);
 
 /// Binds and listens; returns the socket and the address with the port that it got.
 pub(super) fn bind(addr: SocketAddr, backlog: i32, keep_alive: bool) -> Result<(TcpListener, SocketAddr), Error> {
@@ -59,4 +74,24 @@ fn failure(addr: SocketAddr, step: &'static str) -> impl FnOnce(io::Error) -> Er
 /// Whether an accept failed for want of something that may come back, so that trying at once again would only spin.
 pub(super) fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_becomes_free_soon_is_waited_for_and_one_that_does_not_is_an_error() {
+        let before = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = before.local_addr().unwrap();
+        assert!(matches!(ensure_unused(addr), Err(Error::AddressInUse { addr: named }) if named == addr));
+        let begun = Instant::now();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(5 * RELEASE_LOOK);
+            drop(before);
+        });
+        ensure_unused(addr).unwrap();
+        assert!(begun.elapsed() >= 5 * RELEASE_LOOK);
+        ends.join().unwrap();
+    }
 }
