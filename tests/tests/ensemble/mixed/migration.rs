@@ -40,14 +40,12 @@ fn there_and_back(java: Implementation, has_log_dirs: bool) {
     let load = Load::begin(&cluster.addresses(), 4);
     let keepers = Keepers::begin(&cluster.addresses(), usize::try_from(KEEPERS).expect("few"));
     load.progress(WRITES);
-    // What it is measured by: an election of Java's.
-    load.longest_gap();
-    let leader = cluster.leader();
-    cluster.stop(leader);
-    load.progress(WRITES);
-    let election = load.longest_gap();
-    cluster.start(leader);
-    cluster.await_serving();
+    // What it is measured by: a rolling restart of Java's.
+    let restart = one_by_one(&mut cluster, &load, |cluster, id| {
+        cluster.stop(id);
+        cluster.start(id);
+        cluster.await_serving();
+    });
     let moved = keepers.moved();
     let there = replace_all(&mut cluster, &load, Implementation::RingKeeper, has_log_dirs);
     // Wherever a session was, that server has stopped.
@@ -61,7 +59,7 @@ fn there_and_back(java: Implementation, has_log_dirs: bool) {
     load.finish(&mut cluster);
     trees_agree(&cluster);
     println!(
-        "{}: the longest gaps between acknowledged writes: {election:?} at an election of Java's, {there:?} on the way to RingKeeper, {back:?} on the way back; \
+        "{}: the longest gaps between acknowledged writes: {restart:?} in a rolling restart of Java's, {there:?} on the way to RingKeeper, {back:?} on the way back; \
          {} sessions lost, {} times one went to another server",
         java.name(),
         kept.lost,
@@ -72,13 +70,24 @@ fn there_and_back(java: Implementation, has_log_dirs: bool) {
     cluster.stop_all();
 }
 
-/// Followers first, the leader last. Gives the longest gap between acknowledged writes.
-fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log_dirs: bool) -> Duration {
+/// Followers first, the leader last; all in step between two. Gives the longest gap between acknowledged writes.
+fn one_by_one(cluster: &mut Cluster, load: &Load, mut what: impl FnMut(&mut Cluster, u8)) -> Duration {
     load.longest_gap();
     let leader = cluster.leader();
     let mut ids = cluster.ids();
     ids.sort_by_key(|id| *id == leader);
     for id in ids {
+        what(cluster, id);
+        load.progress(WRITES);
+        let leader = cluster.leader();
+        until("two are in step", || figure(cluster, leader, "synced_followers") == Some(2));
+        println!("{id} is {}'s, {leader} leads", cluster.implementation_of(id).name());
+    }
+    load.longest_gap()
+}
+
+fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log_dirs: bool) -> Duration {
+    one_by_one(cluster, load, |cluster, id| {
         let before = cluster.data_dir(id);
         let had = zxid_of(cluster, id);
         cluster.stop(id);
@@ -112,12 +121,7 @@ fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log
         // Of itself, whatever the leader gave it since: a server that forgets might vote.
         let took = if next.is_java() { exported(&after) } else { imported(&cluster.log(id)) };
         assert!(took >= had, "{id} was at {had:x}, and began as {}'s with {took:x}", next.name());
-        load.progress(WRITES);
-        let leader = cluster.leader();
-        until("two are in step", || figure(cluster, leader, "synced_followers") == Some(2));
-        println!("{id} is {}'s, {leader} leads", next.name());
-    }
-    load.longest_gap()
+    })
 }
 
 /// What a server has applied, as it says.
