@@ -245,7 +245,7 @@ fn three_elections_over_their_ports_elect_the_server_with_the_newest_history() {
     // On a busy machine the best of them may not have a turn for longer than a vote is waited for; where all have voted nobody waits.
     let election_options = ElectionOptions { finalize_wait_ms: 10_000, ..ElectionOptions::default() };
     let electors = (1..=3).zip([5, 9, 7]).zip(ports).map(|((me, last), port)| {
-        let election = Election::new(ServerId(me), election_options.clone());
+        let election = Election::new(ServerId(me), election_options);
         let elector = Elector { port, election, ensemble: ensemble.clone(), began: Instant::now() };
         std::thread::spawn(move || elector.elect(last))
     });
