@@ -77,7 +77,7 @@ impl Txns {
             if !self.begun && zxid <= self.last {
                 continue;
             }
-            if self.begun && zxid <= self.last {
+            if zxid <= self.last {
                 if is_repeated(&self.all, &mut self.again, &self.last_payload, reader, self.last)? {
                     self.repeated += 1;
                     continue;

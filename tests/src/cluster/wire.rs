@@ -3,7 +3,7 @@
 //!
 //! Owns the listeners, the connections and the record; each server's [`Names`] show it these addresses under the others' names, so that all have the same
 //! configuration. Nothing is changed on the way unless a test asks for it by a [`Trick`]. Votes are handed on unread, and only where the server with the smaller id
-//! calls: who is called back is called where he says that he is. Needs root, as [`Names`] does. `tests/tests/ensemble/place.rs` would catch a mistake.
+//! calls: who is called back is called where he says that he is. Needs root, as [`Names`] does. `tests/tests/ensemble/mixed/cells.rs` would catch a mistake.
 
 use super::names::Names;
 use crate::lease::{ELECTION_PORT, Lease, QUORUM_PORT};
@@ -202,16 +202,6 @@ impl Wire {
         let held = std::mem::take(&mut record.held);
         for (link, sockets) in record.links.iter().zip(&record.sockets) {
             if held.contains(&(link.learner, link.leader)) {
-                close(sockets);
-            }
-        }
-    }
-
-    /// Ends all connections between these two on the quorum port.
-    pub fn sever(&self, one: u8, other: u8) {
-        let record = locked(&self.record);
-        for (link, sockets) in record.links.iter().zip(&record.sockets) {
-            if (link.learner, link.leader) == (one, other) || (link.learner, link.leader) == (other, one) {
                 close(sockets);
             }
         }
