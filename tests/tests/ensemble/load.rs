@@ -6,8 +6,8 @@
 
 use super::logs;
 use client::{ClientError, ConnectOptions, Connection, Operations};
-use proto::ErrorCode;
 use proto::request::CreateMode;
+use proto::{ErrorCode, Zxid};
 use ringkeeper_sim::history::{Event, History};
 use ringkeeper_tests::cluster::{Cluster, Implementation, Mode, four_letters};
 use ringkeeper_tests::{until, until_within};
@@ -297,6 +297,13 @@ pub fn is_there(cluster: &Cluster, connection: &mut Connection, path: &str) -> b
 pub fn figure(cluster: &Cluster, id: u8, key: &str) -> Option<u64> {
     let text = four_letters(cluster.address(id), "mntr")?;
     text.lines().find_map(|line| line.strip_prefix(&format!("zk_{key}\t")))?.parse().ok()
+}
+
+/// The zxid that a server has applied, as its `srvr` says.
+pub fn zxid_of(cluster: &Cluster, id: u8) -> Option<Zxid> {
+    let text = four_letters(cluster.address(id), "srvr")?;
+    let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
+    u64::from_str_radix(zxid, 16).ok().map(Zxid)
 }
 
 /// Writes at least so many MiB at this server, into one znode.

@@ -12,7 +12,7 @@ use super::churn::Churn;
 use super::packets::assert_ours_are_in_order;
 use super::special::Special;
 use super::{assert_no_mismatch, came_with_diff, figure};
-use crate::load::{Load, ask, connect, digests_agree, trees_agree};
+use crate::load::{Load, ask, connect, digests_agree, trees_agree, zxid_of};
 use crate::logs;
 use client::{AclList, ConnectOptions, Connection, Operations};
 use proto::OpCode;
@@ -133,7 +133,11 @@ fn leave_a_tail(cluster: &mut Cluster) {
     until("former sessions have ended", || figure(cluster, LEARNER, "global_sessions") == Some(1));
     let options = ConnectOptions { timeout_ms: 20_000, ..ConnectOptions::default() };
     let mut connection = Connection::connect(cluster.address(LEARNER), &options).expect("it serves");
-    connection.sync("/").expect("it serves");
+    // Nobody leads but who has all that the other has: what is on its way now would be lost to one of them.
+    until("all have its session", || {
+        let zxids = [LEARNER, 1, LEADER].map(|id| zxid_of(cluster, id));
+        zxids[0].is_some() && zxids.iter().all(|zxid| *zxid == zxids[0])
+    });
     cluster.wire().hold(LEARNER, 1);
     cluster.wire().hold(LEARNER, LEADER);
     let acl = AclList::open();

@@ -4,9 +4,9 @@
 
 use super::keepers::Keepers;
 use super::{assert_no_mismatch, figure};
-use crate::load::{Load, digests_agree, trees_agree};
+use crate::load::{Load, digests_agree, trees_agree, zxid_of};
 use crate::page;
-use ringkeeper_tests::cluster::{Cluster, Implementation, Plan, four_letters};
+use ringkeeper_tests::cluster::{Cluster, Implementation, Plan};
 use ringkeeper_tests::{binary, until};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -89,7 +89,7 @@ fn one_by_one(cluster: &mut Cluster, load: &Load, mut what: impl FnMut(&mut Clus
 fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log_dirs: bool) -> Duration {
     one_by_one(cluster, load, |cluster, id| {
         let before = cluster.data_dir(id);
-        let had = zxid_of(cluster, id);
+        let had = zxid_of(cluster, id).expect("it serves").0;
         cluster.stop(id);
         cluster.replace(id, next);
         let after = cluster.data_dir(id);
@@ -122,13 +122,6 @@ fn replace_all(cluster: &mut Cluster, load: &Load, next: Implementation, has_log
         let took = if next.is_java() { exported(&after) } else { imported(&cluster.log(id)) };
         assert!(took >= had, "{id} was at {had:x}, and began as {}'s with {took:x}", next.name());
     })
-}
-
-/// What a server has applied, as it says.
-fn zxid_of(cluster: &Cluster, id: u8) -> u64 {
-    let text = four_letters(cluster.address(id), "srvr").expect("it serves");
-    let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x")).expect("a zxid");
-    hex(zxid)
 }
 
 /// Up to where a server of ours has imported, as its log says.
