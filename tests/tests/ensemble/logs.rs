@@ -4,8 +4,10 @@
 
 use super::crowd::monotonic_us;
 use super::load::ask;
-use client::{ClientError, Connection, Operations};
+use client::{ClientError, Connection, Operations, ReplyFrame};
 use proto::ErrorCode;
+use proto::reply::Reply;
+use proto::request::{ReadRequest, Request};
 use ringkeeper_sim::history::{Event, FinalNode, History, ServerId, SessionId, TxnKind, Xid, Zxid};
 use ringkeeper_tests::cluster::Cluster;
 use ringkeeper_tests::{binary, until};
@@ -13,6 +15,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+
+/// Znodes whose data and children are asked for before the first answer is awaited: fewer requests than a Java server takes in at once.
+const ASKED_AT_ONCE: usize = 200;
 
 /// The tree of every server. Nobody may ask for changes meanwhile; sessions that their clients have given up may still end.
 pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
@@ -24,8 +29,7 @@ pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
             let (zxid, tree) = ask(cluster, id, |connection| {
                 connection.sync("/")?;
                 let zxid = Zxid(connection.last_zxid().0);
-                let mut nodes = Vec::new();
-                Ok((zxid, walk(connection, "/", &mut nodes)?.map(|()| nodes)))
+                Ok((zxid, nodes_of(connection)?))
             });
             found = tree.clone().filter(|_| tree == before).map(|nodes| (zxid, nodes));
             before = tree;
@@ -37,22 +41,35 @@ pub fn add_final_trees(history: &mut History, cluster: &Cluster) {
     }
 }
 
-/// None: something has gone meanwhile.
-fn walk(connection: &mut Connection, path: &str, nodes: &mut Vec<FinalNode>) -> client::Result<Option<()>> {
-    let Some(names) = there(connection.children(path, false))? else { return Ok(None) };
-    for name in names {
-        let child = format!("{}/{name}", path.trim_end_matches('/'));
-        if child == "/zookeeper" {
-            continue;
+/// Every znode but the root and ZooKeeper's own. None: one has gone meanwhile. Many are asked for at once, since a tree has thousands.
+fn nodes_of(connection: &mut Connection) -> client::Result<Option<Vec<FinalNode>>> {
+    let mut nodes = Vec::new();
+    let mut left = vec!["/".to_owned()];
+    while !left.is_empty() {
+        let paths = left.split_off(left.len().saturating_sub(ASKED_AT_ONCE));
+        for path in &paths {
+            connection.queue(&Request::GetData(ReadRequest { path, watch: false }));
+            connection.queue(&Request::GetChildren(ReadRequest { path, watch: false }));
         }
-        let Some((data, stat)) = there(connection.get(&child, false))? else { return Ok(None) };
-        let data = String::from_utf8_lossy(&data).into_owned();
-        nodes.push(FinalNode { path: child.clone(), data, stat: (&stat).into() });
-        if walk(connection, &child, nodes)?.is_none() {
-            return Ok(None);
+        connection.flush()?;
+        let replies: client::Result<Vec<ReplyFrame>> = (0..2 * paths.len()).map(|_| connection.recv_reply()).collect();
+        for (path, replies) in paths.iter().zip(replies?.chunks(2)) {
+            let [data, children] = replies else { unreachable!("each path has two") };
+            let (Some(data), Some(children)) = (there(data.record())?, there(children.record())?) else {
+                return Ok(None);
+            };
+            let (Reply::DataStat(data, stat), Reply::Strings(names)) = (data, children) else {
+                return Err(ClientError::WrongRecord("getData and getChildren"));
+            };
+            if path != "/" {
+                let data = String::from_utf8_lossy(data.unwrap_or_default()).into_owned();
+                nodes.push(FinalNode { path: path.clone(), data, stat: (&stat).into() });
+            }
+            let parent = path.trim_end_matches('/');
+            left.extend(names.iter().map(|name| format!("{parent}/{name}")).filter(|child| child != "/zookeeper"));
         }
     }
-    Ok(Some(()))
+    Ok(Some(nodes))
 }
 
 fn there<T>(answer: client::Result<T>) -> client::Result<Option<T>> {
