@@ -6,6 +6,7 @@ use ringkeeper_server::boot::Server;
 use ringkeeper_server::cli::{Cli, EXIT_FAILURE, EXIT_USAGE};
 use ringkeeper_server::docker::Docker;
 use ringkeeper_server::hub::Failure;
+#[cfg(feature = "jemalloc")]
 use ringkeeper_server::rt::heap;
 use ringkeeper_server::{boot, config, logging, unservable};
 use std::io::Write;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -67,6 +69,7 @@ fn serve(config: config::ResolvedConfig, docker: Option<&Docker>) -> ExitCode {
         tracing::warn!("a read error of the disk under a mapped image will not be named: {error}");
     }
     // Naming them makes the linker take them.
+    #[cfg(feature = "jemalloc")]
     tracing::debug!(settings = %heap::SETTINGS.escape_ascii(), "allocator: jemalloc");
     let data_dir = std::path::absolute(&config.storage.data_dir).unwrap_or_else(|_| config.storage.data_dir.clone());
     let server = match Server::start(config, &asked_to_end) {
