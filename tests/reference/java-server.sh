@@ -15,6 +15,7 @@ MYID=
 MAIN=org.apache.zookeeper.server.ZooKeeperServerMain
 PREPARE_ONLY=0
 PRINT_CLASSPATH=0
+FAST_START=0
 CFG_LINES=()
 JVM_ARGS=()
 
@@ -39,7 +40,9 @@ usage: java-server.sh --data DIR [options]
   --jvm ARG        one more JVM argument, repeatable:  --jvm -Dzookeeper.digest.enabled=false
   --heap SIZE      -Xmx, default 256m
   --log LEVEL      error|warn|info|debug on stderr, default warn
-  --prepare        only fetch the jars (idempotent), print their directory, and exit
+  --fast-start     start with an archive of the JVM's loaded classes, which takes a third less processor time; the
+                   first call makes it in the cache, in some seconds. For tests, not for measurements
+  --prepare        only fetch the jars (idempotent; with --fast-start make the archive), print their directory, and exit
   --classpath      print the class path (for our own Java test clients) and exit
   --help           this text
 
@@ -61,6 +64,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --help|-h) usage; exit 0 ;;
     --prepare) PREPARE_ONLY=1; shift; continue ;;
+    --fast-start) FAST_START=1; shift; continue ;;
     --classpath) PRINT_CLASSPATH=1; shift; continue ;;
     --version|--port|--host|--data|--cfg|--jvm|--heap|--log|--myid)
       [ $# -ge 2 ] || die "$1 needs a value" ;;
@@ -130,8 +134,44 @@ class_path() {
   esac
 }
 
+# Prints where the archive is of the classes that a server loads, and makes it unless it is there. The JVM itself refuses one of another JVM or other jars;
+# its name says which those were, so that a new one is made for new ones.
+class_archive() {
+  local modules jars=() parts part key file work pid try
+  modules=$(dirname "$(readlink -f "$(command -v java)")")/../lib/modules
+  IFS=: read -ra parts <<< "$CP"
+  for part in "${parts[@]}"; do
+    if [ "${part%/\*}" != "$part" ]; then jars+=("${part%/\*}"/*.jar); else jars+=("$part"); fi
+  done
+  key=$(stat -Lc '%n %Y %s' "$modules" "${jars[@]}" | sha256sum | cut -c1-16)
+  file="$CACHE/classes-$VERSION-$key.jsa"
+  [ -f "$file" ] && { echo "$file"; return; }
+  mkdir -p "$CACHE"
+  work=$(mktemp -d "$CACHE/classes.XXXXXX")
+  # An ensemble of one, on an address that nobody else has: what leads is loaded, too.
+  local host="127.$((RANDOM % 200 + 20)).$((RANDOM % 250 + 1)).$((RANDOM % 250 + 1))"
+  "$0" --version "$VERSION" --data "$work/data" --myid 1 --host "$host" --cfg "server.1=$host:2888:3888" --cfg standaloneEnabled=false \
+    --cfg initLimit=10 --cfg syncLimit=5 --log info --jvm "-XX:ArchiveClassesAtExit=$work/classes" --jvm -XX:TieredStopAtLevel=1 > "$work/log" 2>&1 &
+  pid=$!
+  for ((try = 0; try < 600; try++)); do
+    kill -0 "$pid" 2>/dev/null || break
+    if (exec 3<>"/dev/tcp/$host/2181" && echo srvr >&3 && grep -q 'Mode: leader' <&3) 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  kill "$pid" 2>/dev/null || true
+  wait "$pid" || true
+  [ -f "$work/classes" ] || { tail -5 "$work/log" >&2; rm -rf "$work"; die "the archive of classes cannot be made" 3; }
+  mv "$work/classes" "$file"
+  rm -rf "$work"
+  echo "$file"
+}
+
 CP=$(class_path)
 if [ "$PRINT_CLASSPATH" = 1 ]; then echo "$CP"; exit 0; fi
+if [ "$FAST_START" = 1 ]; then
+  ARCHIVE=$(class_archive)
+  JVM_ARGS=("-XX:SharedArchiveFile=$ARCHIVE" -Xlog:cds=off -Xlog:cds+dynamic=off ${JVM_ARGS[@]+"${JVM_ARGS[@]}"})
+fi
 if [ "$PREPARE_ONLY" = 1 ]; then echo "$CP" | cut -d: -f1 | xargs -0 dirname; exit 0; fi
 [ -n "$DATA" ] || die "--data is needed (try --help)"
 

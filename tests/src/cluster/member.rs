@@ -228,6 +228,7 @@ impl Member {
             let (name, prefix) = if is_property { ("--jvm", "-D") } else { ("--cfg", "") };
             option(name, &format!("{prefix}{key}={value}"));
         }
+        words.push("--fast-start".to_owned());
         words
     }
 

@@ -38,7 +38,7 @@ impl Java {
             Version::V3_8 => "3.8.0",
         };
         let (host, port) = (address.ip().to_string(), address.port().to_string());
-        command.args(["--version", version, "--host", &host, "--port", &port, "--data"]).arg(data_dir);
+        command.args(["--fast-start", "--version", version, "--host", &host, "--port", &port, "--data"]).arg(data_dir);
         command.args(["--jvm", "-Dznode.container.checkIntervalMs=2000000000", "--cfg", "snapCount=100"]);
         command.args(["--cfg", &format!("maxSessionTimeout={}", super::load::TIMEOUT_MS), "--cfg", "preAllocSize=64"]);
         command.args(["--jvm", &format!("-Dzookeeper.snapshot.compression.method={compression}")]);

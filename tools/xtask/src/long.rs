@@ -57,7 +57,12 @@ const SUITES: &[Suite] = &[
         name: "ensemble",
         about: "all faults in random orders on ensembles of 3 and 5 servers, Java's and RingKeeper's, 5 of each to a round, kazoo's clients among others",
         rounds: 4,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD, BUILD_FAULTS],
+        prepare: &[
+            "tests/clients/install.sh",
+            "tests/reference/java-server.sh --fast-start --prepare",
+            BUILD,
+            BUILD_FAULTS,
+        ],
         steps: &[Line {
             words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture",
             env: &[("RK_ENSEMBLE_ROUNDS", "5"), ("RK_ENSEMBLE", "java,ringkeeper")],
@@ -68,7 +73,12 @@ const SUITES: &[Suite] = &[
         name: "mixed",
         about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on three mixes of 3 and 5 servers",
         rounds: 4,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD, BUILD_FAULTS],
+        prepare: &[
+            "tests/clients/install.sh",
+            "tests/reference/java-server.sh --fast-start --prepare",
+            BUILD,
+            BUILD_FAULTS,
+        ],
         steps: &[
             line(
                 Libtest,
@@ -142,7 +152,11 @@ const SUITES: &[Suite] = &[
         name: "kazoo",
         about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, one server and three, each outcome the expected one",
         rounds: 3,
-        prepare: &[BUILD, "tests/foreign/kazoo-suite.sh --prepare", "tests/reference/java-server.sh --prepare"],
+        prepare: &[
+            BUILD,
+            "tests/foreign/kazoo-suite.sh --prepare",
+            "tests/reference/java-server.sh --fast-start --prepare",
+        ],
         steps: &[
             line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
             line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
@@ -157,7 +171,7 @@ const SUITES: &[Suite] = &[
         name: "recipes",
         about: "Curator 5.4 and 5.9 with 5 times the contention and nodes that expire, on an ensemble too, the Java client, and the proxy that lies to each",
         rounds: 3,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --fast-start --prepare", BUILD],
         steps: &[
             line(LastLine, recipes!(1, "curator/run.sh --scale 5 --timeout 900")),
             line(LastLine, recipes!(2, "curator/run.sh --scale 5 --timeout 900 --client 3.9.5")),
@@ -176,8 +190,8 @@ const SUITES: &[Suite] = &[
         rounds: 4,
         prepare: &[
             BUILD,
-            "tests/reference/java-server.sh --prepare",
-            "tests/reference/java-server.sh --version 3.8.0 --prepare",
+            "tests/reference/java-server.sh --fast-start --prepare",
+            "tests/reference/java-server.sh --version 3.8.0 --fast-start --prepare",
         ],
         steps: &[
             line(
