@@ -372,3 +372,32 @@ fn write(number: usize, servers: &[SocketAddr], (seen, gaps): (&Seen, &Mutex<Gap
     }
     known
 }
+
+/// A writer bears what may be, and nothing else: no write hides that another was lost.
+#[test]
+fn a_writer_sees_that_an_acknowledged_write_is_lost() {
+    const PATH: &str = "/writer-0";
+    let is_borne = |has_unanswered, look: fn(Known)| {
+        let known = Known { version: Some(3), has_unanswered };
+        std::panic::catch_unwind(|| look(known)).is_ok()
+    };
+    for has_unanswered in [false, true] {
+        assert!(is_borne(has_unanswered, |mut known| known.acknowledged(PATH, 4)), "the next");
+        assert!(!is_borne(has_unanswered, |mut known| known.acknowledged(PATH, 3)), "acknowledged, and not done");
+        assert!(!is_borne(has_unanswered, |mut known| known.acknowledged(PATH, 5)), "somebody else's");
+        assert_eq!(
+            is_borne(has_unanswered, |mut known| known.other(PATH, 4)),
+            has_unanswered,
+            "done without an answer"
+        );
+        assert!(!is_borne(has_unanswered, |mut known| known.other(PATH, 2)), "lost");
+        assert!(is_borne(has_unanswered, |known| known.check(PATH, 1, Some(3))), "there at the end");
+        assert_eq!(
+            is_borne(has_unanswered, |known| known.check(PATH, 1, Some(4))),
+            has_unanswered,
+            "one more at the end"
+        );
+        assert!(!is_borne(has_unanswered, |known| known.check(PATH, 1, Some(2))), "lost at the end");
+        assert!(!is_borne(has_unanswered, |known| known.check(PATH, 1, None)), "its znode is gone");
+    }
+}

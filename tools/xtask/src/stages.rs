@@ -222,6 +222,7 @@ const ENSEMBLE: Stage = Stage {
          faults::the_leader_is_killed_and_nothing_is_lost \
          faults::the_leader_stands_still_another_leads_and_the_old_one_follows \
          groups::two_servers_of_six_that_weigh_enough_go_on_and_four_that_do_not_stop \
+         load::a_writer_sees_that_an_acknowledged_write_is_lost \
          local::they_become_the_ensembles_before_their_first_ephemeral \
          local::they_write_but_have_no_ephemerals_and_end_where_they_began \
          page::three_servers_on_one_machine_are_what_the_page_says \
@@ -253,6 +254,7 @@ const MIXED: Stage = Stage {
              mixed::hostile::an_ack_of_a_java_learner_that_comes_twice_early_or_not_at_all_commits_nothing \
              mixed::hostile::a_server_that_was_wiped_gets_everything_from_a_leader_of_the_other_kind \
              mixed::hostile::zxids_that_a_java_3_8_leader_gives_to_no_txn_are_missing_to_nobody \
+             mixed::keepers::an_ephemeral_that_goes_while_its_session_lives_is_counted \
              mixed::migration::an_ensemble_of_java_becomes_ringkeepers_and_javas_again \
              mixed::migration::the_page_is_what_it_says \
              mixed::rollover::a_java_leader_gives_up_at_the_end_of_its_epoch_and_ringkeeper_goes_on \

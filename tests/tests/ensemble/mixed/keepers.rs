@@ -1,8 +1,11 @@
 //! Clients that keep their sessions: each has an ephemeral, and takes its session to the next server whenever its connection ends.
 
+use crate::load::connect;
 use client::{ConnectOptions, Connection, Operations};
 use proto::connect::ConnectResponse;
 use proto::request::CreateMode;
+use ringkeeper_tests::cluster::{Implementation, Plan};
+use ringkeeper_tests::until;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -113,4 +116,18 @@ fn keep(number: usize, servers: &[SocketAddr], shared: &Shared) {
             }
         }
     }
+}
+
+/// What a session has lost is counted: here its ephemeral, by another's hand.
+#[test]
+fn an_ephemeral_that_goes_while_its_session_lives_is_counted() {
+    let mut cluster = Plan::new(Implementation::RingKeeper, 1).start();
+    let keepers = Keepers::begin(&cluster.addresses(), 2);
+    let mut other = connect(cluster.address(1));
+    until("one has its ephemeral", || other.exists("/keeper-1", false).expect("it serves").is_some());
+    other.delete("/keeper-1", -1).expect("anybody may");
+    until("it has seen that, and made another", || other.exists("/keeper-1", false).expect("it serves").is_some());
+    assert_eq!(keepers.finish(), Kept { lost: 1, moved: 0 });
+    other.close().expect("it serves");
+    cluster.stop_all();
 }

@@ -19,28 +19,59 @@ pub fn assert_ours_are_in_order(cluster: &Cluster, since: u64) {
 /// # Panics
 /// If one of ours has broken the rules, or nothing of ours was recorded.
 pub fn assert_ours_are_in_order_behind(cluster: &Cluster, since: u64, initial_counter: u32) {
-    let ours = |id| cluster.implementation_of(id) == Implementation::RingKeeper;
-    let owed = || {
-        let links = cluster.wire().links(since);
-        let owed = |link: &Link| {
-            ours(link.leader) && !is_answered(link, PacketType::Commit)
-                || ours(link.learner) && !is_answered(link, PacketType::Ack)
-        };
-        links.into_iter().filter(|link| !link.is_over && owed(link)).count()
-    };
-    until("each PROPOSAL has its ACK and its COMMIT", || owed() == 0);
+    let is_owed = |link: &Link| !link.is_over && is_answered(link, ours(cluster, link)).is_err();
+    until("each PROPOSAL has its ACK and its COMMIT", || !cluster.wire().links(since).iter().any(is_owed));
     let mut looked_at = 0;
     for link in cluster.wire().links(since) {
-        if ours(link.leader) {
-            leader_is_in_order(&link, initial_counter);
-            looked_at += 1;
-        }
-        if ours(link.learner) {
-            learner_is_in_order(&link, initial_counter);
-            looked_at += 1;
-        }
+        let ours = ours(cluster, &link);
+        is_in_order(&link, ours, initial_counter).unwrap_or_else(|wrong| panic!("{wrong}"));
+        looked_at += usize::from(ours.leader) + usize::from(ours.learner);
     }
     assert!(looked_at > 0, "none of ours has said anything");
+}
+
+/// What [`assert_ours_are_in_order`] has found right is wrong as soon as a packet that ours owe is left out or doubled: the first, one in the middle, or the last of its kind.
+///
+/// # Panics
+/// If such a change is not seen, or there is no link on which one could be made.
+pub fn assert_each_change_is_seen(cluster: &Cluster, since: u64) {
+    let is_right = |link: &Link, ours| is_in_order(link, ours, 0).and_then(|()| is_answered(link, ours));
+    let mut changes = 0;
+    for link in cluster.wire().links(since).into_iter().filter(|link| !link.is_over) {
+        let ours = ours(cluster, &link);
+        is_right(&link, ours).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let owed =
+            [(PacketType::Proposal, ours.leader), (PacketType::Commit, ours.leader), (PacketType::Ack, ours.learner)];
+        for (kind, _) in owed.into_iter().filter(|(_, is_ours)| *is_ours) {
+            let of_a_txn =
+                |packet: &Packet| packet.kind == kind && packet.zxid.zxid().is_some_and(|zxid| zxid.counter() > 0);
+            let places: Vec<usize> = (0..link.packets.len()).filter(|at| of_a_txn(&link.packets[*at])).collect();
+            let (Some(first), Some(last)) = (places.first(), places.last()) else { continue };
+            for place in [*first, places[places.len() / 2], *last] {
+                let (mut without, mut twice) = (link.clone(), link.clone());
+                without.packets.remove(place);
+                twice.packets.insert(place, link.packets[place].clone());
+                for (changed, what) in [(without, "left out"), (twice, "doubled")] {
+                    let zxid = link.packets[place].zxid.0;
+                    assert!(is_right(&changed, ours).is_err(), "{kind:?} of {zxid:x} is {what}, and nobody sees it");
+                    changes += 1;
+                }
+            }
+        }
+    }
+    assert!(changes > 0, "no link goes on on which one of ours owes anything");
+}
+
+/// Which ends of a link are RingKeeper's.
+#[derive(Clone, Copy)]
+struct Ours {
+    leader: bool,
+    learner: bool,
+}
+
+fn ours(cluster: &Cluster, link: &Link) -> Ours {
+    let is_ours = |id| cluster.implementation_of(id) == Implementation::RingKeeper;
+    Ours { leader: is_ours(link.leader), learner: is_ours(link.learner) }
 }
 
 /// What a follower was told of a session's requests.
@@ -77,48 +108,73 @@ fn proposed_in_office(link: &Link) -> Vec<Zxid> {
     behind.filter_map(|packet| packet.zxid.zxid()).collect()
 }
 
-/// Has the last PROPOSAL of an office, if there is one, its packet of this kind?
-fn is_answered(link: &Link, kind: PacketType) -> bool {
-    proposed_in_office(link).last().is_none_or(|last| zxids(link, kind).last() == Some(last))
+/// The last PROPOSAL of an office, if there is one, has the COMMIT or the ACK that ours owe it.
+fn is_answered(link: &Link, ours: Ours) -> Result<(), String> {
+    let Some(last) = proposed_in_office(link).pop() else { return Ok(()) };
+    for (kind, _) in [(PacketType::Commit, ours.leader), (PacketType::Ack, ours.learner)].iter().filter(|owed| owed.1) {
+        want(zxids(link, *kind).last() == Some(&last), || {
+            format!("{} to {}: no {kind:?} of {last}", link.learner, link.leader)
+        })?;
+    }
+    Ok(())
 }
 
-fn leader_is_in_order(link: &Link, initial_counter: u32) {
+fn is_in_order(link: &Link, ours: Ours, initial_counter: u32) -> Result<(), String> {
+    if ours.leader {
+        leader_is_in_order(link, initial_counter)?;
+    }
+    if ours.learner {
+        learner_is_in_order(link, initial_counter)?;
+    }
+    Ok(())
+}
+
+fn want(is_so: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(wrong()) }
+}
+
+fn leader_is_in_order(link: &Link, initial_counter: u32) -> Result<(), String> {
     let name = format!("leader {} to {}", link.leader, link.learner);
     let proposed = zxids(link, PacketType::Proposal);
     let committed = zxids(link, PacketType::Commit);
-    follow_each_other(&format!("{name}: PROPOSAL"), &proposed, initial_counter);
-    follow_each_other(&format!("{name}: COMMIT"), &committed, initial_counter);
-    follow_each_other(&format!("{name}: INFORM"), &zxids(link, PacketType::Inform), initial_counter);
+    follow_each_other(&format!("{name}: PROPOSAL"), &proposed, initial_counter)?;
+    follow_each_other(&format!("{name}: COMMIT"), &committed, initial_counter)?;
+    follow_each_other(&format!("{name}: INFORM"), &zxids(link, PacketType::Inform), initial_counter)?;
     let told = proposed.get(..committed.len()).unwrap_or_default();
-    assert_eq!(told, committed, "{name}: what was proposed first is committed first");
+    want(told == committed, || {
+        format!("{name}: what was proposed first is committed first, not {committed:?} of {proposed:?}")
+    })
 }
 
-fn learner_is_in_order(link: &Link, initial_counter: u32) {
+fn learner_is_in_order(link: &Link, initial_counter: u32) -> Result<(), String> {
     let name = format!("learner {} to {}", link.learner, link.leader);
     // NEWLEADER's zxid is acked when its history is durable, and once more at UPTODATE.
     let (offices, acked): (Vec<Zxid>, Vec<Zxid>) =
         zxids(link, PacketType::Ack).into_iter().partition(|zxid| zxid.counter() == 0);
-    assert!(offices.len() <= 2, "{name}: NEWLEADER was acked {} times", offices.len());
-    follow_each_other(&format!("{name}: ACK"), &acked, initial_counter);
+    want(offices.len() <= 2, || format!("{name}: NEWLEADER was acked {} times", offices.len()))?;
+    follow_each_other(&format!("{name}: ACK"), &acked, initial_counter)?;
     let proposed = zxids(link, PacketType::Proposal);
     for zxid in &acked {
-        assert!(proposed.contains(zxid), "{name}: ACK of {zxid}, which was not proposed");
+        want(proposed.contains(zxid), || format!("{name}: ACK of {zxid}, which was not proposed"))?;
     }
     // What was proposed before NEWLEADER, and is not committed there, may have an ACK of its own.
     let in_office = proposed_in_office(link);
     let first = in_office.first().copied().unwrap_or(Zxid(u64::MAX));
     let acked: Vec<Zxid> = acked.into_iter().filter(|zxid| *zxid >= first).collect();
-    assert_eq!(in_office.get(..acked.len()), Some(&acked[..]), "{name}: each PROPOSAL has its ACK");
+    want(in_office.get(..acked.len()) == Some(&acked[..]), || {
+        format!("{name}: each PROPOSAL has its ACK, {in_office:?} have {acked:?}")
+    })
 }
 
 /// Each is the next after the one before, or the first of a later epoch.
-fn follow_each_other(what: &str, zxids: &[Zxid], initial_counter: u32) {
+fn follow_each_other(what: &str, zxids: &[Zxid], initial_counter: u32) -> Result<(), String> {
     for pair in zxids.windows(2) {
         let [before, after] = pair else { continue };
         let is_next = before.epoch() == after.epoch() && before.counter() + 1 == after.counter();
         let is_later = before.epoch() < after.epoch() && after.counter() == 1;
         // A Java leader that jumps there may have served already.
         let is_initial = before < after && after.counter() == initial_counter + 1;
-        assert!(is_next || is_later || is_initial, "{what}: {after} behind {before}");
+        want(is_next || is_later || is_initial, || format!("{what}: {after} behind {before}"))?;
     }
+    Ok(())
 }

@@ -10,7 +10,7 @@
 //!
 //! [`super::sessions`] has what is refused for other settings: ephemerals of local sessions, TTL znodes without `extendedTypesEnabled`.
 
-use super::packets::{assert_ours_are_in_order, told};
+use super::packets::{assert_each_change_is_seen, assert_ours_are_in_order, told};
 use super::{LEADER, OTHER, SAME, led_by_2};
 use crate::load::{connect, trees_agree};
 use client::{AclList, ClientError, Connection, MultiResult, Operations};
@@ -84,6 +84,7 @@ fn requests(leader: Implementation, other: Implementation) {
     trees_agree(&cluster);
     if [leader, other].contains(&Implementation::RingKeeper) {
         assert_ours_are_in_order(&cluster, begun);
+        assert_each_change_is_seen(&cluster, begun);
     }
     cluster.stop_all();
 }
