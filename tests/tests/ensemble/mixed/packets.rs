@@ -19,10 +19,8 @@ pub fn assert_ours_are_in_order(cluster: &Cluster, since: u64) {
 /// # Panics
 /// If one of ours has broken the rules, or nothing of ours was recorded.
 pub fn assert_ours_are_in_order_behind(cluster: &Cluster, since: u64, initial_counter: u32) {
-    let is_owed = |link: &Link| !link.is_over && is_answered(link, ours(cluster, link)).is_err();
-    until("each PROPOSAL has its ACK and its COMMIT", || !cluster.wire().links(since).iter().any(is_owed));
     let mut looked_at = 0;
-    for link in cluster.wire().links(since) {
+    for link in settled_links(cluster, since) {
         let ours = ours(cluster, &link);
         is_in_order(&link, ours, initial_counter).unwrap_or_else(|wrong| panic!("{wrong}"));
         looked_at += usize::from(ours.leader) + usize::from(ours.learner);
@@ -37,12 +35,10 @@ pub fn assert_ours_are_in_order_behind(cluster: &Cluster, since: u64, initial_co
 pub fn assert_each_change_is_seen(cluster: &Cluster, since: u64) {
     let is_right = |link: &Link, ours| is_in_order(link, ours, 0).and_then(|()| is_answered(link, ours));
     let mut changes = 0;
-    for link in cluster.wire().links(since).into_iter().filter(|link| !link.is_over) {
+    for link in settled_links(cluster, since).into_iter().filter(|link| !link.is_over) {
         let ours = ours(cluster, &link);
         is_right(&link, ours).unwrap_or_else(|wrong| panic!("{wrong}"));
-        let owed =
-            [(PacketType::Proposal, ours.leader), (PacketType::Commit, ours.leader), (PacketType::Ack, ours.learner)];
-        for (kind, _) in owed.into_iter().filter(|(_, is_ours)| *is_ours) {
+        for kind in ours.leader.then_some(PacketType::Proposal).into_iter().chain(ours.answers()) {
             let of_a_txn =
                 |packet: &Packet| packet.kind == kind && packet.zxid.zxid().is_some_and(|zxid| zxid.counter() > 0);
             let places: Vec<usize> = (0..link.packets.len()).filter(|at| of_a_txn(&link.packets[*at])).collect();
@@ -67,6 +63,24 @@ pub fn assert_each_change_is_seen(cluster: &Cluster, since: u64) {
 struct Ours {
     leader: bool,
     learner: bool,
+}
+
+impl Ours {
+    /// What a PROPOSAL is answered with, as far as it is ours to send.
+    fn answers(self) -> impl Iterator<Item = PacketType> {
+        [self.leader.then_some(PacketType::Commit), self.learner.then_some(PacketType::Ack)].into_iter().flatten()
+    }
+}
+
+/// Every link since, at one moment at which the last PROPOSAL of each that is up has what ours owe it.
+fn settled_links(cluster: &Cluster, since: u64) -> Vec<Link> {
+    let mut links = Vec::new();
+    let is_owed = |link: &Link| !link.is_over && is_answered(link, ours(cluster, link)).is_err();
+    until("each PROPOSAL has its ACK and its COMMIT", || {
+        links = cluster.wire().links(since);
+        !links.iter().any(is_owed)
+    });
+    links
 }
 
 fn ours(cluster: &Cluster, link: &Link) -> Ours {
@@ -111,8 +125,8 @@ fn proposed_in_office(link: &Link) -> Vec<Zxid> {
 /// The last PROPOSAL of an office, if there is one, has the COMMIT or the ACK that ours owe it.
 fn is_answered(link: &Link, ours: Ours) -> Result<(), String> {
     let Some(last) = proposed_in_office(link).pop() else { return Ok(()) };
-    for (kind, _) in [(PacketType::Commit, ours.leader), (PacketType::Ack, ours.learner)].iter().filter(|owed| owed.1) {
-        want(zxids(link, *kind).last() == Some(&last), || {
+    for kind in ours.answers() {
+        want(zxids(link, kind).last() == Some(&last), || {
             format!("{} to {}: no {kind:?} of {last}", link.learner, link.leader)
         })?;
     }
