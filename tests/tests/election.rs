@@ -153,16 +153,8 @@ impl Place {
         let out = File::create(&log).unwrap();
         let mut command = Command::new(ringkeeper_tests::top().join("tests/reference/java-server.sh"));
         let port = TcpListener::bind((self.ip(id), 0)).unwrap().local_addr().unwrap().port();
-        command.args([
-            "--fast-start",
-            "--version",
-            version,
-            "--port",
-            &port.to_string(),
-            "--host",
-            &self.ip(id).to_string(),
-        ]);
-        command.args(["--myid", &id.to_string(), "--log", "info", "--data"]).arg(data_dir);
+        command.args(["--version", version, "--port", &port.to_string(), "--host", &self.ip(id).to_string()]);
+        command.args(["--fast-start", "--myid", &id.to_string(), "--log", "info", "--data"]).arg(data_dir);
         command.args(["--cfg", "initLimit=30", "--cfg", "syncLimit=10", "--jvm", "-XX:TieredStopAtLevel=1"]);
         if self.has_two {
             // In `zoo.cfg` alone it would not count for the `server.` lines.

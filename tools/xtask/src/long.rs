@@ -40,6 +40,9 @@ const BUILD: &str = "cargo test --profile ci --workspace --lib --bins --tests --
 /// The one that can be told to fail, and to end epochs soon.
 const BUILD_FAULTS: &str =
     "cargo build --profile ci --workspace --bin ringkeeper-faults --features ringkeeper/fault-injection --locked";
+/// The servers of ensembles, which start fast.
+const JAVA: &str = "tests/reference/java-server.sh --fast-start --prepare";
+const JAVA_38: &str = "tests/reference/java-server.sh --version 3.8.0 --fast-start --prepare";
 
 const SUITES: &[Suite] = &[
     Suite {
@@ -57,12 +60,7 @@ const SUITES: &[Suite] = &[
         name: "ensemble",
         about: "all faults in random orders on ensembles of 3 and 5 servers, Java's and RingKeeper's, 5 of each to a round, kazoo's clients among others",
         rounds: 4,
-        prepare: &[
-            "tests/clients/install.sh",
-            "tests/reference/java-server.sh --fast-start --prepare",
-            BUILD,
-            BUILD_FAULTS,
-        ],
+        prepare: &["tests/clients/install.sh", JAVA, BUILD, BUILD_FAULTS],
         steps: &[Line {
             words: "cargo test --profile ci --workspace --test ensemble --locked -- --test-threads 1 --nocapture",
             env: &[("RK_ENSEMBLE_ROUNDS", "5"), ("RK_ENSEMBLE", "java,ringkeeper")],
@@ -73,12 +71,7 @@ const SUITES: &[Suite] = &[
         name: "mixed",
         about: "Java's servers and RingKeeper's in one ensemble: the whole matrix of synchronizations, and all faults in random orders on three mixes of 3 and 5 servers",
         rounds: 4,
-        prepare: &[
-            "tests/clients/install.sh",
-            "tests/reference/java-server.sh --fast-start --prepare",
-            BUILD,
-            BUILD_FAULTS,
-        ],
+        prepare: &["tests/clients/install.sh", JAVA, JAVA_38, BUILD, BUILD_FAULTS],
         steps: &[
             line(
                 Libtest,
@@ -152,11 +145,7 @@ const SUITES: &[Suite] = &[
         name: "kazoo",
         about: "the whole of kazoo's own test suite with RingKeeper and with ZooKeeper, one server and three, each outcome the expected one",
         rounds: 3,
-        prepare: &[
-            BUILD,
-            "tests/foreign/kazoo-suite.sh --prepare",
-            "tests/reference/java-server.sh --fast-start --prepare",
-        ],
+        prepare: &[BUILD, "tests/foreign/kazoo-suite.sh --prepare", "tests/reference/java-server.sh --prepare"],
         steps: &[
             line(LastLine, "tests/foreign/kazoo-suite.sh --ringkeeper {bin}/ringkeeper --jobs 2 --logs {target}/kazoo"),
             line(LastLine, "tests/foreign/kazoo-suite.sh --jobs 2 --logs {target}/kazoo-zookeeper"),
@@ -171,7 +160,7 @@ const SUITES: &[Suite] = &[
         name: "recipes",
         about: "Curator 5.4 and 5.9 with 5 times the contention and nodes that expire, on an ensemble too, the Java client, and the proxy that lies to each",
         rounds: 3,
-        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --fast-start --prepare", BUILD],
+        prepare: &["tests/clients/install.sh", "tests/reference/java-server.sh --prepare", BUILD],
         steps: &[
             line(LastLine, recipes!(1, "curator/run.sh --scale 5 --timeout 900")),
             line(LastLine, recipes!(2, "curator/run.sh --scale 5 --timeout 900 --client 3.9.5")),
@@ -190,8 +179,8 @@ const SUITES: &[Suite] = &[
         rounds: 4,
         prepare: &[
             BUILD,
-            "tests/reference/java-server.sh --fast-start --prepare",
-            "tests/reference/java-server.sh --version 3.8.0 --fast-start --prepare",
+            "tests/reference/java-server.sh --prepare",
+            "tests/reference/java-server.sh --version 3.8.0 --prepare",
         ],
         steps: &[
             line(
